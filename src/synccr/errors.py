@@ -1,0 +1,77 @@
+"""Every error that a person may see, with its exit code.
+
+SynccrError                 1  the thing asked for failed
+├── UsageError              2  a command line or setting that makes no sense
+├── NotRunning              3  no supervisor runs for this CCR directory
+├── ConfigError             4  a profile or CCR configuration cannot be used
+├── NoModelServes           5  preflight found no model that can serve
+├── RuntimeMissing          6  CCR or Node cannot be had
+└── Taken                   7  the port or the lock belongs to another process
+
+The numbers are those of the public contract. An error is two sentences: what
+happened, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SynccrError(Exception):
+    """Something a person can act on.
+
+    Attributes:
+        what: one sentence on what happened.
+        todo: one sentence on what to do; empty when there is nothing to do.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, todo: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.todo = todo
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.todo}".rstrip()
+
+
+class UsageError(SynccrError):
+    """A command line or a setting that makes no sense."""
+
+    exit_code = 2
+
+
+class NotRunning(SynccrError):
+    """No supervisor runs for this CCR directory."""
+
+    exit_code = 3
+
+    def __init__(
+        self, what: str = "synccr is not running.", todo: str = "Run: synccr start"
+    ) -> None:
+        super().__init__(what, todo)
+
+
+class ConfigError(SynccrError):
+    """A profile or a CCR configuration cannot be used."""
+
+    exit_code = 4
+
+
+class NoModelServes(SynccrError):
+    """No configured model can serve."""
+
+    exit_code = 5
+
+
+class RuntimeMissing(SynccrError):
+    """Claude Code Router or Node cannot be had."""
+
+    exit_code = 6
+
+
+class Taken(SynccrError):
+    """The port or the lock belongs to another process."""
+
+    exit_code = 7

@@ -1,0 +1,268 @@
+"""Heal: a profile and what is known of its models -> a configuration that serves.
+
+Pure. A route whose model cannot serve moves to the first one that can; what a
+person wrote and synccr does not know is carried through untouched. Healing a
+healed configuration changes nothing more.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from synccr.errors import NoModelServes
+from synccr.profile import FALLBACK_SCENARIOS, SCENARIOS, Profile
+from synccr.report import DEAD, TRANSIENT, ModelRef, Report, Status
+
+Reports = Mapping[ModelRef, Report]
+
+_NEEDS_NO_TOOLS = "image"
+_QUIET_LEVELS = frozenset({"error", "warn"})
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference between a profile and its healed configuration.
+
+    Attributes:
+        path: dotted place, e.g. ``Router.default``.
+        before, after: the values; a secret is never among them.
+        reason: why, for a person.
+    """
+
+    path: str
+    before: Any
+    after: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class Local:
+    """The local port, the same whichever profile runs, so that clients go on working.
+
+    Attributes:
+        port: the public port.
+        api_key: ``APIKEY`` as it is to be written, possibly ``$NAME``; None for none.
+    """
+
+    port: int
+    api_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Healed:
+    """A configuration in which every route leads to a model that can serve.
+
+    Attributes:
+        profile: what it was made from.
+        config: the document for CCR.
+        changes: every difference, with reasons.
+        routes: every route of ``config`` that names a model.
+    """
+
+    profile: Profile
+    config: dict[str, Any] = field(repr=False)
+    changes: tuple[Change, ...]
+    routes: Mapping[str, ModelRef]
+
+    def scenario(self, name: str) -> ModelRef:
+        """The model that CCR takes for a scenario: its route, else the default."""
+        return self.routes.get(name) or self.routes["default"]
+
+
+@dataclass(frozen=True)
+class Grade:
+    """How well a model can serve, best first when sorted.
+
+    0 serves, 1 serves but calls no tools, 2 has a passing trouble, 3 is dead.
+    """
+
+    reports: Reports
+
+    def __call__(self, ref: ModelRef) -> int:
+        report = self.reports.get(ref)
+        if report is None:
+            return 0
+        if report.status in DEAD:
+            return 3
+        if report.status in TRANSIENT:
+            return 2
+        return 1 if report.tools is False else 0
+
+
+def heal(profile: Profile, reports: Reports, local: Local | None = None) -> Healed:
+    """Make the configuration to write.
+
+    Args:
+        profile: what the owner wants.
+        reports: what is known; a model without a report is taken to serve.
+        local: what to say of the local port.
+
+    Raises:
+        NoModelServes: no model of the profile can serve.
+    """
+    grade = Grade(reports)
+    models = _candidates(profile, reports, grade)
+    if not models or grade(models[0]) > 1:
+        raise NoModelServes(
+            f"No model of {profile.source} can serve: {_summary(profile, reports)}.",
+            _advice(reports),
+        )
+    config = copy.deepcopy(dict(profile.raw))
+    changes: list[Change] = []
+    routes = _heal_routes(profile, reports, models, config, changes)
+    _write_fallbacks(profile, grade, models, routes, config, changes)
+    _write_local(profile, local, config, changes)
+    return Healed(profile, config, tuple(changes), routes)
+
+
+def _candidates(profile: Profile, reports: Reports, grade: Grade) -> list[ModelRef]:
+    """All models, the ones to move to first: by grade, then providers whose
+    account is in order, then the owner's order."""
+    troubled = {ref.provider for ref, report in reports.items() if report.account}
+    return sorted(profile.models(), key=lambda ref: (grade(ref), ref.provider in troubled))
+
+
+def _heal_routes(
+    profile: Profile,
+    reports: Reports,
+    models: Sequence[ModelRef],
+    config: dict[str, Any],
+    changes: list[Change],
+) -> dict[str, ModelRef]:
+    grade = Grade(reports)
+    routes: dict[str, ModelRef] = {}
+    for name, ref in profile.routes.items():
+        best = _for_route(name, models, reports, grade)
+        limit = 1 if name not in SCENARIOS or name == _NEEDS_NO_TOOLS else 0
+        routes[name] = ref if grade(ref) <= max(grade(best), limit) else best
+    if "default" not in routes:
+        routes["default"] = models[0]
+    wanted = {name: str(ref) for name, ref in routes.items()}
+    router = config.setdefault("Router", {})
+    if router is None:
+        router = config["Router"] = {}
+    for name, after in wanted.items():
+        before = router.get(name) or None
+        if before != after:
+            router[name] = after
+            changes.append(
+                Change(f"Router.{name}", before, after, _why(profile.routes.get(name), reports))
+            )
+    return routes
+
+
+def _for_route(name: str, models: Sequence[ModelRef], reports: Reports, grade: Grade) -> ModelRef:
+    """Where a route goes when its own model cannot serve."""
+    if name != "longContext":
+        return models[0]
+    serving = [ref for ref in models if grade(ref) == grade(models[0])]
+    return max(serving, key=lambda ref: _context(ref, reports))  # the first of equals
+
+
+def _context(ref: ModelRef, reports: Reports) -> int:
+    report = reports.get(ref)
+    return (report.context_length if report else None) or 0
+
+
+def _write_fallbacks(
+    profile: Profile,
+    grade: Grade,
+    models: Sequence[ModelRef],
+    routes: Mapping[str, ModelRef],
+    config: dict[str, Any],
+    changes: list[Change],
+) -> None:
+    """CCR's in-flight fallback for every scenario: the owner's list first, then
+    all others, healthy ones before those with a passing trouble, no dead ones."""
+    lists = dict(config.get("fallback") or {})
+    for name in FALLBACK_SCENARIOS:
+        own = profile.fallbacks.get(name, ())
+        route = routes.get(name) or routes["default"]
+        usable = [ref for ref in dict.fromkeys([*own, *models]) if ref != route and grade(ref) < 3]
+        usable.sort(key=grade)
+        before, after = lists.get(name), [str(ref) for ref in usable]
+        if (before or []) != after:
+            lists[name] = after
+            changes.append(
+                Change(
+                    f"fallback.{name}",
+                    before,
+                    after,
+                    "CCR sends a failed request to the next of these at once",
+                )
+            )
+    if lists:
+        config["fallback"] = lists
+
+
+def _write_local(
+    profile: Profile, local: Local | None, config: dict[str, Any], changes: list[Change]
+) -> None:
+    def put(path: str, after: Any, reason: str, shown: Any = None) -> None:
+        before = config.get(path)
+        if before != after:
+            config[path] = after
+            changes.append(Change(path, before, shown or after, reason))
+
+    if local and local.port != profile.port:
+        put("PORT", local.port, "the port that clients know")
+    if local and local.api_key and local.api_key != profile.api_key_text:
+        reason = "only programs that know it may use the local port"
+        config["APIKEY"] = local.api_key
+        changes.append(Change("APIKEY", _shown(profile.api_key_text), "(a key)", reason))
+    if local and not local.api_key and profile.api_key_text:
+        del config["APIKEY"]
+        reason = "the primary profile has none, and clients run without one"
+        changes.append(Change("APIKEY", "(a key)", None, reason))
+    if config.get("HOST") not in (None, "", "127.0.0.1"):
+        put("HOST", "127.0.0.1", "synccr listens there itself and passes requests on to CCR")
+    if config.get("LOG") is False:
+        put("LOG", True, "errors are seen in CCR's log")
+    if config.get("LOG_LEVEL") not in _QUIET_LEVELS:
+        put("LOG_LEVEL", "error", "keeps errors, and neither prompts nor keys, on disk")
+
+
+def _shown(key: str | None) -> str | None:
+    return "(a key)" if key else None
+
+
+def _why(ref: ModelRef | None, reports: Reports) -> str:
+    if ref is None:
+        return "there was no default route, and CCR answers 400 without one"
+    report = reports.get(ref)
+    if report is None:
+        return f"{ref} was not checked"
+    if report.status in (Status.OK, Status.UNVERIFIED):
+        return f"{ref} calls no tools, and Claude Code needs them"
+    return f"{ref}: {report.status}" + (f" ({report.detail})" if report.detail else "")
+
+
+def _summary(profile: Profile, reports: Reports) -> str:
+    found = [(ref, reports[ref].status) for ref in profile.models() if ref in reports]
+    return "; ".join(f"{ref} {status}" for ref, status in found[:6]) + (
+        f"; and {len(found) - 6} more" if len(found) > 6 else ""
+    )
+
+
+def _advice(reports: Reports) -> str:
+    """What to do when nothing serves, by the troubles there are."""
+    return " ".join(advice(report.status for report in reports.values())) or "Run: synccr models"
+
+
+def advice(statuses: Iterable[Status]) -> list[str]:
+    """One sentence a kind of trouble, the most telling first."""
+    words = {
+        Status.AUTH: "Check the provider's key.",
+        Status.BILLING: "Top up or upgrade at the provider (synthetic.new: https://synthetic.new/billing).",
+        Status.QUOTA: "Wait until the quota renews, or upgrade.",
+        Status.MISSING: "Run synccr models for names that exist.",
+        Status.UNREACHABLE: "Check the network and the provider's address.",
+        Status.TIMEOUT: "Try again, or raise preflight_timeout.",
+        Status.OVERLOADED: "Try again in some minutes.",
+        Status.RATE_LIMITED: "Try again in a minute.",
+    }
+    seen = set(statuses)
+    return [text for status, text in words.items() if status in seen]

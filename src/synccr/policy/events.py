@@ -1,0 +1,169 @@
+"""The only way into the policy (events) and the only way out (actions)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from synccr.heal import Healed
+from synccr.profile import Profile, Role
+from synccr.report import ModelRef, Report
+
+
+class Now(NamedTuple):
+    """One moment on both clocks.
+
+    Attributes:
+        mono: seconds on a clock that never goes back.
+        wall: UTC; only for times that a provider names.
+    """
+
+    mono: float
+    wall: datetime
+
+
+class Event:
+    """Something that happened."""
+
+
+class Action:
+    """Something to do."""
+
+
+@dataclass(frozen=True)
+class ProviderFailed(Event):
+    """CCR logged an error answer of a provider; ``model`` None when the line names none."""
+
+    provider: str
+    model: str | None
+    http_status: int
+    body: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class NetworkFailed(Event):
+    """CCR logged a failure that names no provider: refused, DNS, an answer that is no JSON."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class UpstreamSilent(Event):
+    """A request has waited for its first response byte for ``seconds``."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BackendReady(Event):
+    """The backend asked for by ``Restart`` (or at the start) serves."""
+
+
+@dataclass(frozen=True)
+class BackendDied(Event):
+    """The serving backend is gone or no longer answers; or a restart did not come up."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class SwapDone(Event):
+    """The relay has moved to the swap's target."""
+
+
+@dataclass(frozen=True)
+class SwapFailed(Event):
+    """The target did not come up; the old backend serves on."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Probed(Event):
+    """The answer to ``Probe``: a report for each model that could be asked."""
+
+    reports: tuple[Report, ...]
+
+
+@dataclass(frozen=True)
+class SwapAsked(Event):
+    """A person wants this profile."""
+
+    role: Role
+
+
+@dataclass(frozen=True)
+class ProfilesRead(Event):
+    """A profile was edited and can be used."""
+
+    primary: Profile
+    fallback: Profile
+
+
+@dataclass(frozen=True)
+class WokeUp(Event):
+    """Time has passed."""
+
+
+@dataclass(frozen=True)
+class StopAsked(Event):
+    """Everything is to end."""
+
+
+@dataclass(frozen=True)
+class Probe(Action):
+    """Ask these models; answered by ``Probed``."""
+
+    refs: tuple[ModelRef, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class Swap(Action):
+    """Move to this configuration; answered by ``SwapDone`` or ``SwapFailed``.
+
+    Attributes:
+        to: what to write and start.
+        reason: one word for machines: a model status, ``recovered``, ``asked`` or ``edited``.
+        because: the model that made it necessary, if one did.
+        explanation: why this configuration and not the other.
+    """
+
+    to: Healed
+    reason: str
+    because: ModelRef | None
+    explanation: str
+
+
+@dataclass(frozen=True)
+class Restart(Action):
+    """Replace the dead backend by one of the same configuration."""
+
+
+@dataclass(frozen=True)
+class WakeAt(Action):
+    """Send ``WokeUp`` at this monotonic time (or later); replaces the one before."""
+
+    mono: float
+
+
+@dataclass(frozen=True)
+class Tell(Action):
+    """A line for the journal, the terminal and, with ``notify``, the person elsewhere.
+
+    Attributes:
+        kind: a kind of the journal.
+        text: what happened.
+        todo: what a person can do; empty when nothing.
+        notify: worth reaching a person who does not look.
+        data: more for the journal, JSON values.
+    """
+
+    kind: str
+    text: str
+    todo: str = ""
+    notify: bool = False
+    data: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,133 @@
+"""Settings: option over environment over ``synccr.toml`` over default."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+
+from synccr.errors import UsageError
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=10_000_000)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=10_000_000)]
+
+PREFIX = "SYNCCR_"
+_RESERVED = {"SYNCCR_DEBUG"}
+_VERSION = re.compile(r"\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.-]+)?")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can be set. Durations are seconds.
+
+    Attributes:
+        ccr_version: exact version of @musistudio/claude-code-router.
+        preflight_timeout: for one model, retries included.
+        preflight_attempts: how often a model with a passing trouble is asked.
+        preflight_concurrency: probes at one time.
+        preflight_cache: how long a report is taken for fresh.
+        recovery_interval: first pause before a model that is away is probed again.
+        recovery_interval_max: the longest such pause.
+        drain_timeout: how long an old backend may finish what it has begun.
+        hold_timeout: how long a connection waits for a backend.
+        swap_cooldown: no second swap of the same kind sooner.
+        swap_limit: swaps allowed within twenty cooldowns.
+        trouble_count: passing troubles of one model that count as persisting …
+        trouble_window: … when they come within this time.
+        silence_timeout: an upstream that sends nothing for this long counts as a timeout.
+        start_timeout: how long CCR may take to answer ``/health``.
+        health_interval: between looks at ``/health``.
+        carry_limit: bytes of a request kept for carrying over.
+        weekly_check: between full preflights of a running supervisor; 0 is never.
+        notify: ``off``, ``desktop``, a URL or a command.
+    """
+
+    ccr_version: str = "2.0.0"
+    preflight_timeout: Positive = 30.0
+    preflight_attempts: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
+    preflight_concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 16
+    preflight_cache: Seconds = 600.0
+    recovery_interval: Positive = 300.0
+    recovery_interval_max: Positive = 3600.0
+    drain_timeout: Seconds = 600.0
+    hold_timeout: Seconds = 30.0
+    swap_cooldown: Seconds = 30.0
+    swap_limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 6
+    trouble_count: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    trouble_window: Positive = 60.0
+    silence_timeout: Positive = 90.0
+    start_timeout: Positive = 30.0
+    health_interval: Positive = 5.0
+    carry_limit: Count = 32 * 1024 * 1024
+    weekly_check: Seconds = 604_800.0
+    notify: str = "off"
+
+    def __post_init__(self) -> None:
+        if not _VERSION.fullmatch(self.ccr_version):
+            raise ValueError("`ccr_version` must be an exact version such as 2.0.0")
+
+
+def load(path: Path, environ: Mapping[str, str], **options: Any) -> Settings:
+    """Read the settings.
+
+    Args:
+        path: ``synccr.toml``; it need not exist.
+        environ: the environment.
+        options: from the command line; None means not given.
+
+    Raises:
+        UsageError: a wrong name or value; says which one, where, and the nearest right one.
+    """
+    layers: list[tuple[str, dict[str, Any]]] = [
+        (str(path), _from_file(path)),
+        ("the environment", _from_environment(environ)),
+        ("the command line", {k: v for k, v in options.items() if v is not None}),
+    ]
+    values: dict[str, Any] = {}
+    for origin, layer in layers:
+        for name in layer.keys() - set(Settings.__struct_fields__):
+            raise UsageError(
+                f"Unknown setting {_shown(name, origin)} in {origin}.", _nearest(name, origin)
+            )
+        try:
+            msgspec.convert(layer, Settings, strict=origin != "the environment")
+        except msgspec.ValidationError as error:
+            raise UsageError(
+                f"A setting in {origin} cannot be used: {error}.", "See docs/settings.md."
+            ) from error
+        values |= layer
+    return msgspec.convert(values, Settings, strict=False)
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.", "Mend it or move it away.") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and name not in _RESERVED and not name.startswith("SYNCCR_TEST_")
+    }
+
+
+def _shown(name: str, origin: str) -> str:
+    return PREFIX + name.upper() if origin == "the environment" else name
+
+
+def _nearest(name: str, origin: str) -> str:
+    known = list(get_type_hints(Settings))
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean {_shown(close[0], origin)}?"
+    return f"Known settings: {', '.join(known)}."
