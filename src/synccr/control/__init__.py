@@ -1,0 +1,109 @@
+"""How other commands talk to a running supervisor.
+
+One request a connection::
+
+    client:  {"v": 1, "do": "status", "args": {}}\\n        at most 64 KiB
+    server:  {"v": 1, "ok": true, "result": ...}\\n
+             {"v": 1, "ok": false, "what": "...", "todo": "...", "exit_code": 1}\\n
+
+On POSIX a Unix socket in a directory of mode 0700 that only this user can
+enter; on Windows a loopback port with a random token, both in a file of mode
+0600. A client that is slow, silent or sends anything else is cut off after
+``PATIENCE`` seconds; at most ``MOST_CLIENTS`` are served at one time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from synccr.errors import NotRunning, SynccrError
+
+VERSION = 1
+LARGEST_REQUEST = 64 * 1024
+LARGEST_ANSWER = 8 * 1024 * 1024
+PATIENCE = 5.0
+MOST_CLIENTS = 32
+_LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
+
+
+def socket_path(instance: Path) -> Path:
+    """Where the socket is: in the instance directory, or when that path is too
+    long for a socket, in a private directory below the temporary one."""
+    path = instance / "control.sock"
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+        return path
+    return Path(tempfile.gettempdir(), f"synccr-{user_id()}", f"{instance.name}.sock")
+
+
+def user_id() -> int:
+    return os.getuid() if sys.platform != "win32" else 0
+
+
+def request(instance: Path, verb: str, *, timeout: float = 10.0, **args: Any) -> Any:
+    """Ask the supervisor and return its result. Plain sockets: this is what ``status`` waits for.
+
+    Raises:
+        NotRunning: nobody listens.
+        SynccrError: the supervisor refused, or did not answer in ``timeout`` seconds.
+    """
+    try:
+        with _connect(instance, timeout) as (connection, token):
+            message = {"v": VERSION, "do": verb, "args": args, "token": token}
+            connection.sendall(json.dumps(message).encode() + b"\n")
+            answer = _read_line(connection)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise NotRunning() from error
+    except OSError as error:
+        raise SynccrError(
+            f"The supervisor does not answer ({error}).",
+            "Look at: synccr logs; then: synccr restart",
+        ) from error
+    if answer.get("ok"):
+        return answer.get("result")
+    refusal = SynccrError(str(answer.get("what", "Refused.")), str(answer.get("todo", "")))
+    refusal.exit_code = int(answer.get("exit_code", 1))  # type: ignore[misc]  # the server's word
+    raise refusal
+
+
+@contextlib.contextmanager
+def _connect(instance: Path, timeout: float) -> Iterator[tuple[socket.socket, str]]:
+    if sys.platform == "win32":
+        address = json.loads((instance / "control.json").read_bytes())
+        connection = socket.create_connection(("127.0.0.1", address["port"]), timeout)
+        token = str(address["token"])
+    else:
+        path, token = socket_path(instance), ""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(timeout)
+        try:
+            connection.connect(str(path))
+        except OSError:
+            connection.close()
+            raise
+    with connection:
+        yield connection, token
+
+
+def _read_line(connection: socket.socket) -> dict[str, Any]:
+    chunks, size = [], 0
+    while size < LARGEST_ANSWER:
+        chunk = connection.recv(65536)
+        if not chunk:
+            break
+        chunks.append(chunk)
+        size += len(chunk)
+        if chunk.endswith(b"\n"):
+            break
+    try:
+        answer = json.loads(b"".join(chunks))
+    except ValueError as error:
+        raise ConnectionError("no whole answer") from error
+    return answer if isinstance(answer, dict) else {}

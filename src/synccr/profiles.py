@@ -1,0 +1,208 @@
+"""Finding the two profiles, and keeping what a person changes in what was written."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from synccr.edits import rebase
+from synccr.files import write_atomic
+from synccr.heal import Local
+from synccr.paths import Paths
+from synccr.profile import (
+    Profile,
+    Role,
+    derive_fallback,
+    read_profile,
+    require_key,
+    understand,
+)
+from synccr.redact import Redactor
+
+FILES: Mapping[Role, str] = {
+    "primary": "ccr-config.json",
+    "fallback": "ccr-config-fallback.json",
+}
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """The owner's wishes.
+
+    Attributes:
+        primary, fallback: the two profiles.
+        local: the local port, for both.
+        adopt: files to write before CCR's configuration is, so that a person's
+            words there are kept: path and content.
+        notes: what a person should know about where the profiles come from.
+        watch: files whose change means new wishes.
+    """
+
+    primary: Profile
+    fallback: Profile
+    local: Local
+    adopt: Mapping[Path, bytes] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = ()
+    watch: tuple[Path, ...] = ()
+
+    @property
+    def redactor(self) -> Redactor:
+        """Masks every key of both profiles and of the local port."""
+        local = (self.local.api_key,) if self.local.api_key else ()
+        return Redactor([*self.primary.secrets(), *self.fallback.secrets(), *local])
+
+
+def load_profiles(
+    paths: Paths,
+    environ: Mapping[str, str],
+    *,
+    config: Path | None = None,
+    fallback_config: Path | None = None,
+    port: int | None = None,
+) -> Profiles:
+    """Read both profiles; writes nothing.
+
+    Each comes from the first of: its option; its file in synccr's own
+    configuration directory; for the primary a ``config.json`` in CCR's
+    directory that a person wrote; the shipped one (for a primary that names the
+    same provider), else the fallback is derived from the primary.
+
+    Raises:
+        ConfigError: a profile cannot be used, or no provider has its key.
+    """
+    written = read_written(paths)
+    adopt: dict[Path, bytes] = {}
+    notes: list[str] = []
+    primary = _primary(paths, environ, config, written, adopt, notes)
+    fallback = _fallback(paths, environ, fallback_config, primary)
+    if written and not config and (edited := edited_by_others(paths, written)) is not None:
+        target = primary if written.role == "primary" else fallback
+        given = {k: v for k, v in written.document.items() if k == "APIKEY" and target.shipped}
+        wishes = {**target.raw, **given}
+        merged = rebase(written.document, edited, wishes, environ)
+        if merged != wishes:
+            mended = understand(merged, str(paths.ccr_config), target.role, environ)
+            path = paths.config / FILES[target.role]
+            adopt[path] = _dump(merged)
+            notes.append(f"Edits of {paths.ccr_config} become part of {path}.")
+            if target.role == "primary":
+                primary, fallback = mended, _fallback(paths, environ, fallback_config, mended)
+            else:
+                fallback = mended
+    require_key((primary, fallback))
+    local = Local(port=port or primary.port, api_key=_api_key(primary, written))
+    watch = (
+        config or paths.config / FILES["primary"],
+        fallback_config or paths.config / FILES["fallback"],
+        paths.ccr_config,
+    )
+    return Profiles(primary, fallback, local, adopt, tuple(notes), watch)
+
+
+def shipped(role: Role) -> Path:
+    """The profile that comes with synccr: package data, or ``configs/`` of a checkout."""
+    here = Path(__file__).parent
+    installed = here / "configs" / FILES[role]
+    return installed if installed.exists() else here.parents[1] / "configs" / FILES[role]
+
+
+def keep_adopted(profiles: Profiles) -> None:
+    """Write what must be kept; a file that is replaced leaves a dated copy."""
+    for path, content in profiles.adopt.items():
+        if path.exists():
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+            write_atomic(path.with_name(f"{path.name}.{stamp}.bak"), path.read_bytes())
+        write_atomic(path, content)
+
+
+@dataclass(frozen=True)
+class Written:
+    """The configuration that synccr wrote last.
+
+    Attributes:
+        role: the profile it was made from.
+        document: what was written.
+    """
+
+    role: Role
+    document: dict[str, Any] = field(repr=False)
+
+
+def read_written(paths: Paths) -> Written | None:
+    """What was written last; None when nothing was, or nobody knows any more."""
+    try:
+        record = json.loads((paths.instance / "written.json").read_bytes())
+        role, document = record["role"], record["document"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if role not in FILES or not isinstance(document, dict):
+        return None
+    return Written(role, document)
+
+
+def remember_written(paths: Paths, role: Role, document: Mapping[str, Any]) -> None:
+    """Note what is about to be written."""
+    record = {"role": role, "document": document}
+    write_atomic(paths.instance / "written.json", _dump(record))
+
+
+def edited_by_others(paths: Paths, written: Written) -> dict[str, Any] | None:
+    """CCR's configuration when somebody changed it since it was written; None when
+    nobody did.
+
+    Raises:
+        ConfigError: it is there and cannot be read.
+    """
+    if not paths.ccr_config.exists():
+        return None
+    document = dict(read_profile(paths.ccr_config, written.role, {}).raw)
+    return None if document == written.document else document
+
+
+def _primary(
+    paths: Paths,
+    environ: Mapping[str, str],
+    option: Path | None,
+    written: Written | None,
+    adopt: dict[Path, bytes],
+    notes: list[str],
+) -> Profile:
+    own = paths.config / FILES["primary"]
+    if option or own.exists():
+        return read_profile(option or own, "primary", environ)
+    if written is None and paths.ccr_config.exists():
+        profile = read_profile(paths.ccr_config, "primary", environ)
+        adopt[own] = paths.ccr_config.read_bytes()
+        notes.append(f"{paths.ccr_config} is the primary profile; it is kept as {own}.")
+        return profile
+    return read_profile(shipped("primary"), "primary", environ, shipped=True)
+
+
+def _fallback(
+    paths: Paths, environ: Mapping[str, str], option: Path | None, primary: Profile
+) -> Profile:
+    own = paths.config / FILES["fallback"]
+    if option or own.exists():
+        return read_profile(option or own, "fallback", environ)
+    profile = read_profile(shipped("fallback"), "fallback", environ, shipped=True)
+    named = {(p.name, p.url) for p in primary.providers}
+    if all((p.name, p.url) in named for p in profile.providers):
+        return profile
+    return derive_fallback(primary)
+
+
+def _api_key(primary: Profile, written: Written | None) -> str | None:
+    """The key of the local port; a shipped profile gets a random one that stays."""
+    if primary.api_key_text or not primary.shipped:
+        return primary.api_key_text
+    kept = written.document.get("APIKEY") if written else None
+    return kept if isinstance(kept, str) and kept else secrets.token_urlsafe(24)
+
+
+def _dump(document: object) -> bytes:
+    return (json.dumps(document, indent=2) + "\n").encode()
