@@ -152,6 +152,12 @@ def owner_order(*profiles: Profile) -> tuple[ModelRef, ...]:
     return tuple(dict.fromkeys([*defaults, *preferred, *rest]))
 
 
+def probe_targets(*profiles: Profile) -> tuple[tuple[Provider, str], ...]:
+    """Every configured model with its provider, in the owner's order, each name once."""
+    providers = {p.name: p for profile in reversed(profiles) for p in profile.providers}
+    return tuple((providers[ref.provider], ref.model) for ref in owner_order(*profiles))
+
+
 def derive_fallback(primary: Profile) -> Profile:
     """The fallback of a primary that has none: every route on the model of its
     ``fallback`` route, else on the next of its owner's order."""

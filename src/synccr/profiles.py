@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from synccr.ccr.config_file import ConfigFile
 from synccr.edits import rebase
 from synccr.files import write_atomic
 from synccr.heal import Local
@@ -23,6 +25,8 @@ from synccr.profile import (
     understand,
 )
 from synccr.redact import Redactor
+
+_RECORD = "written.json"
 
 FILES: Mapping[Role, str] = {
     "primary": "ccr-config.json",
@@ -55,6 +59,11 @@ class Profiles:
         """Masks every key of both profiles and of the local port."""
         local = (self.local.api_key,) if self.local.api_key else ()
         return Redactor([*self.primary.secrets(), *self.fallback.secrets(), *local])
+
+    @property
+    def proxy(self) -> str | None:
+        """The proxy that CCR uses for every provider."""
+        return self.primary.raw.get("PROXY_URL") or None
 
 
 def load_profiles(
@@ -136,7 +145,7 @@ class Written:
 def read_written(paths: Paths) -> Written | None:
     """What was written last; None when nothing was, or nobody knows any more."""
     try:
-        record = json.loads((paths.instance / "written.json").read_bytes())
+        record = json.loads((paths.instance / _RECORD).read_bytes())
         role, document = record["role"], record["document"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -145,10 +154,18 @@ def read_written(paths: Paths) -> Written | None:
     return Written(role, document)
 
 
-def remember_written(paths: Paths, role: Role, document: Mapping[str, Any]) -> None:
-    """Note what is about to be written."""
-    record = {"role": role, "document": document}
-    write_atomic(paths.instance / "written.json", _dump(record))
+@contextlib.contextmanager
+def recorded(paths: Paths, role: Role, document: Mapping[str, Any]) -> Iterator[None]:
+    """Note what is about to be written; forgotten again when the block fails."""
+    path = paths.instance / _RECORD
+    before = path.read_bytes() if path.exists() else None
+    write_atomic(path, _dump({"role": role, "document": document}))
+    try:
+        yield
+    except BaseException:
+        if before is not None:
+            write_atomic(path, before)
+        raise
 
 
 def edited_by_others(paths: Paths, written: Written) -> dict[str, Any] | None:
@@ -158,7 +175,7 @@ def edited_by_others(paths: Paths, written: Written) -> dict[str, Any] | None:
     Raises:
         ConfigError: it is there and cannot be read.
     """
-    if not paths.ccr_config.exists():
+    if not ConfigFile(paths).changed_by_others():
         return None
     document = dict(read_profile(paths.ccr_config, written.role, {}).raw)
     return None if document == written.document else document
@@ -175,7 +192,7 @@ def _primary(
     own = paths.config / FILES["primary"]
     if option or own.exists():
         return read_profile(option or own, "primary", environ)
-    if written is None and paths.ccr_config.exists():
+    if written is None and ConfigFile(paths).changed_by_others():
         profile = read_profile(paths.ccr_config, "primary", environ)
         adopt[own] = paths.ccr_config.read_bytes()
         notes.append(f"{paths.ccr_config} is the primary profile; it is kept as {own}.")

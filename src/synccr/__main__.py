@@ -1,0 +1,74 @@
+"""The command ``synccr``, also ``python -m synccr``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line; every way out has the contract's exit code and no traceback."""
+    from synccr.errors import SynccrError
+
+    debug = "--debug" in sys.argv or bool(os.environ.get("SYNCCR_DEBUG"))
+    try:
+        code = _run()
+    except SynccrError as error:
+        if debug:
+            raise
+        from synccr.cli.output import show
+
+        show(error, as_json="--json" in sys.argv)
+        code = error.exit_code
+    except BrokenPipeError:
+        code = _end_of_pipe()
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        if debug:
+            raise
+        sys.stderr.write(
+            f"synccr: something unforeseen went wrong: {type(error).__name__}: {error}\n"
+            "  Run the command again with --debug and report what it prints.\n"
+        )
+        code = 1
+    _flush()
+    sys.exit(code)
+
+
+def _run() -> int:
+    import typer
+
+    from synccr.cli.app import command
+
+    # Whether click is a package of its own or part of typer depends on typer's
+    # version; its errors are reached through what typer makes public.
+    click_error: type[Exception] = typer.BadParameter.__mro__[2]
+    try:
+        result = command().main(prog_name="synccr", standalone_mode=False)
+    except typer.Abort:
+        return 130
+    except click_error as error:
+        error.show()  # type: ignore[attr-defined]
+        return int(error.exit_code)  # type: ignore[attr-defined]
+    return result if isinstance(result, int) else 0
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _end_of_pipe()
+    except OSError:
+        sys.stderr.write("synccr: the output could not be written.\n")
+        sys.exit(1)
+
+
+def _end_of_pipe() -> int:
+    """The reader has gone, as in ``| head -1``: nothing more to say, and no fault."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    main()

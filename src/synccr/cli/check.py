@@ -1,0 +1,297 @@
+"""Commands that ask the providers: models, heal."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+
+from synccr.cli.options import Config, FallbackConfig, Fresh, Json, Port, Timeout
+from synccr.cli.output import coloured, draw, put_json, say
+from synccr.cli.setup import Setup
+from synccr.errors import NoModelServes
+from synccr.heal import Change, Healed, heal
+from synccr.profiles import Profiles
+from synccr.report import ModelRef, Report
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from synccr.preflight.run import Result
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(models)
+    app.command(name="heal")(heal_command)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What preflight found of all models of both profiles.
+
+    Attributes:
+        profiles: what was asked for.
+        result: what was found.
+        healed: the primary, healed; None when none of its models can serve.
+        alternatives: what to use instead of a model that cannot serve.
+    """
+
+    profiles: Profiles
+    result: Result
+    healed: Healed | None
+    alternatives: dict[ModelRef, tuple[ModelRef, ...]] = field(default_factory=dict)
+
+    @property
+    def moved(self) -> tuple[Change, ...]:
+        """Routes that had to leave their model."""
+        changes = self.healed.changes if self.healed else ()
+        return tuple(c for c in changes if c.path.startswith("Router.") and c.before)
+
+
+def survey(setup: Setup, profiles: Profiles, *, fresh: bool) -> Survey:
+    """Probe every model of both profiles, with progress on a terminal."""
+    from synccr.preflight import alternatives
+    from synccr.preflight.ask import ask_models
+    from synccr.profile import owner_order, probe_targets
+
+    pairs = probe_targets(profiles.primary, profiles.fallback)
+    with Progress(len(pairs)) as progress:
+        result = asyncio.run(
+            ask_models(
+                pairs,
+                settings=setup.settings,
+                instance=setup.paths.instance,
+                fresh=fresh,
+                progress=progress,
+                proxy=profiles.proxy,
+            )
+        )
+    order = owner_order(profiles.primary, profiles.fallback)
+    instead = {
+        ref: tuple(alternatives(ref, order, result.reports, result.offered))
+        for ref, report in result.reports.items()
+        if not report.serves
+    }
+    try:
+        healed = heal(profiles.primary, result.reports, profiles.local)
+    except NoModelServes:
+        healed = None
+    return Survey(profiles, result, healed, instead)
+
+
+class Progress:
+    """A bar on a terminal; elsewhere silence, for what is done within seconds."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        if coloured(sys.stderr):
+            from rich import progress as rich
+
+            from synccr.cli.output import console
+
+            self._bar = rich.Progress(
+                rich.SpinnerColumn(),
+                rich.TextColumn("{task.description}"),
+                rich.BarColumn(bar_width=20),
+                rich.MofNCompleteColumn(),
+                rich.TimeElapsedColumn(),
+                console=console(sys.stderr),
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("asking the models", total=self._total)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(self, report: Report) -> None:
+        if self._bar:
+            self._bar.update(self._task, advance=1, description=f"{report.model}: {report.status}")
+
+
+def models(
+    json: Json = False,
+    fresh: Fresh = False,
+    config: Config = None,
+    fallback_config: FallbackConfig = None,
+    timeout: Timeout = None,
+) -> None:
+    """Ask every configured model whether it can serve, and say what to use instead.
+
+    Exit code 0: every route of the primary profile has a healthy model; 1: some
+    route had to be moved; 5: no model can serve.
+    """
+    setup = Setup.make(preflight_timeout=timeout)
+    profiles = setup.profiles(config, fallback_config)
+    found = survey(setup, profiles, fresh=fresh)
+    if json:
+        put_json(models_document(found))
+    else:
+        show_models(found)
+    if found.healed is None:
+        raise typer.Exit(NoModelServes.exit_code)
+    raise typer.Exit(1 if found.moved else 0)
+
+
+def models_document(found: Survey) -> dict[str, Any]:
+    """The contract's ``models --json``."""
+    rows = [
+        report_row(report)
+        | {
+            "tools": report.tools,
+            "context_length": report.context_length,
+            "alternatives": [str(ref) for ref in found.alternatives.get(ref, ())],
+        }
+        for ref, report in found.result.reports.items()
+    ]
+    quotas = found.result.quotas
+    return {"models": rows, "quota": quota_row(quotas[0]) if quotas else None}
+
+
+def report_row(report: Report) -> dict[str, Any]:
+    """One model, as the contract has it everywhere."""
+    from synccr.journal import stamp
+
+    return {
+        "provider": report.provider,
+        "model": report.model,
+        "status": report.status.value,
+        "http_status": report.http_status,
+        "latency_ms": report.latency_ms,
+        "checked_at": stamp(report.checked_at),
+        "detail": report.detail,
+    }
+
+
+def quota_row(quota: Any) -> dict[str, Any]:
+    """What is left of one allowance."""
+    from synccr.journal import stamp
+
+    return {
+        "provider": quota.provider,
+        "window": quota.window,
+        "limit": quota.limit,
+        "used": quota.used,
+        "remaining": quota.remaining,
+        "renews_at": stamp(quota.renews_at) if quota.renews_at else None,
+    }
+
+
+def show_models(found: Survey) -> None:
+    """The table and what to do."""
+    draw(_table(found))
+    for profile in (found.profiles.primary, found.profiles.fallback):
+        for finding in profile.findings:
+            say(f"{profile.source}: {finding.place} {finding.what}. {finding.instead}".rstrip())
+    for quota in found.result.quotas:
+        if quota.remaining is not None:
+            until = f", renews {quota.renews_at:%Y-%m-%d %H:%M} UTC" if quota.renews_at else ""
+            say(f"{quota.provider}: {quota.remaining:g} of {quota.limit:g} left{until}")
+    if found.healed is None:
+        from synccr.heal import advice
+
+        say("No model can serve.", "red")
+        for line in advice(r.status for r in found.result.reports.values()):
+            say(f"  {line}")
+        return
+    for change in found.moved:
+        say(f"{change.path}: {change.before} -> {change.after} ({change.reason})", "yellow")
+
+
+def _table(found: Survey) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("model", "state", "time", "tools", "use instead"):
+        table.add_column(name, overflow="fold")
+    for ref, report in found.result.reports.items():
+        colour = "green" if report.serves else "red"
+        state = report.status.value + (f" ({report.http_status})" if report.http_status else "")
+        note = report.detail if report.status.value not in ("ok",) else ""
+        instead = ", ".join(str(r) for r in found.alternatives.get(ref, ())[:2])
+        table.add_row(
+            Text(str(ref)),
+            Text(state, style=colour) + (Text(f"\n{note}", style="dim") if note else Text()),
+            Text(f"{report.latency_ms} ms" if report.latency_ms is not None else "-"),
+            Text({True: "yes", False: "no", None: "?"}[report.tools]),
+            Text(instead or ("-" if report.serves else "nothing serves")),
+        )
+    return table
+
+
+def heal_command(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing; show the changes.")
+    ] = False,
+    json: Json = False,
+    fresh: Fresh = False,
+    config: Config = None,
+    fallback_config: FallbackConfig = None,
+    port: Port = None,
+) -> None:
+    """Check the models and write the healed configuration, without starting anything."""
+    setup = Setup.make()
+    profiles = setup.profiles(config, fallback_config, port)
+    found = survey(setup, profiles, fresh=fresh)
+    healed = heal(profiles.primary, found.result.reports, profiles.local)
+    backup = None
+    if not dry_run:
+        from synccr.ccr.config_file import ConfigFile
+        from synccr.profiles import keep_adopted, recorded
+
+        keep_adopted(profiles)
+        with recorded(setup.paths, healed.profile.role, healed.config):
+            backup = ConfigFile(setup.paths).write(healed.config)
+    if json:
+        put_json(
+            {
+                "profile": healed.profile.role,
+                "changes": [_change_row(change) for change in healed.changes],
+                "written": not dry_run,
+                "backup": str(backup) if backup else None,
+            }
+        )
+    else:
+        show_changes(healed.changes)
+        where = setup.paths.ccr_config
+        say(f"Nothing written (--dry-run): {where}" if dry_run else f"Written: {where}")
+        if backup:
+            say(f"What was there before: {backup}")
+
+
+def _change_row(change: Change) -> dict[str, Any]:
+    return {
+        "path": change.path,
+        "before": change.before,
+        "after": change.after,
+        "reason": change.reason,
+    }
+
+
+def show_changes(changes: Sequence[Change]) -> None:
+    """Each change as a person reads a difference: minus, plus, why."""
+    import json
+
+    from synccr.cli.output import paint, put
+
+    if not changes:
+        put("Nothing to change: every route leads to a model that can serve.")
+    for change in changes:
+        put(f"{paint(change.path, 'bold', sys.stdout)}  ({change.reason})")
+        if change.before is not None:
+            put(paint(f"  - {json.dumps(change.before)}", "red", sys.stdout))
+        if change.after is not None:
+            put(paint(f"  + {json.dumps(change.after)}", "green", sys.stdout))

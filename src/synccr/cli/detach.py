@@ -1,0 +1,95 @@
+"""``start --detach``: the same command in the background, watched until it answers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from synccr.errors import NotRunning, SynccrError, Taken
+from synccr.files import private_directory
+from synccr.paths import Paths
+
+_PATIENCE = 900.0  # npx may have to bring CCR over a slow line
+_LOG_LIMIT = 1024 * 1024
+
+
+def detach(arguments: list[str]) -> dict[str, Any]:
+    """Start a supervisor in the background and wait until its endpoint answers.
+
+    Returns:
+        Its status.
+
+    Raises:
+        SynccrError: it ended instead; its own words and exit code.
+    """
+    from synccr.control import request
+
+    paths = Paths.from_environment()
+    try:
+        running = request(paths.instance, "status", timeout=2.0)
+    except NotRunning:
+        pass
+    else:
+        raise Taken(
+            f"synccr runs already: supervisor pid {running['supervisor']['pid']}, "
+            f"endpoint {running['endpoint']}.",
+            "Use it, or end it: synccr stop",
+        )
+    log = private_directory(paths.log) / f"{paths.instance.name}.log"
+    child, begin = _spawn(arguments, log)
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        code = child.poll()
+        if code is not None:
+            raise _last_words(log, begin, code)
+        try:
+            status: dict[str, Any] = request(paths.instance, "status", timeout=2.0)
+            if status["state"] != "starting" and status["supervisor"]["pid"] == child.pid:
+                return status
+        except SynccrError:
+            pass
+        time.sleep(0.03)
+    child.terminate()
+    raise SynccrError(f"synccr has not answered within {_PATIENCE:.0f} s.", f"Look at {log}")
+
+
+def _spawn(arguments: list[str], log: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """The child, and where its own words begin in the log."""
+    if log.exists() and log.stat().st_size > _LOG_LIMIT:
+        log.replace(log.with_suffix(".log.1"))
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        begin = os.fstat(handle).st_size
+        flags = (
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+            if sys.platform == "win32"
+            else {"start_new_session": True}
+        )
+        child = subprocess.Popen(
+            [sys.executable, "-m", "synccr", "start", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=handle,
+            stderr=handle,
+            **flags,  # type: ignore[call-overload]  # bool on POSIX, int on Windows
+        )
+    finally:
+        os.close(handle)
+    return child, begin
+
+
+def _last_words(log: Path, begin: int, code: int) -> SynccrError:
+    with log.open("rb") as file:
+        file.seek(begin)
+        lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    at = max((i for i, line in enumerate(lines) if line.startswith("synccr: ")), default=None)
+    if at is None:
+        error = SynccrError(f"synccr ended at once (exit code {code}).", f"Look at {log}")
+    else:
+        todo = lines[at + 1].strip() if at + 1 < len(lines) else ""
+        error = SynccrError(lines[at].removeprefix("synccr: "), todo)
+    error.exit_code = code or 1  # type: ignore[misc]  # the child's own
+    return error

@@ -1,0 +1,173 @@
+"""Commands that look at what runs: status, events, logs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from synccr.cli.options import Json
+from synccr.cli.output import paint, put, put_json
+from synccr.errors import NotRunning, SynccrError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(status)
+    app.command()(events)
+    app.command()(logs)
+
+
+def status(json: Json = False) -> None:
+    """Show what runs, on which profile, each model's state, and what happened last.
+
+    Exit code 3 when nothing runs.
+    """
+    from synccr.control import request
+    from synccr.paths import Paths
+
+    try:
+        document = request(Paths.from_environment().instance, "status")
+    except NotRunning:
+        if not json:
+            raise
+        put_json({"state": "stopped"})
+        raise typer.Exit(NotRunning.exit_code) from None
+    if json:
+        put_json(document)
+    else:
+        for line in _status_lines(document):
+            put(line)
+
+
+def _status_lines(document: dict[str, Any]) -> list[str]:
+    import sys
+
+    state, ccr = document["state"], document["ccr"]
+    colour = {"running": "green", "degraded": "red"}.get(state, "yellow")
+    lines = [
+        (
+            f"{paint(state, colour, sys.stdout)} on the {document['profile']} profile "
+            f"at {document['endpoint']}"
+        ),
+        (
+            f"  CCR {ccr['version']}, pid {ccr['pid']}, {ccr['restarts']} restarts; "
+            f"supervisor pid {document['supervisor']['pid']}"
+        ),
+    ]
+    if document.get("why"):
+        lines.append(f"  why: {document['why']}")
+    lines.append("routes")
+    lines += [f"  {name:<12} {model}" for name, model in document["routes"].items()]
+    lines.append("models")
+    for model in document["models"]:
+        good = model["status"] in ("ok", "unverified")
+        shown = paint(f"{model['status']:<12}", "green" if good else "red", sys.stdout)
+        detail = f"  {model['detail']}" if model["detail"] else ""
+        lines.append(f"  {shown} {model['provider']},{model['model']}{detail}")
+    if swap := document.get("last_swap"):
+        lines.append(
+            f"last swap {swap['at']}: {swap['from']} -> {swap['to']} "
+            f"({swap['reason']}), {swap['took_ms']} ms; {document['swaps']} in all"
+        )
+    return lines
+
+
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")]
+
+
+def events(json: Json = False, follow: Follow = False) -> None:
+    """Show what synccr decided and did, oldest first."""
+    import json as codec
+
+    from synccr.journal import Journal, parse
+    from synccr.paths import Paths
+
+    journal = Journal(Paths.from_environment().instance / "journal.jsonl")
+
+    def show(entry: dict[str, Any]) -> None:
+        put(codec.dumps(entry, ensure_ascii=False) if json else _event_line(entry))
+
+    for entry in journal.read():
+        show(entry)
+    if follow:
+        for line in _appended(journal.path):
+            if new := parse(line):
+                show(new)
+
+
+def _event_line(entry: dict[str, Any]) -> str:
+    """One event for a person: its text, or what its fields say."""
+    text = entry.get("text")
+    if entry["kind"] == "swapped":
+        text = (
+            f"{entry['from']} -> {entry['to']} ({entry['reason']}) in {entry['took_ms']} ms; "
+            f"{entry.get('why', '')}"
+        )
+    elif entry["kind"] == "preflight":
+        text = ", ".join(f"{ref} {status}" for ref, status in entry["models"].items())
+    elif entry["kind"] == "healed":
+        text = f"{entry['profile']}, {len(entry['changes'])} changes; {entry.get('why', '')}"
+    if not text:
+        shown = {k: v for k, v in entry.items() if k not in ("at", "kind")}
+        text = ", ".join(f"{key} {value}" for key, value in shown.items())
+    return f"{entry['at'][:19].replace('T', ' ')}  {entry['kind']:<12} {text}"
+
+
+def _appended(path: Path) -> Iterator[bytes]:
+    """Lines as they are appended to a file that may be replaced."""
+    while not path.exists():
+        time.sleep(0.2)
+    file = path.open("rb")
+    file.seek(0, 2)
+    while True:
+        line = file.readline()
+        if line:
+            yield line
+            continue
+        time.sleep(0.2)
+        try:
+            if path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                file.close()
+                file = path.open("rb")
+        except FileNotFoundError:
+            continue
+
+
+def logs(follow: Follow = False) -> None:
+    """Show CCR's own log, its errors made readable."""
+    from synccr.paths import Paths
+
+    paths = Paths.from_environment()
+    found = sorted(paths.ccr_logs.glob("ccr-*.log"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise SynccrError(f"CCR has written no log in {paths.ccr_logs}.", "Run: synccr start")
+    newest = found[-1]
+    with newest.open("rb") as file:
+        for line in file:
+            _show_log_line(line)
+    if follow:
+        for line in _appended(newest):
+            _show_log_line(line)
+
+
+def _show_log_line(line: bytes) -> None:
+    import json
+
+    from synccr.redact import Redactor
+
+    try:
+        entry = json.loads(line)
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry["time"] / 1000))
+        message = entry.get("msg") or entry.get("err", {}).get("message") or ""
+        level = _LEVELS.get(entry.get("level"), "?")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return
+    put(f"{when}  {level:<5} {Redactor().line(str(message), 400)}")
+
+
+_LEVELS = {10: "trace", 20: "debug", 30: "info", 40: "warn", 50: "error", 60: "fatal"}

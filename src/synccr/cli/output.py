@@ -1,0 +1,71 @@
+"""The one place that prints.
+
+Data goes to stdout, everything for people beside it to stderr. Colour only on
+a terminal and without ``NO_COLOR``; rich is loaded only where a table is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+from synccr.errors import SynccrError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether colour and live display are welcome on this stream."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, colour: str, stream: TextIO) -> str:
+    """``text`` in a colour, where the stream takes colours."""
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if coloured(stream) else text
+
+
+def put(text: str) -> None:
+    """Data for stdout."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def put_json(document: Any) -> None:
+    """One JSON document on stdout, readable on a terminal."""
+    import msgspec
+
+    plain = msgspec.to_builtins(document, enc_hook=str)
+    put(json.dumps(plain, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+
+
+def say(text: str, colour: str | None = None) -> None:
+    """A line for a person, on stderr."""
+    sys.stderr.write((paint(text, colour, sys.stderr) if colour else text) + "\n")
+    sys.stderr.flush()
+
+
+def show(error: SynccrError, *, as_json: bool = False) -> None:
+    """An error: one sentence on what happened, one on what to do."""
+    if as_json:
+        put_json({"error": {"what": error.what, "todo": error.todo, "exit_code": error.exit_code}})
+    say(f"{paint('synccr:', 'red', sys.stderr)} {error.what}")
+    if error.todo:
+        say(f"  {error.todo}")
+
+
+def console(stream: TextIO) -> Console:
+    """A rich console for tables; as wide as the terminal, 80 columns in a pipe."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else int(os.environ.get("COLUMNS") or 100)
+    return Console(file=stream, width=width, highlight=False, no_color=not coloured(stream))
+
+
+def draw(what: RenderableType, *, stream: TextIO | None = None) -> None:
+    """A table or another rich thing, on stdout unless told otherwise."""
+    console(stream or sys.stdout).print(what)

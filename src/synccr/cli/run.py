@@ -1,0 +1,171 @@
+"""Commands that start, end and move a supervisor: start, stop, restart, swap, demo."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from synccr.cli.options import Config, FallbackConfig, Port
+from synccr.cli.output import say
+from synccr.errors import NotRunning, SynccrError, UsageError
+from synccr.paths import Paths
+
+_STOP_PATIENCE = 30.0
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(start)
+    app.command()(stop)
+    app.command()(restart)
+    app.command()(swap)
+    app.command()(demo)
+
+
+def start(
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Go to the background once the endpoint answers.")
+    ] = False,
+    config: Config = None,
+    fallback_config: FallbackConfig = None,
+    port: Port = None,
+    skip_preflight: Annotated[
+        bool, typer.Option("--skip-preflight", help="Start without asking the models first.")
+    ] = False,
+) -> None:
+    """Check the models, heal the configuration, start CCR, watch it, recover.
+
+    Runs until Ctrl-C or SIGTERM, which end CCR too.
+    """
+    if detach:
+        from synccr.cli.detach import detach as start_detached
+
+        options = _as_arguments(config, fallback_config, port, skip_preflight)
+        status = start_detached(options)
+        say(f"synccr runs at {status['endpoint']} (pid {status['supervisor']['pid']}).")
+        return
+    import asyncio
+
+    from synccr.cli.setup import Setup
+    from synccr.cli.terminal import Terminal
+    from synccr.supervisor.run import Supervisor
+
+    setup = Setup.make()
+    terminal = Terminal()
+    supervisor = Supervisor(
+        paths=setup.paths,
+        settings=setup.settings,
+        environ=setup.environ,
+        load=lambda: setup.profiles(config, fallback_config, port),
+        tell=terminal.tell,
+        on_probe=terminal.report,
+        on_ready=terminal.ready,
+        skip_preflight=skip_preflight,
+    )
+    asyncio.run(supervisor.run())
+
+
+def _as_arguments(
+    config: Path | None, fallback_config: Path | None, port: int | None, skip_preflight: bool
+) -> list[str]:
+    arguments: list[str] = []
+    if config:
+        arguments += ["--config", str(config.resolve())]
+    if fallback_config:
+        arguments += ["--fallback-config", str(fallback_config.resolve())]
+    if port:
+        arguments += ["--port", str(port)]
+    if skip_preflight:
+        arguments += ["--skip-preflight"]
+    return arguments
+
+
+def stop() -> None:
+    """End the supervisor and CCR with it. Nothing else is touched.
+
+    Exit code 0 also when nothing runs.
+    """
+    from synccr.control import request
+
+    instance = Paths.from_environment().instance
+    try:
+        pid = int(request(instance, "stop")["pid"])
+    except NotRunning:
+        say("synccr is not running.")
+        return
+    _wait_for_end(pid)
+    say("Stopped.")
+
+
+def _wait_for_end(pid: int) -> None:
+    """Success is an observed exit."""
+    import psutil
+
+    try:
+        psutil.Process(pid).wait(_STOP_PATIENCE)
+    except psutil.NoSuchProcess:
+        return
+    except psutil.TimeoutExpired:
+        raise SynccrError(
+            f"The supervisor (pid {pid}) has not ended within {_STOP_PATIENCE:.0f} s.",
+            f"Look at: synccr logs; as the last resort: kill -9 {pid}",
+        ) from None
+
+
+def restart() -> None:
+    """Replace CCR by a fresh one, with settings and profiles read again; no request is lost.
+
+    Starts synccr in the background when it does not run.
+    """
+    from synccr.control import request
+
+    try:
+        status = request(Paths.from_environment().instance, "restart", timeout=120.0)
+    except NotRunning:
+        from synccr.cli.detach import detach
+
+        status = detach([])
+    say(f"CCR serves at {status['endpoint']} (pid {status['ccr']['pid']}).")
+
+
+def swap(
+    profile: Annotated[str, typer.Argument(metavar="primary|fallback", help="Where to go.")],
+) -> None:
+    """Move the running CCR to a profile by hand.
+
+    It stays there until you swap back or none of its models can serve.
+    """
+    from synccr.control import request
+
+    if profile not in ("primary", "fallback"):
+        raise UsageError(f"There is no profile {profile!r}.", "Write: synccr swap primary|fallback")
+    begin = time.monotonic()
+    status: dict[str, Any] = request(
+        Paths.from_environment().instance, "swap", timeout=180.0, profile=profile
+    )
+    if status["profile"] != profile:
+        raise SynccrError(
+            f"The {profile} profile cannot serve now; {status['profile']} serves on.",
+            "See why: synccr status",
+        )
+    took = f" in {time.monotonic() - begin:.1f} s" if status["swapped"] else " already"
+    say(f"{profile} serves{took}: {status['routes']['default']}")
+
+
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the demo's directory and say where it is.")
+    ] = False,
+) -> None:
+    """Show the whole main job on an embedded provider: no key, no account, no configuration.
+
+    The real Claude Code Router runs in a directory of its own; its main model
+    runs out of credit, and synccr moves to the fallback. Everything is removed.
+    """
+    from synccr.sandbox.demo import run_demo
+
+    sys.exit(run_demo(keep=keep))

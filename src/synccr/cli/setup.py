@@ -1,0 +1,54 @@
+"""What nearly every command needs: paths, settings, and, when asked for, the profiles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synccr.paths import Paths
+from synccr.profiles import Profiles, load_profiles
+from synccr.settings import Settings, load
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The surroundings of one call.
+
+    Attributes:
+        paths: where things are.
+        settings: option over environment over file over default.
+        environ: the environment, provider keys included.
+    """
+
+    paths: Paths
+    settings: Settings
+    environ: Mapping[str, str]
+
+    @classmethod
+    def make(cls, **options: Any) -> Setup:
+        """Read the surroundings; ``options`` are settings given on the command line.
+
+        Raises:
+            ConfigError: no home directory.
+            UsageError: a wrong setting.
+        """
+        paths = Paths.from_environment()
+        return cls(paths, load(paths.settings, os.environ, **options), os.environ)
+
+    def profiles(
+        self,
+        config: Path | None = None,
+        fallback_config: Path | None = None,
+        port: int | None = None,
+    ) -> Profiles:
+        """Both profiles; see :func:`synccr.profiles.load_profiles`."""
+        return load_profiles(
+            self.paths,
+            self.environ,
+            config=config,
+            fallback_config=fallback_config,
+            port=port,
+        )

@@ -1,0 +1,53 @@
+"""What ``synccr start`` shows in the foreground: one line for each thing that happened."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from synccr.cli.output import paint, say
+from synccr.report import Report
+
+if TYPE_CHECKING:
+    from synccr.supervisor.run import Supervisor
+
+_COLOURS = {
+    "crashed": "red",
+    "error_seen": "red",
+    "exhausted": "red",
+    "swap_failed": "red",
+    "swapped": "yellow",
+    "healed": "yellow",
+    "edited": "yellow",
+    "recovered": "green",
+    "restarted": "green",
+    "progress": "dim",
+    "stopping": "dim",
+}
+
+
+class Terminal:
+    """Writes to stderr; stdout of ``start`` stays empty."""
+
+    def tell(self, kind: str, text: str, todo: str, notify: bool) -> None:  # noqa: ARG002
+        """One event: time, what happened, what to do."""
+        line = f"{time.strftime('%H:%M:%S')} {text}"
+        say(line + (f" {todo}" if todo else ""), _COLOURS.get(kind))
+
+    def report(self, report: Report) -> None:
+        """One model of the preflight."""
+        word = paint(f"{report.status:<12}", "green" if report.serves else "red", sys.stderr)
+        latency = f" {report.latency_ms} ms" if report.latency_ms is not None else ""
+        detail = f"  {report.detail}" if report.detail and not report.serves else ""
+        say(f"  {word} {report.ref}{latency}{detail}")
+
+    def ready(self, supervisor: Supervisor) -> None:
+        """The endpoint answers."""
+        status = supervisor.status()
+        say(
+            f"{time.strftime('%H:%M:%S')} Ready at {status['endpoint']} on the "
+            f"{status['profile']} profile; default is {status['routes']['default']}.",
+            "green",
+        )
+        say('         Use it: synccr code, or eval "$(synccr env)". Ctrl-C ends it.')

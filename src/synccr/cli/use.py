@@ -1,0 +1,282 @@
+"""Commands that use the running router: ask, code, env, statusline."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+
+from synccr.cli.output import put, say
+from synccr.errors import NotRunning, RuntimeMissing, SynccrError, UsageError
+from synccr.paths import Paths
+
+_NO_KEY = "synccr"  # clients insist on a token; CCR without APIKEY takes any
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(ask)
+    app.command(
+        context_settings={
+            "allow_extra_args": True,
+            "ignore_unknown_options": True,
+            "help_option_names": [],
+        }
+    )(code)
+    app.command()(env)
+    app.command()(statusline)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where clients go and what they must show.
+
+    Attributes:
+        url: base address.
+        token: the local port's key, or a placeholder.
+        status: the supervisor's, as ``status --json``.
+    """
+
+    url: str
+    token: str = field(repr=False)
+    status: dict[str, Any] = field(repr=False)
+
+
+def endpoint() -> Endpoint:
+    """The running router.
+
+    Raises:
+        NotRunning: there is none.
+    """
+    from synccr.control import request
+    from synccr.profile import interpolate
+    from synccr.profiles import read_written
+
+    paths = Paths.from_environment()
+    status = request(paths.instance, "status")
+    written = read_written(paths)
+    key = written.document.get("APIKEY") if written else None
+    return Endpoint(status["endpoint"], interpolate(key, os.environ) if key else _NO_KEY, status)
+
+
+def client_environment(found: Endpoint) -> dict[str, str]:
+    """What points an Anthropic client at the router."""
+    host = "127.0.0.1,localhost"
+    present = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    return {
+        "ANTHROPIC_BASE_URL": found.url,
+        "ANTHROPIC_AUTH_TOKEN": found.token,
+        "NO_PROXY": present if "127.0.0.1" in present else f"{present},{host}".strip(","),
+    }
+
+
+def ask(
+    text: Annotated[str | None, typer.Argument(help="The prompt; else standard input.")] = None,
+    route: Annotated[
+        str, typer.Option("--route", help="A route of the profile, or provider,model.")
+    ] = "default",
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 4096,
+) -> None:
+    """Send one prompt through the running router; the answer is streamed to stdout.
+
+    Which model answered is said on stderr.
+    """
+    prompt = text if text is not None else _piped()
+    found = endpoint()
+    body = {
+        "model": _model_for(route, found.status["routes"]),
+        "max_tokens": max_tokens,
+        "stream": True,
+        "messages": [{"role": "user", "content": prompt}],
+    }
+    answered = ""
+    ended = True
+    for kind, value in _stream(found, body):
+        if kind == "model":
+            answered = value
+        else:
+            sys.stdout.write(value)
+            sys.stdout.flush()
+            ended = value.endswith("\n")
+    if not ended:
+        put("")
+    say(f"answered by {answered or body['model']}", "dim")
+
+
+def _piped() -> str:
+    if sys.stdin.isatty():
+        say("Type the prompt, then Ctrl-D.", "dim")
+    text = sys.stdin.read()
+    if not text.strip():
+        raise UsageError("There is no prompt.", 'Write: synccr ask "..." or pipe text into it.')
+    return text
+
+
+def _model_for(route: str, routes: Mapping[str, str]) -> str:
+    """The model to name in the request: CCR itself routes to its own scenarios only."""
+    if "," in route:
+        return route
+    if route in routes:
+        return routes[route]
+    raise UsageError(f"There is no route {route!r}.", f"Routes: {', '.join(routes)}.")
+
+
+def _stream(found: Endpoint, body: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """``("model", name)`` once, then ``("text", piece)`` as they come."""
+    import json
+
+    import httpx
+
+    headers = {"authorization": f"Bearer {found.token}", "anthropic-version": "2023-06-01"}
+    timeout = httpx.Timeout(10.0, read=600.0)
+    try:
+        with (
+            httpx.Client(timeout=timeout, trust_env=False) as client,
+            client.stream("POST", f"{found.url}/v1/messages", json=body, headers=headers) as answer,
+        ):
+            if answer.status_code != 200:
+                raise _refused(answer.status_code, answer.read())
+            whole = False
+            for line in answer.iter_lines():
+                if not line.startswith("data:"):
+                    continue
+                try:
+                    event = json.loads(line[5:])
+                except ValueError:
+                    continue
+                kind = event.get("type")
+                if kind == "message_start":
+                    yield "model", str(event["message"].get("model", ""))
+                elif kind == "content_block_delta":
+                    yield "text", str(event["delta"].get("text", ""))
+                elif kind == "error":
+                    raise SynccrError(f"The provider broke off: {event['error'].get('message')}.")
+                whole = whole or kind == "message_stop"
+    except httpx.HTTPError as error:
+        raise SynccrError(
+            f"The router did not answer to the end ({error or type(error).__name__}).",
+            "See: synccr status",
+        ) from error
+    if not whole:
+        raise SynccrError("The answer broke off before its end.", "See: synccr events")
+
+
+def _refused(status: int, body: bytes) -> SynccrError:
+    import json
+
+    from synccr.redact import Redactor
+
+    try:
+        message = json.loads(body)["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = body.decode("utf-8", "replace")
+    words = Redactor().line(str(message).split("\n    at ")[0])
+    return SynccrError(f"The router answered {status}: {words}", "See: synccr models")
+
+
+def code(context: typer.Context) -> None:
+    """Run Claude Code through the router, which is started when needed.
+
+    All arguments go to Claude Code; terminal, signals and exit code are its own,
+    and none of its settings is changed.
+    """
+    program = shutil.which("claude")
+    if program is None:
+        raise RuntimeMissing(
+            "Claude Code is not installed (no claude on the PATH).",
+            "Run: npm install -g @anthropic-ai/claude-code",
+        )
+    try:
+        found = endpoint()
+    except NotRunning:
+        from synccr.cli.detach import detach
+
+        say("Starting the router ...", "dim")
+        detach([])
+        found = endpoint()
+    environ = {**os.environ, **client_environment(found)}
+    environ.pop("ANTHROPIC_API_KEY", None)  # Claude Code would prefer it to the token
+    command = [program, *context.args]
+    if sys.platform == "win32":
+        import subprocess
+
+        raise typer.Exit(subprocess.run(command, env=environ, check=False).returncode)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(program, command, environ)  # noqa: S606  # exit code and terminal are then its own
+
+
+_SHELLS = {
+    "sh": "export {name}={value}",
+    "fish": "set -gx {name} {value};",
+    "powershell": "$env:{name} = {value}",
+}
+_SHELL_NAMES = {"bash": "sh", "zsh": "sh", "sh": "sh", "fish": "fish", "pwsh": "powershell"}
+_SHELL_NAMES["powershell"] = "powershell"
+
+
+def env(
+    shell: Annotated[
+        str | None, typer.Option("--shell", help="bash, zsh, fish or powershell; else yours.")
+    ] = None,
+) -> None:
+    """Print the exports that point any Anthropic client at the router.
+
+    Use it: eval "$(synccr env)", or in fish: synccr env | source
+    """
+    wanted = shell or os.path.basename(os.environ.get("SHELL", "sh"))  # noqa: PTH119  # a name
+    form = _SHELLS.get(_SHELL_NAMES.get(wanted.removesuffix(".exe"), "" if shell else "sh"))
+    if form is None:
+        known = "bash, zsh, fish or powershell"
+        raise UsageError(f"There is no form for the shell {shell!r}.", f"Use {known}.")
+    for name, value in client_environment(endpoint()).items():
+        put(form.format(name=name, value=_quote(value, form)))
+
+
+def _quote(value: str, form: str) -> str:
+    import shlex
+
+    if form == _SHELLS["powershell"]:
+        return "'" + value.replace("'", "''") + "'"
+    if form == _SHELLS["fish"]:
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return shlex.quote(value)
+
+
+def statusline() -> None:
+    """One line for Claude Code's statusLine setting: which model serves, and why.
+
+    Prints nothing when nothing runs.
+    """
+    from synccr.control import request
+
+    try:
+        status = request(Paths.from_environment().instance, "status", timeout=1.0)
+    except SynccrError:
+        return
+    put(_statusline(status))
+
+
+def _statusline(status: Mapping[str, Any]) -> str:
+    model = status["routes"].get("default", "").partition(",")[2].rpartition("/")[2] or "-"
+    parts = [f"synccr: {model}"]
+    if status["state"] != "running":
+        parts.append(status["state"])
+    if status["profile"] == "fallback":
+        swap = status.get("last_swap") or {}
+        cause = (
+            f"{swap['model'].partition(',')[2].rpartition('/')[2]} {swap['reason']}"
+            if (swap.get("model"))
+            else swap.get("reason", "")
+        )
+        parts.append(f"fallback ({cause})" if cause else "fallback")
+    for quota in status.get("quota") or ():
+        if quota.get("remaining") is not None and quota.get("limit"):
+            parts.append(f"{quota['remaining']:g}/{quota['limit']:g} left")
+            break
+    return " | ".join(parts)

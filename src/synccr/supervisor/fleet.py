@@ -1,0 +1,183 @@
+"""Backends: one serves, one may be on its way in, some may be draining.
+
+All that starts, replaces and ends CCR processes is here; none of it decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from synccr.ccr.backend import Backend
+from synccr.ccr.config_file import ConfigFile
+from synccr.ccr.launch import Launcher
+from synccr.ccr.package import Package
+from synccr.ccr.pid_file import read_pid_file, write_pid_file
+from synccr.heal import Healed
+from synccr.paths import Paths
+from synccr.profiles import recorded
+from synccr.relay import Backend as Upstream
+from synccr.relay import Relay
+from synccr.settings import Settings
+
+UNHEALTHY_AFTER = 3
+"""Looks at ``/health`` in a row without an answer after which a backend is dead."""
+HEALTH_PATIENCE = 5.0
+"""Seconds for one answer of ``/health``."""
+_LAST_BREATH = 2.0
+
+
+@dataclass
+class Fleet:
+    """Launches backends and moves the relay between them.
+
+    Attributes:
+        paths: CCR's directory.
+        settings: timeouts.
+        package: what is run.
+        launcher: starts one CCR on a private port.
+        relay: the public port.
+        on_died: called with the reason when the serving backend is gone.
+        on_serving: called with each backend that begins to serve.
+        current: the backend that serves.
+        restarts: backends started in place of dead ones.
+    """
+
+    paths: Paths
+    settings: Settings
+    package: Package
+    launcher: Launcher
+    relay: Relay
+    on_died: Callable[[str], None]
+    on_serving: Callable[[Backend], None]
+    current: Backend | None = None
+    restarts: int = 0
+    _generation: int = 0
+    _all: list[Backend] = field(default_factory=list)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _look: asyncio.Event = field(default_factory=asyncio.Event)
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def bring(self, healed: Healed) -> Backend:
+        """Start a backend of this configuration and move the relay to it.
+
+        The old backend serves until the new one is healthy, then drains. On any
+        failure the configuration on disk and the pid file are as before.
+
+        Raises:
+            SynccrError: it did not come up, or its configuration could not be written.
+        """
+        async with self._one_at_a_time:
+            ours = [backend.identity for backend in self._all]
+            with (
+                recorded(self.paths, healed.profile.role, healed.config),
+                ConfigFile(self.paths).transaction(healed.config),
+            ):
+                backend = await self.launcher.launch(self.package, ours=ours)
+            old, self.current = self.current, backend
+            self._all.append(backend)
+            self._generation += 1
+            self.relay.switch(Upstream(self._generation, "127.0.0.1", backend.port))
+            if old is not None:
+                self._spawn(self._retire(old, self._generation - 1))
+            self._spawn(self._mind(backend))
+            self.on_serving(backend)
+            return backend
+
+    async def replace_dead(self, healed: Healed) -> Backend:
+        """Start a backend in place of one that died.
+
+        Raises:
+            SynccrError: as ``bring``.
+        """
+        backend = await self.bring(healed)
+        self.restarts += 1
+        return backend
+
+    def check_now(self) -> None:
+        """Look after the current backend at once: the relay has lost it."""
+        self._look.set()
+
+    def silence(self) -> float | None:
+        """Seconds for which the longest silent request has waited; None when none waits."""
+        return self.relay.oldest_unanswered(self._generation)
+
+    async def close(self, deadline: float) -> None:
+        """End every backend, within ``deadline`` seconds or by force."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        self.current = None
+        await asyncio.gather(*(backend.stop(deadline) for backend in self._all))
+        self._all.clear()
+
+    async def _mind(self, backend: Backend) -> None:
+        """Notice when the serving backend exits, stops listening or no longer answers."""
+        ended = asyncio.create_task(backend.wait())
+        missed = 0
+        try:
+            while backend is self.current:
+                urgent = await self._next_look(ended)
+                if backend is not self.current:
+                    return None
+                if ended.done():
+                    code = ended.result()
+                    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+                    return self._lost(how, self._bury(backend))
+                missed = 0 if await backend.healthy(HEALTH_PATIENCE) else missed + 1
+                if missed and urgent:
+                    # Refused while it runs: it was told to end, and finishes what it has begun.
+                    retire = self._retire(backend, self._generation)
+                    return self._lost("it stopped listening", retire)
+                if missed >= UNHEALTHY_AFTER:
+                    self.relay.abandon(self._generation)
+                    return self._lost("it no longer answers /health", self._bury(backend))
+                self._name_in_pid_file(backend)
+        finally:
+            ended.cancel()
+
+    async def _next_look(self, ended: asyncio.Task[int]) -> bool:
+        """Wait until it is time; True when the relay asks."""
+        asked = asyncio.create_task(self._look.wait())
+        await asyncio.wait(
+            {ended, asked},
+            timeout=self.settings.health_interval,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        asked.cancel()
+        if not self._look.is_set():
+            return False
+        self._look.clear()
+        await asyncio.wait({ended}, timeout=0.05)  # a dying process is seen to exit a moment later
+        return True
+
+    def _lost(self, reason: str, farewell: Coroutine[Any, Any, None]) -> None:
+        self.current = None
+        self.relay.hold()
+        self._spawn(farewell)
+        self.on_died(reason)
+
+    def _name_in_pid_file(self, backend: Backend) -> None:
+        """``ccr restart`` from a shell leaves the pid of a CCR that never served."""
+        if backend is self.current and read_pid_file(self.paths) != backend.pid:
+            with contextlib.suppress(OSError):
+                write_pid_file(self.paths, backend.pid)
+
+    async def _retire(self, backend: Backend, generation: int) -> None:
+        """Let an old backend finish what it has begun, then end it."""
+        self.relay.retire(generation)
+        if not await self.relay.drained(generation, self.settings.drain_timeout):
+            self.relay.abandon(generation)
+        await self._bury(backend)
+
+    async def _bury(self, backend: Backend) -> None:
+        await backend.stop(_LAST_BREATH)
+        with contextlib.suppress(ValueError):
+            self._all.remove(backend)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,441 @@
+"""``synccr start``: preflight, heal, launch, watch, decide, swap, until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from synccr.ccr.backend import Backend
+from synccr.ccr.launch import Launcher
+from synccr.ccr.log import FetchFailed, ProviderError, Trouble, Unclear
+from synccr.ccr.node import find_node
+from synccr.ccr.orphans import Register, end_orphans
+from synccr.ccr.package import Package, provide
+from synccr.ccr.watch import follow
+from synccr.control.server import ControlServer
+from synccr.errors import ConfigError, NoModelServes, SynccrError, UsageError
+from synccr.journal import Journal, stamp, utc_now
+from synccr.paths import Paths
+from synccr.policy import events as e
+from synccr.policy.choice import Choice, choose
+from synccr.policy.machine import Phase, start
+from synccr.preflight.ask import ask_models
+from synccr.profile import probe_targets
+from synccr.profiles import Profiles, keep_adopted
+from synccr.relay import Relay, Request, Response
+from synccr.report import ModelRef, Quota, Report
+from synccr.settings import Settings
+from synccr.supervisor import drift
+from synccr.supervisor.fleet import Fleet
+from synccr.supervisor.lock import held
+from synccr.supervisor.loop import Loop, Teller, now
+from synccr.supervisor.port import bind, rebinding_guard
+from synccr.supervisor.status import model_rows, state_word
+
+STOP_GRACE = 5.0
+"""Seconds that requests in flight get when everything ends."""
+_SILENCE_LOOKS = 5.0
+
+
+@dataclass
+class Supervisor:
+    """One run, from lock to last goodbye.
+
+    Attributes:
+        paths, settings, environ: the surroundings.
+        load: reads the profiles; called again when they change.
+        tell: shows a line to a person.
+        on_probe: hears of each report of the first preflight.
+        on_ready: called when the endpoint answers.
+        skip_preflight: take every model to serve.
+    """
+
+    paths: Paths
+    settings: Settings
+    environ: Mapping[str, str]
+    load: Callable[[], Profiles]
+    tell: Teller
+    on_probe: Callable[[Report], None] = lambda _report: None
+    on_ready: Callable[[Supervisor], None] = lambda _supervisor: None
+    skip_preflight: bool = False
+    quotas: tuple[Quota, ...] = ()
+    started_at: str = field(default_factory=lambda: stamp(utc_now()))
+    _following: asyncio.Task[None] | None = None
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Serve until stopped.
+
+        Raises:
+            SynccrError: it could not start; nothing is left running or changed.
+        """
+        with held(self.paths.instance):
+            self.profiles = self.load()
+            self.journal = Journal(self.paths.instance / "journal.jsonl", self.profiles.redactor)
+            async with self._stoppable(), self._listening():
+                await self._start_and_serve()
+
+    @property
+    def endpoint(self) -> str:
+        """Where clients go."""
+        return f"http://127.0.0.1:{self.profiles.local.port}"
+
+    # ------------------------------------------------------------ start
+
+    async def _start_and_serve(self) -> None:
+        package, reports = await self._package_and_preflight()
+        choice = self._choose(reports)
+        launcher = Launcher(
+            self.paths,
+            self.environ,
+            start_timeout=self.settings.start_timeout,
+            redact=self.profiles.redactor,
+            register=Register.of(self.paths),
+        )
+        self.fleet = Fleet(
+            self.paths,
+            self.settings,
+            package,
+            launcher,
+            self.relay,
+            on_died=lambda reason: self.loop.post(e.BackendDied(reason)),
+            on_serving=self._follow,
+        )
+        await end_orphans(self.paths)
+        keep_adopted(self.profiles)
+        self._journal_healed(choice)
+        state = start(
+            self.settings,
+            self.profiles.primary,
+            self.profiles.fallback,
+            choice.healed,
+            reports,
+            self.profiles.local,
+            now(),
+        )
+        self.loop = Loop(state, self.fleet, self._probe, self.journal, self.tell)
+        try:
+            self._progress(f"starting Claude Code Router {package.version}")
+            await self.fleet.bring(choice.healed)
+            self._announce(choice)
+            await self.loop.run()
+        finally:
+            await self._end()
+
+    async def _package_and_preflight(self) -> tuple[Package, tuple[Report, ...]]:
+        """CCR is fetched, should it have to be, while the models are asked."""
+        node = find_node(self.environ, self.paths.cache)
+        package = asyncio.create_task(
+            provide(
+                self.settings.ccr_version,
+                node,
+                self.environ,
+                self.paths.cache,
+                progress=self._progress,
+            )
+        )
+        try:
+            reports = await self._preflight()
+            return await package, reports
+        finally:
+            package.cancel()
+
+    async def _preflight(self) -> tuple[Report, ...]:
+        if self.skip_preflight:
+            return ()
+        self._progress("asking the models")
+        pairs = probe_targets(self.profiles.primary, self.profiles.fallback)
+        result = await ask_models(
+            pairs,
+            settings=self.settings,
+            instance=self.paths.instance,
+            progress=self.on_probe,
+            proxy=self.profiles.proxy,
+        )
+        self.quotas = result.quotas
+        reports = tuple(result.reports.values())
+        found = {str(report.ref): report.status.value for report in reports}
+        self.journal.write("preflight", models=found)
+        return reports
+
+    def _choose(self, reports: Sequence[Report]) -> Choice:
+        known = {report.ref: report for report in reports}
+        profiles = self.profiles
+        choice = choose(profiles.primary, profiles.fallback, known, profiles.local, None)
+        if choice is None:
+            from synccr.heal import advice
+
+            raise NoModelServes(
+                "No model can serve: "
+                + "; ".join(f"{report.ref} {report.status}" for report in reports)
+                + ".",
+                " ".join(advice(report.status for report in reports)),
+            )
+        return choice
+
+    def _journal_healed(self, choice: Choice) -> None:
+        changes = [
+            {"path": c.path, "before": c.before, "after": c.after, "reason": c.reason}
+            for c in choice.healed.changes
+        ]
+        self.journal.write(
+            "healed", profile=choice.healed.profile.role, changes=changes, why=choice.why
+        )
+        for change in choice.healed.changes:
+            if change.path.startswith("Router."):
+                line = f"{change.path}: {change.before} -> {change.after} ({change.reason})"
+                self.tell("healed", line, "", False)
+
+    def _announce(self, choice: Choice) -> None:
+        self.journal.write("started", endpoint=self.endpoint, pid=os.getpid(), why=choice.why)
+        self.loop.post(e.BackendReady())
+        self._spawn(drift.watch(self.profiles.watch, self._reread))
+        self._spawn(self._listen_for_silence())
+        self.on_ready(self)
+
+    # ------------------------------------------------------------- edges
+
+    @contextlib.asynccontextmanager
+    async def _listening(self) -> AsyncIterator[None]:
+        """The public port and the control channel, from the first moment on."""
+        profiles = self.profiles
+        host = profiles.primary.host
+        listener = bind(host, profiles.local.port)
+        open_to_all = bool(profiles.local.api_key) or host != "127.0.0.1"
+        self.relay = Relay(
+            hold_timeout=self.settings.hold_timeout,
+            carry_limit=self.settings.carry_limit,
+            guard=None if open_to_all else rebinding_guard(profiles.local.port),
+            interceptors={(b"POST", b"/api/restart"): self._restart_from_page},
+            on_backend_lost=lambda _generation: self.fleet.check_now(),
+        )
+        control = ControlServer(self.paths.instance, self._control)
+        try:
+            await self.relay.start(listener)
+            await control.start()
+            yield
+        finally:
+            await self.relay.close(0.0)
+            await control.close()
+
+    @contextlib.asynccontextmanager
+    async def _stoppable(self) -> AsyncIterator[None]:
+        """The first SIGINT or SIGTERM ends everything in order, the second at once."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101  # we run in one
+        asked = False
+
+        def stop() -> None:
+            nonlocal asked
+            if not asked and self.stop():
+                asked = True
+            else:
+                task.cancel()
+
+        names = ("SIGINT", "SIGTERM", "SIGHUP")
+        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        for number in numbers:
+            try:
+                loop.add_signal_handler(number, stop)
+            except NotImplementedError:  # Windows: the loop knows no signals
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+        try:
+            yield
+        except asyncio.CancelledError:
+            task.uncancel()
+            raise KeyboardInterrupt from None
+        finally:
+            for number in numbers:
+                with contextlib.suppress(NotImplementedError):
+                    loop.remove_signal_handler(number)
+
+    def stop(self) -> bool:
+        """Begin to end; False when there is no loop yet that could be asked to."""
+        if not hasattr(self, "loop"):
+            return False
+        self.loop.post(e.StopAsked())
+        return True
+
+    async def _end(self) -> None:
+        """What was started ends, in order: clients get their answers, then CCR goes."""
+        self.tell("stopping", "Ending; requests in flight get 5 seconds.", "", False)
+        for task in list(self._background):
+            task.cancel()
+        await self.relay.close(STOP_GRACE)
+        await self.fleet.close(STOP_GRACE)
+        self.journal.write("stopped", pid=os.getpid())
+
+    def _follow(self, backend: Backend) -> None:
+        """Read the log of the backend that serves from now on."""
+        if self._following:
+            self._following.cancel()
+        self._following = self._spawn(follow(backend, self._seen))
+
+    def _seen(self, error: Trouble) -> None:
+        """What CCR logged; keys that a provider echoes go no further."""
+        redact = self.profiles.redactor
+        match error:
+            case ProviderError(provider, model, status, body, at):
+                self.loop.post(e.ProviderFailed(provider, model, status, redact(body), at))
+            case FetchFailed(message):
+                self.loop.post(e.NetworkFailed(redact(message)))
+            case Unclear():
+                self.loop.post(e.UpstreamSilent(0.0))
+
+    async def _probe(self, refs: Sequence[ModelRef]) -> tuple[Report, ...]:
+        wanted = set(refs)
+        state = self.loop.state
+        pairs = [
+            (provider, model)
+            for provider, model in probe_targets(state.primary, state.fallback)
+            if ModelRef(provider.name, model) in wanted
+        ]
+        result = await ask_models(
+            pairs,
+            settings=self.settings,
+            instance=self.paths.instance,
+            fresh=True,
+            proxy=self.profiles.proxy,
+        )
+        self.quotas = result.quotas or self.quotas
+        return tuple(result.reports.values())
+
+    async def _listen_for_silence(self) -> None:
+        """An upstream that never answers is noticed long before CCR's own 301 s."""
+        told = False
+        while True:
+            await asyncio.sleep(min(_SILENCE_LOOKS, self.settings.silence_timeout / 4))
+            age = self.fleet.silence()
+            silent = age is not None and age > self.settings.silence_timeout
+            if silent and not told:
+                self.loop.post(e.UpstreamSilent(age or 0.0))
+            told = silent
+
+    def _reread(self) -> None:
+        """A profile was edited: take it when it can be used, else say why not."""
+        try:
+            profiles = self.load()
+        except ConfigError as error:
+            self.journal.write("edited", text=error.what, todo=error.todo, applied=False)
+            self.tell("edited", f"An edit is not applied: {error.what}", error.todo, True)
+            return
+        state = self.loop.state
+        if (profiles.primary.raw, profiles.fallback.raw) == (state.primary.raw, state.fallback.raw):
+            return
+        keep_adopted(profiles)
+        self.profiles = profiles
+        self.journal.write("edited", text="A profile was edited.", applied=True)
+        self.tell("edited", "A profile was edited; its models are checked.", "", False)
+        self.loop.post(e.ProfilesRead(profiles.primary, profiles.fallback))
+
+    # ----------------------------------------------------------- control
+
+    async def _control(self, verb: str, args: dict[str, Any]) -> Any:
+        match verb:
+            case "status":
+                return self.status()
+            case "stop":
+                if not self.stop():
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return {"pid": os.getpid()}
+            case "swap":
+                return await self._swap_by_hand(args)
+            case "restart":
+                self._reread()
+                return await self._renew()
+        raise UsageError(f"The supervisor does not know {verb!r}.")
+
+    async def _swap_by_hand(self, args: dict[str, Any]) -> dict[str, Any]:
+        role = args.get("profile")
+        if role not in ("primary", "fallback"):
+            raise UsageError("A swap goes to primary or to fallback.")
+        before = self.loop.swaps
+        self.loop.post(e.SwapAsked(role))
+        deadline = asyncio.get_running_loop().time() + 2 * self.settings.preflight_timeout
+        while asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+            state = self.loop.state
+            if state.asked is None and state.phase is not Phase.SWAPPING:
+                break
+        return self.status() | {"swapped": self.loop.swaps > before}
+
+    async def _renew(self) -> dict[str, Any]:
+        """A new CCR of the same configuration in place of the old one, unnoticed."""
+        await self.fleet.bring(self.loop.state.current)
+        self.journal.write("restarted", asked=True)
+        return self.status()
+
+    async def _restart_from_page(self, _request: Request) -> Response:
+        """CCR's page asks for a restart after saving: what was saved is applied by a swap."""
+        self._reread()
+        self._spawn(self._renew_quietly())
+        body = b'{"success": true, "message": "Service restart initiated"}'
+        return Response(200, body)
+
+    async def _renew_quietly(self) -> None:
+        with contextlib.suppress(SynccrError):
+            await self._renew()
+
+    def status(self) -> dict[str, Any]:
+        """The contract's ``status --json``, and a little more."""
+        if not hasattr(self, "loop"):
+            return {
+                "state": "starting",
+                "profile": "primary",
+                "endpoint": self.endpoint,
+                "supervisor": {"pid": os.getpid(), "started_at": self.started_at},
+                "ccr": {
+                    "version": self.settings.ccr_version,
+                    "pid": None,
+                    "port": None,
+                    "started_at": None,
+                    "restarts": 0,
+                },
+                "routes": {},
+                "models": [],
+                "swaps": 0,
+                "last_swap": None,
+            }
+        state, backend = self.loop.state, self.fleet.current
+        stats = self.relay.stats
+        return {
+            "state": state_word(state),
+            "profile": state.current.profile.role,
+            "endpoint": self.endpoint,
+            "supervisor": {"pid": os.getpid(), "started_at": self.started_at},
+            "ccr": {
+                "version": self.settings.ccr_version,
+                "pid": backend.pid if backend else None,
+                "port": backend.port if backend else None,
+                "started_at": stamp(backend.started_at) if backend else None,
+                "restarts": self.fleet.restarts,
+            },
+            "routes": {name: str(ref) for name, ref in state.current.routes.items()},
+            "models": model_rows(state),
+            "swaps": self.loop.swaps,
+            "last_swap": self.loop.last_swap,
+            "why": state.why,
+            "pinned": state.pinned,
+            "relay": {
+                "requests": stats.requests,
+                "carried": stats.carried,
+                "not_carried": stats.not_carried,
+                "held": stats.held,
+                "cut": stats.cut,
+                "refused": stats.refused,
+            },
+        }
+
+    def _progress(self, text: str) -> None:
+        self.tell("progress", text, "", False)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
