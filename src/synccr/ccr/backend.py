@@ -1,0 +1,159 @@
+"""One running CCR: asked whether it serves, seen to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from synccr.ccr.health import answers
+from synccr.ccr.identity import Identity, ask_to_end, descendants, end_now, is_alive
+from synccr.ccr.log_files import find_log
+from synccr.ccr.orphans import Register
+from synccr.ccr.output import Output
+from synccr.ccr.package import Package
+from synccr.ccr.pid_file import remove_pid_file
+from synccr.paths import Paths
+
+_STEP = 0.02
+_KILL_WAIT = 10.0
+
+
+@dataclass(frozen=True)
+class StopResult:
+    """How a backend ended.
+
+    Attributes:
+        ended: everything that was started is gone, and was seen to be.
+        exit_code: of the process; negative for a signal; None when it still runs.
+        killed: it did not end within its time and got SIGKILL.
+        took: seconds.
+    """
+
+    ended: bool
+    exit_code: int | None
+    killed: bool
+    took: float
+
+
+class Backend:
+    """A CCR that serves.
+
+    Attributes:
+        package: what runs.
+        port: the private one, on 127.0.0.1.
+        paths: CCR's directory.
+        root: the process that was started.
+        identity: the process that serves; not ``root`` only when npx runs it.
+        started_at: UTC.
+    """
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        *,
+        package: Package,
+        port: int,
+        root: Identity,
+        paths: Paths,
+        output: Output,
+        register: Register | None,
+    ) -> None:
+        self.package = package
+        self.port = port
+        self.root = root
+        self.identity = root
+        self.started_at = datetime.now(UTC)
+        self._process = process
+        self.paths = paths
+        self._log: Path | None = None
+        self._output = output
+        self._register = register
+
+    def __repr__(self) -> str:
+        return f"Backend(pid={self.pid}, port={self.port}, version={self.package.version!r})"
+
+    @property
+    def pid(self) -> int:
+        """Of the process that serves and that writes the log."""
+        return self.identity.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.returncode
+
+    @property
+    def output(self) -> str:
+        """The last 64 KiB of what it printed; from outside, to be redacted before it is shown."""
+        return self._output.text()
+
+    @property
+    def log_path(self) -> Path | None:
+        """The log it writes; None while it has none open (``"LOG": false``)."""
+        if self._log is None:
+            self._log = find_log(self.paths.ccr_logs, self.pid, self.started_at.timestamp())
+        return self._log
+
+    def last_words(self) -> str:
+        """What it printed last; for one that has ended."""
+        return self._output.finish()
+
+    async def healthy(self, timeout: float = 5.0) -> bool:
+        """Whether it runs and answers ``/health`` within ``timeout`` seconds."""
+        return self.exit_code is None and await answers(self.port, timeout)
+
+    async def wait(self) -> int:
+        """Until it ends; its exit code, negative for a signal."""
+        return await self._process.wait()
+
+    async def stop(self, deadline: float) -> StopResult:
+        """End it and everything it started; a pid file that names it goes as well.
+
+        SIGTERM lets CCR finish the streams it has begun; with a request whose
+        upstream is silent it would never end, so after the deadline it is killed.
+
+        Args:
+            deadline: seconds; 0 kills at once.
+        """
+        began = time.monotonic()
+        # Looked up first: the children of a process that has ended are nobody's.
+        members = [self.root, *descendants(self.root)]
+        killed = False
+        if deadline > 0:
+            for member in members:
+                ask_to_end(member)
+        if not await self._ended(members, deadline):
+            members += [m for root in tuple(members) for m in descendants(root)]
+            killed = True
+            for member in members:
+                end_now(member)
+            await self._ended(members, _KILL_WAIT)
+        ended = self.exit_code is not None and not any(map(is_alive, members))
+        if ended:
+            # A number that is given out again would make CCR's commands take a stranger for it.
+            with contextlib.suppress(OSError):
+                remove_pid_file(self.paths, self.pid)
+            if self._register:
+                self._register.discard(self.root)
+        return StopResult(ended, self.exit_code, killed, time.monotonic() - began)
+
+    def kill(self) -> None:
+        """Send SIGKILL to everything without waiting; for a way out that cannot wait."""
+        for member in [self.root, *descendants(self.root)]:
+            end_now(member)
+
+    async def _ended(self, members: Collection[Identity], timeout: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._process.wait()
+                # Nobody tells us when a grandchild ends.
+                while any(map(is_alive, members)):  # noqa: ASYNC110
+                    await asyncio.sleep(_STEP)
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,162 @@
+"""A log file, followed by its name through everything that can happen to it.
+
+CCR rotates once a day: the content moves to another name and the *old* name goes
+on with a new file, whose inode number may be one that was used before. A file is
+therefore held open as long as it may be written to: an open file's inode is
+given to nobody else, and what was written to it last is still read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Self
+
+CHUNK = 1024 * 1024
+LONGEST = 1024 * 1024
+_FINGERPRINT = 64
+
+
+class _File:
+    """One open file: where we are in it, and the line that is not finished yet."""
+
+    def __init__(self, file: FileIO, offset: int) -> None:
+        self.file = file
+        self.partial = b""
+        self.skipping = False
+        self._offset = offset
+        self._before = self._look_back()
+
+    def identity(self) -> tuple[int, int]:
+        stat = os.fstat(self.file.fileno())
+        return stat.st_dev, stat.st_ino
+
+    def read(self) -> bytes:
+        """The next part, empty at the end; from the start again when it was cut."""
+        size = os.fstat(self.file.fileno()).st_size
+        if size == self._offset:
+            return b""
+        if size < self._offset or self._look_back() != self._before:
+            self._offset, self.partial, self.skipping = 0, b"", False
+        self.file.seek(self._offset)
+        data = self.file.read(CHUNK)
+        self._offset += len(data)
+        self._before = (self._before + data)[-_FINGERPRINT:]
+        return data
+
+    def _look_back(self) -> bytes:
+        """The bytes before our place: others stand there when it was cut and written anew."""
+        start = max(0, self._offset - _FINGERPRINT)
+        self.file.seek(start)
+        return self.file.read(self._offset - start)
+
+
+@dataclass
+class Counts:
+    """What was seen: ``lines`` handed out, lines ``too_long`` to be kept, ``files`` opened."""
+
+    lines: int = 0
+    too_long: int = 0
+    files: int = 0
+
+
+class LogFollower:
+    """Reads a log as it grows; opens, reads and looks at files, and nothing else.
+
+    Args:
+        path: the log's name; it need not exist yet.
+        prefixes: only lines that begin like this are handed out.
+        at_end: begin with what is written from now on.
+    """
+
+    def __init__(self, path: Path, prefixes: tuple[bytes, ...], *, at_end: bool = False) -> None:
+        self.path = path
+        self.counts = Counts()
+        self._prefixes = prefixes
+        self._current: _File | None = None
+        # CCR keeps writing to a file that somebody else has moved away.
+        self._former: _File | None = None
+        self._open(at_end=at_end)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for held in (self._former, self._current):
+            if held:
+                held.file.close()
+        self._former = self._current = None
+
+    def poll(self) -> tuple[list[bytes], bool]:
+        """Read at most 1 MiB from each file.
+
+        Returns:
+            the finished lines that begin as asked, without their line breaks; and
+            whether there is more to read at once.
+        """
+        lines: list[bytes] = []
+        # First whether there is a new file, then the old one: nothing is missed between.
+        replaced = self._replaced()
+        more = False
+        for held in (self._former, self._current):
+            if held and (data := self._read(held)):
+                lines += self._lines(held, data)
+                more = more or len(data) == CHUNK
+        if replaced and not more:
+            self._open(at_end=False)
+            more = True
+        self.counts.lines += len(lines)
+        return lines, more
+
+    def _replaced(self) -> bool:
+        """Whether the name now means another file than the one we hold."""
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return False  # between the two steps of a rotation, or deleted: ours is still read
+        return self._current is None or (stat.st_dev, stat.st_ino) != self._current.identity()
+
+    def _open(self, *, at_end: bool) -> None:
+        try:
+            file = FileIO(self.path)  # unbuffered: a buffer would show what was there before
+        except OSError:
+            return
+        if self._former:
+            self._former.file.close()
+        self._former = self._current
+        self._current = _File(file, os.fstat(file.fileno()).st_size if at_end else 0)
+        self.counts.files += 1
+
+    def _read(self, held: _File) -> bytes:
+        with contextlib.suppress(OSError):
+            return held.read()
+        return b""
+
+    def _lines(self, held: _File, data: bytes) -> list[bytes]:
+        """Finished lines; one that grows beyond 1 MiB is passed over to its end."""
+        if held.skipping:
+            _, found, data = data.partition(b"\n")
+            if not found:
+                return []
+            held.skipping = False
+        prefixes = self._prefixes
+        if any(prefix in data for prefix in prefixes):
+            *lines, rest = data.split(b"\n")
+        else:  # nothing begins here: only what began before, and what may begin at the end
+            first, found, after = data.partition(b"\n")
+            lines, rest = ([first], after[after.rfind(b"\n") + 1 :]) if found else ([], first)
+        if lines:
+            lines[0] = held.partial + lines[0]
+            held.partial = b""
+        held.partial += rest
+        if len(held.partial) > LONGEST:
+            held.partial, held.skipping = b"", True
+            self.counts.too_long += 1
+        return [line for line in lines if line.startswith(prefixes)]

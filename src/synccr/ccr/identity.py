@@ -1,0 +1,127 @@
+"""Which process is which: a pid together with when it started.
+
+Pids are given out again. Before a signal is sent, the process is looked at
+once more, so that a stranger that came by the number is left alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Identity(NamedTuple):
+    """One process, for as long as the machine is up.
+
+    Attributes:
+        pid: its number.
+        started: a word for its start; equal only for the same process. On Linux
+            kernel ticks since boot and the boot's id, because the wall-clock time
+            that psutil derives from them moves when the clock is set.
+    """
+
+    pid: int
+    started: str
+
+    def __str__(self) -> str:
+        return f"{self.pid}:{self.started}"
+
+
+def identify(pid: int) -> Identity | None:
+    """The live process with this number; None when there is none (a zombie is none)."""
+    if pid <= 0:
+        return None
+    started = _started_linux(pid) if sys.platform == "linux" else _started_elsewhere(pid)
+    return Identity(pid, started) if started else None
+
+
+def is_alive(identity: Identity) -> bool:
+    """Whether this very process still runs."""
+    return identify(identity.pid) == identity
+
+
+def send(identity: Identity, number: int) -> bool:
+    """Send a signal to this very process.
+
+    Returns:
+        False when it is gone or belongs to somebody else; nothing was sent then.
+    """
+    try:
+        if sys.platform == "linux":
+            # The handle is bound to the process before the look, so the number
+            # cannot change hands between the look and the signal.
+            handle = os.pidfd_open(identity.pid)
+            try:
+                alive = is_alive(identity)
+                if alive:
+                    signal.pidfd_send_signal(handle, number)
+            finally:
+                os.close(handle)
+        else:
+            alive = is_alive(identity)
+            if alive:
+                os.kill(identity.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return alive
+
+
+def ask_to_end(identity: Identity) -> bool:
+    """SIGTERM; on Windows, which has no such thing for a process without a window, the end."""
+    return send(identity, signal.SIGTERM)
+
+
+def end_now(identity: Identity) -> bool:
+    """SIGKILL, or what Windows has for it: there any signal ends a process at once."""
+    number = signal.SIGTERM
+    if sys.platform != "win32":
+        number = signal.SIGKILL
+    return send(identity, number)
+
+
+def descendants(identity: Identity) -> list[Identity]:
+    """Everything that this process started and that still runs, outermost first."""
+    import psutil
+
+    if not is_alive(identity):
+        return []
+    try:
+        children = psutil.Process(identity.pid).children(recursive=True)
+    except psutil.Error:
+        return []
+    return [found for child in children if (found := identify(child.pid))]
+
+
+def _started_linux(pid: int) -> str | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The name, second, is in parentheses and may hold anything; the rest is numbers.
+    fields = text[text.rindex(b")") + 2 :].split()
+    state, ticks = fields[0], fields[19]
+    return None if state in b"ZXx" else f"{ticks.decode()}@{_boot()}"
+
+
+@functools.cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+    except OSError:
+        return "-"
+
+
+def _started_elsewhere(pid: int) -> str | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return repr(process.create_time())
+    except psutil.Error:
+        return None

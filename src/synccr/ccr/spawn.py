@@ -1,0 +1,47 @@
+"""How a child is started on each platform, so that it ends with us and only with us."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from typing import Any
+
+# Runs in the child before CCR: Linux ends CCR when the supervisor's thread that
+# started it is gone, whatever ended it. A wrapper of 18 ms and not preexec_fn,
+# which may deadlock beside threads; the pid and the process group stay the same.
+_ENDS_WITH_PARENT = (
+    "import ctypes, os, sys;"
+    "ctypes.CDLL(None).prctl(1, 9);"  # PR_SET_PDEATHSIG, SIGKILL
+    "os.getppid() == int(sys.argv[1]) or sys.exit(1);"  # it went before we asked
+    "os.execvp(sys.argv[2], sys.argv[2:])"
+)
+
+
+def guarded(command: tuple[str, ...]) -> tuple[str, ...]:
+    """``command``, ended by the system when we end, where there is such a thing (Linux)."""
+    wrapper: tuple[str, ...] = ()
+    if sys.platform == "linux" and sys.executable:
+        wrapper = (sys.executable, "-I", "-S", "-c", _ENDS_WITH_PARENT, str(os.getpid()))
+    return (*wrapper, *command)
+
+
+def spawn_options() -> dict[str, Any]:
+    """Arguments for the spawn: a process group of its own, and files for one person only."""
+    options: dict[str, Any] = {}
+    if sys.platform == "win32":
+        # Ctrl-C in the console is ours to handle.
+        options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+    else:
+        options["start_new_session"] = True
+        # CCR's log, pid file and ~/.claude.json are nobody else's to read.
+        options["umask"] = 0o077
+    return options
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody has at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

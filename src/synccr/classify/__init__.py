@@ -1,0 +1,215 @@
+"""What a provider's answer means for the model: status and body in, a verdict out.
+
+Used for the answers of probes and for errors read from CCR's log. The order of
+trust: HTTP status, then the code words of known JSON fields, then the sentence.
+
+Providers echo prompts in some 400s, so the sentence of a 400 is judged by whole
+phrases near its beginning, with long quotations cut out, and fields that repeat
+the input are never read. A provider that repeats a hostile prompt word for word at
+the start of a 400 can still mislead this: whoever acts on a 400 from live traffic
+confirms it with a probe first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+
+from synccr.classify import phrases, retry_time
+from synccr.classify.body import Words, line, read
+from synccr.report import TRANSIENT, Status
+
+__all__ = ["Verdict", "classify"]
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_DETAIL_LIMIT = 200
+_ECHO_LIMIT = 400
+"""Characters of a 400's sentence that are judged: an echoed prompt comes later."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an answer says about a model.
+
+    Attributes:
+        status: the model's state; ``unverified`` when the request was at fault,
+            because such an answer says nothing about the model.
+        account: the trouble is the account's, so that it hits all its models.
+        retry_at: when the provider said it will serve again, UTC.
+        detail: one line of at most 200 characters; secrets are the caller's to mask.
+        request_fault: the request was at fault (too long, bad parameter, content
+            policy): no reason to move a route.
+    """
+
+    status: Status
+    account: bool = False
+    retry_at: datetime | None = None
+    detail: str = ""
+    request_fault: bool = False
+
+
+_REQUEST_FAULT = Verdict(Status.UNVERIFIED, request_fault=True)
+
+
+def classify(
+    http_status: int | None, body: str, headers: Mapping[str, str] = _NO_HEADERS, *, now: datetime
+) -> Verdict:
+    """Judge one answer of a provider. Never raises.
+
+    Args:
+        http_status: None when there was no HTTP answer; then ``body`` is the
+            error's text as CCR or its runtime gives it.
+        body: the answer, as text.
+        headers: the answer's headers, names in any case; may be empty.
+        now: the present, with a time zone; relative times count from it.
+    """
+    words = read(body)
+    if http_status is None:
+        return Verdict(_network(words.text), detail=_detail(words, "no answer"))
+    if 200 <= http_status < 300:
+        if words.completion:
+            return Verdict(Status.OK)
+        # OpenRouter and others put an error under a 200, with its real status inside.
+        verdict = _judge(words.http or 500, words)
+    else:
+        verdict = _judge(http_status, words)
+    if verdict.request_fault:
+        return Verdict(
+            Status.UNVERIFIED, detail=_fault_detail(words, http_status), request_fault=True
+        )
+    return Verdict(
+        verdict.status,
+        verdict.account,
+        _retry_at(verdict.status, words, headers, now),
+        _detail(words, f"HTTP {http_status}"),
+    )
+
+
+def _judge(http: int, words: Words) -> Verdict:
+    if words.codes & phrases.REQUEST_CODES:
+        return _REQUEST_FAULT
+    match http:
+        case 402:
+            return Verdict(Status.BILLING, _out_of_credit(words))
+        case 401 if words.codes & phrases.BILLING_CODES:
+            return Verdict(Status.BILLING, account=True)
+        case 401:
+            return Verdict(Status.AUTH, account=True)
+        case 403:
+            return _forbidden(words)
+        case 404 | 405 | 410:
+            return Verdict(Status.MISSING)
+        case 408:
+            return Verdict(Status.TIMEOUT)
+        case 429:
+            return _limited(words)
+        case 409 | 423 | 424 | 425 | 498 | 499:
+            return Verdict(Status.OVERLOADED)
+        case _ if 300 <= http < 400:
+            return Verdict(Status.UNREACHABLE)
+        case _ if 400 <= http < 500:
+            return _bad_request(words)
+        case _:
+            return Verdict(Status.OVERLOADED)
+
+
+def _limited(words: Words) -> Verdict:
+    """A 429: a cap that is spent, credit that is gone, or only too fast."""
+    text, codes = words.text, words.codes
+    one_model = phrases.PER_MODEL.search(text) or any("permodel" in code for code in codes)
+    if "resourceexhausted" in codes or "RESOURCE_EXHAUSTED" in text:
+        if phrases.CAP.search(text) or any("perday" in code for code in codes):
+            return Verdict(Status.QUOTA, account=not one_model)
+        return Verdict(Status.RATE_LIMITED)
+    if phrases.SHORT_WINDOW.search(text):
+        return Verdict(Status.RATE_LIMITED)
+    if codes & phrases.QUOTA_CODES:
+        return Verdict(Status.QUOTA, account=True)
+    if codes & phrases.BILLING_CODES or phrases.NO_CREDIT.search(text):
+        return Verdict(Status.BILLING, account=True)
+    if phrases.LONG_WINDOW.search(text):
+        return Verdict(Status.QUOTA, account=not one_model)
+    return Verdict(Status.RATE_LIMITED)
+
+
+def _forbidden(words: Words) -> Verdict:
+    """A 403: no money, a spent cap, one model out of bounds, or a key without rights."""
+    text, codes = words.text, words.codes
+    if codes & phrases.BILLING_CODES:
+        return Verdict(Status.BILLING, _out_of_credit(words))
+    if phrases.USAGE_LIMIT.search(text):
+        return Verdict(Status.QUOTA, account=True)
+    if phrases.BILLING_WORD.search(text):
+        return Verdict(Status.BILLING, _out_of_credit(words))
+    one_model = codes & phrases.MISSING_CODES or phrases.MODEL_ACCESS.search(text)
+    return Verdict(Status.AUTH, account=not one_model)
+
+
+def _bad_request(words: Words) -> Verdict:
+    """A 400, 412, 422 or the like: the model's, the account's, or the request's own trouble."""
+    codes = words.codes
+    if codes & phrases.BILLING_CODES:
+        return Verdict(Status.BILLING, _out_of_credit(words))
+    if codes & phrases.MISSING_CODES or words.param == "model":
+        return Verdict(Status.MISSING)
+    if codes & phrases.AUTH_CODES:
+        return Verdict(Status.AUTH, account=True)
+    text = phrases.QUOTATION.sub("", words.text[:_ECHO_LIMIT])
+    if words.param or phrases.FIELD_PATH.match(text):
+        return _REQUEST_FAULT
+    if phrases.USAGE_LIMIT.search(text):
+        return Verdict(Status.QUOTA, account=True)
+    if phrases.NO_CREDIT.search(text):
+        return Verdict(Status.BILLING, _out_of_credit(words))
+    if phrases.TOO_MUCH.search(text):
+        return _REQUEST_FAULT
+    if phrases.BILLING_PHRASE.search(text):
+        return Verdict(Status.BILLING)
+    if phrases.BAD_KEY.search(text):
+        return Verdict(Status.AUTH, account=True)
+    if phrases.NO_MODEL.search(text):
+        return Verdict(Status.MISSING)
+    return _REQUEST_FAULT
+
+
+def _out_of_credit(words: Words) -> bool:
+    """Nothing is left at all, as opposed to a plan without this model."""
+    if words.codes & phrases.ONE_MODEL_CODES or phrases.ONE_MODEL.search(words.text):
+        return False
+    return bool(words.codes & phrases.BILLING_CODES or phrases.NO_CREDIT.search(words.text))
+
+
+def _network(text: str) -> Status:
+    if phrases.NOT_JSON.search(text):
+        return Status.OVERLOADED
+    if phrases.TIMED_OUT.search(text):
+        return Status.TIMEOUT
+    return Status.UNREACHABLE if phrases.NETWORK.search(text) else Status.UNVERIFIED
+
+
+def _retry_at(
+    status: Status, words: Words, headers: Mapping[str, str], now: datetime
+) -> datetime | None:
+    if status not in TRANSIENT and status is not Status.QUOTA:
+        return None
+    lower = {name.lower(): value for name, value in headers.items()} | words.headers
+    if status is Status.QUOTA and "resourceexhausted" in words.codes:
+        # Google names a delay of seconds even for a daily quota.
+        return retry_time.find(lower, "", "", now) or retry_time.pacific_midnight(now)
+    return retry_time.find(lower, words.delay, words.text, now)
+
+
+def _detail(words: Words, otherwise: str) -> str:
+    said = line(words.text)
+    if words.html:
+        said = f"answered with an HTML page: {said}" if said else "answered with an HTML page"
+    return (said or otherwise)[:_DETAIL_LIMIT]
+
+
+def _fault_detail(words: Words, http: int) -> str:
+    """Without the provider's sentence, which may repeat the prompt."""
+    known = sorted(words.codes & phrases.REQUEST_CODES) or [line(words.param)]
+    said = f"the request's own fault (HTTP {http}{f', {known[0]}' if known[0] else ''})"
+    return said[:_DETAIL_LIMIT]

@@ -1,0 +1,160 @@
+"""The code words and phrases that providers use, by what they mean.
+
+``tests/unit/data/errors.toml`` has the real bodies that they come from, with sources.
+"""
+
+from __future__ import annotations
+
+import re
+
+REQUEST_CODES = frozenset(
+    {
+        "contextlengthexceeded",
+        "exceedcontextsizeerror",
+        "contentpolicyviolation",
+        "contentfilter",
+        "invalidprompt",
+        "stringabovemaxlength",
+        "stringtoolong",
+        "unsupportedvalue",
+        "unsupportedparameter",
+        "requesttoolarge",
+        "invalidimage",
+        "imagetoolarge",
+        "maxtokensexceeded",
+        "tokenlimitexceeded",
+        "moderation",
+    }
+)
+MISSING_CODES = frozenset(
+    {
+        "modelnotfound",
+        "modelnotavailable",
+        "modelnotsupported",
+        "modeldecommissioned",
+        "modelnotexist",
+        "invalidmodel",
+        "unknownmodel",
+        "deploymentnotfound",
+        "keymodelaccessdenied",
+        "20012",  # SiliconFlow
+        "1211",  # Z.ai
+    }
+)
+AUTH_CODES = frozenset(
+    {"authenticationerror", "invalidapikey", "apikeyinvalid", "invalidauthentication"}
+)
+ONE_MODEL_CODES = frozenset({"allocationquotafreetieronly"})
+BILLING_CODES = ONE_MODEL_CODES | {
+    "arrearage",
+    "creditserror",
+    "billingerror",
+    "billingnotactive",
+    "insufficientbalance",
+    "insufficientcredits",
+    "notenoughbalance",
+    "30001",  # SiliconFlow
+    "1113",  # Z.ai
+}
+QUOTA_CODES = frozenset(
+    {
+        "insufficientquota",
+        "exceededcurrentquotaerror",
+        "budgetexceeded",
+        "usagelimitreached",
+        "usagelimitexceeded",
+        "billinghardlimitreached",
+        "quotaexceeded",
+        "1308",  # Z.ai
+    }
+)
+
+
+def _any(*alternatives: str) -> re.Pattern[str]:
+    return re.compile("|".join(alternatives), re.IGNORECASE)
+
+
+ONE_MODEL = _any(
+    r"plan does(n.t| not) (cover|include)", r"fewer max_tokens", r"tokens limit exceeded"
+)
+"""The money or the plan does not reach for this model or request; it may for others."""
+
+NO_CREDIT = _any(
+    r"insufficient[\w ]{0,24}\b(credits?|balance|funds?|quota)",
+    r"balance[\w ]{0,16}(too low|insufficient|not enough|exhausted|depleted|negative)",
+    r"(have|has) no credits?|not enough credits?|out of credits?|have any credits?",
+    r"used all[\w ]{0,12}credits?|included credits",
+    r"no payment method|past invoices|good standing|exceeded current quota|account balance is",
+    r"recharge|余额不足|欠费",
+)
+"""Nothing is left."""
+
+BILLING_PHRASE = _any(
+    r"plan does(n.t| not) (cover|include)",
+    r"your (current )?(plan|credits?|balance|subscription|billing)",
+    r"credits? (exhausted|depleted|required)|(more|purchase|buy|add) credits?|upgrade to a paid",
+    r"(plan|tier|subscription) (has )?(expired|(is )?required)|payment required|top.?up",
+    r"billing (is |account |not )|enable billing|plans? (&|and) billing",
+)
+BILLING_WORD = _any(
+    r"\b(credits?|balance|billing|plan|subscription|payment|prepaid|funds|invoices?)\b",
+    r"余额|欠费",
+)
+USAGE_LIMIT = _any(r"usage limits?\b", r"\bkey limit exceeded")
+SHORT_WINDOW = _any(
+    r"per.?min|per.?second|\b(TPM|RPM|RPS)\b|concurren",
+    r"allocated quota",  # Alibaba's tokens a minute, under the code insufficient_quota
+    r"credits? are required for|usage is required for",  # Anthropic, of one long request
+)
+CAP = _any(
+    r"per.?day|daily|by.?day\b|\b[RT]PD\b|per 86400|per.?(week|month)|weekly|monthly|billing cycle",
+    r"usage (limit|cap)|budget|spending limit|subscription (rate )?limit",
+)
+"""A window so long that waiting a minute does not help."""
+
+LONG_WINDOW = _any(
+    CAP.pattern,
+    r"current quota",
+    r"exceeded (your|the|today)[\w' ]{0,24}(quota|allowance|plan)",
+    r"(quota|allowance)[\w ]{0,12}(exceeded|exhausted|reached|used up|spent|depleted)",
+)
+"""As ``CAP``, or a quota; Google speaks of a quota for a minute's too."""
+
+PER_MODEL = _any(
+    r"per.?model|by.?model|for model|free-models",
+    r"no deployments available",  # LiteLLM: of one model group
+)
+MODEL_ACCESS = _any(
+    r"(access|allowed|permission)[\w ]{0,24}\bmodels?\b",
+    r"\bmodels?\b[^.]{0,80}\b(access|allowed|region)",
+)
+BAD_KEY = _any(
+    r"api.?key (is |was )?(not |in)(valid|found|correct)",
+    r"(invalid|incorrect|wrong|expired|missing)[\w ]{0,12}(api.?key|x-api-key|credentials?)",
+    r"authentication (fail|error)",
+    r"no connected db",  # LiteLLM without a database, for a key it does not know
+    r"location is not supported",  # Google
+)
+NO_MODEL = _any(
+    r"\bmodels?\b( name| id)?([\s/:=]*[`'\"]?[^\s`'\"]+[`'\"]?)?,?\s+(is |was |has been |does )?"
+    r"(currently |temporarily )?(not (exist|found|available|supported|deployed|a valid|valid)"
+    r"|unavailable|unknown|invalid|deprecated|decommissioned|retired|removed|disabled|no longer)",
+    r"\b(unknown|invalid|no such|unsupported|nonexistent) model|not a valid model",
+    r"no endpoints found|unable to access[\w -]{0,16} model",
+)
+TOO_MUCH = _any(
+    r"context (length|size|window|limit)|maximum context|(prompt|input|messages?) (is |are )?too l",
+    r"too many tokens|reduce the length|max_(completion_|output_)?tokens|content (policy|filter)",
+)
+FIELD_PATH = re.compile(r"\W{0,2}(messages|system|tools?|max_tokens|contents|input)\b[\w.\[\]]*:")
+"""A sentence that begins with the path of the request's own field, as Anthropic's do."""
+
+QUOTATION = re.compile(r"""(?<!error': )(?<!message': )(?<!\w)(["'`])(?:(?!\1).){40,}?\1""")
+"""A long quotation, but not the provider's own words in LiteLLM's Python quotes."""
+
+TIMED_OUT = _any(r"tim(ed|e) ?-?out", r"ETIMEDOUT")
+NOT_JSON = _any(r"unexpected token", r"not valid json", r"unexpected end of json")
+NETWORK = _any(
+    r"fetch failed|ECONN|ENOTFOUND|EAI_AGAIN|EHOST|ENET|socket hang up|other side closed|UND_ERR",
+    r"certificate|\bTLS\b|\bSSL\b|terminated",
+)

@@ -1,0 +1,35 @@
+"""One preflight from the record on disk to the record on disk."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from synccr.journal import utc_now
+from synccr.preflight.record import Record
+from synccr.preflight.run import Pair, Progress, Result, preflight
+from synccr.settings import Settings
+
+
+async def ask_models(
+    pairs: Sequence[Pair],
+    *,
+    settings: Settings,
+    instance: Path,
+    fresh: bool = False,
+    progress: Progress | None = None,
+    proxy: str | None = None,
+) -> Result:
+    """Preflight with what is known in ``instance``, and keep what was found there.
+
+    A record that cannot be written (a full disk) costs the next start some
+    seconds, so it stops nothing here.
+    """
+    record = Record(instance / "models.json", max_age=settings.preflight_cache)
+    result = await preflight(
+        pairs, settings=settings, record=record, fresh=fresh, progress=progress, proxy=proxy
+    )
+    with contextlib.suppress(OSError):
+        record.save(utc_now())
+    return result
