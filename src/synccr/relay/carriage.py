@@ -1,0 +1,335 @@
+"""One request on its way to a backend, and its answer on the way back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from synccr.relay.buffer import RequestBuffer
+from synccr.relay.exchange import Action, Exchange
+from synccr.relay.framing import ProtocolError, RequestHead, ResponseHead
+from synccr.relay.messages import error
+
+if TYPE_CHECKING:
+    from synccr.relay.client import Client
+    from synccr.relay.server import Relay
+    from synccr.relay.upstream import Generation, Upstream
+
+RETRY_AFTER: Final = 2
+"""Seconds a client is told to wait after a 503: about what a backend needs to start."""
+
+
+class Carriage:
+    """Carries out what its `Exchange` decides.
+
+    Attributes:
+        head: the request's head.
+        exchange: the judgement on this request.
+        buffer: the request's bytes.
+        answered: the whole answer has been passed on.
+        forwarded_at: clock reading when a backend got the request last.
+    """
+
+    __slots__ = (
+        "_client",
+        "_held",
+        "_relay",
+        "_task",
+        "_timer",
+        "_upstream",
+        "_verifying",
+        "answered",
+        "buffer",
+        "exchange",
+        "forwarded_at",
+        "head",
+    )
+
+    def __init__(self, relay: Relay, client: Client, head: RequestHead) -> None:
+        self._relay = relay
+        self._client = client
+        self.head = head
+        self.exchange = Exchange()
+        self.buffer = RequestBuffer(relay.budget, relay.carry_limit)
+        self.answered = False
+        self.forwarded_at = 0.0
+        self._upstream: Upstream | None = None
+        self._held = self._verifying = False
+        self._task: asyncio.Task[None] | None = None  # connecting or verifying
+        self._timer: asyncio.TimerHandle | None = None  # hold_timeout
+
+    @property
+    def stuck(self) -> bool:
+        """Whether more of the request must not be read now."""
+        upstream = self._upstream
+        if upstream is None:
+            return self.buffer.full
+        return upstream.full and self.buffer.unsent
+
+    def place(self, *, paused: bool = False) -> None:
+        """Find out where the request goes now, and send it there."""
+        generation = self._relay.available
+        number = None if generation is None else generation.backend.generation
+        action = self.exchange.place(number, paused=paused)
+        if action is Action.FORWARD and generation is not None:
+            upstream = self._client.take_upstream(generation)
+            if upstream is not None:
+                self._attach(upstream)
+            else:
+                self._task = asyncio.get_running_loop().create_task(self._connect(generation))
+        elif action is Action.WAIT:
+            self._wait()
+        else:
+            self._fail("Backends ended without an answer to this request.")
+
+    def pump(self) -> None:
+        """Send what waits, as far as the backend takes it."""
+        upstream = self._upstream
+        if upstream is not None:
+            buffer = self.buffer
+            while not upstream.full and (chunk := buffer.take()) is not None:
+                upstream.transport.write(chunk)
+            if buffer.kept and buffer.full:
+                buffer.stop_keeping()
+                self._relay.stats.not_carried += 1
+        self._client.regulate()
+
+    def upstream_data(self, upstream: Upstream, data: bytes) -> None:
+        """Bytes came from the backend."""
+        exchange, framer = self.exchange, upstream.framer
+        while data:
+            if self.answered:
+                upstream.transport.abort()  # more than it was asked for
+                return
+            try:
+                piece, data = framer.feed(data)
+            except ProtocolError as problem:
+                self._garbage(problem)
+                return
+            if not exchange.begun:
+                head = framer.head
+                if head is None:
+                    return
+                action = exchange.answered(
+                    head.status,
+                    kept=self.buffer.kept,
+                    serving=upstream.generation is self._relay.available,
+                    closes=not head.keep_alive,
+                )
+                if action is not Action.PASS:
+                    if action is Action.CARRY:
+                        self._carry()
+                    elif action is Action.VERIFY:
+                        self._verifying = True
+                        upstream.transport.pause_reading()
+                        self._task = asyncio.get_running_loop().create_task(
+                            self._verify(upstream, head, piece, data)
+                        )
+                    else:
+                        if action is Action.INTERIM:
+                            self._client.interim(piece)
+                        framer.next(bodiless=self.head.method == b"HEAD")
+                        continue
+                    return
+                self._begin(head)
+            self._client.write(piece)
+            if framer.complete:
+                self._end(upstream, reusable=not data)
+                return
+
+    def upstream_lost(self, upstream: Upstream, *, clean: bool) -> None:
+        """The backend's connection ended; *clean* when the backend itself ended it."""
+        self._upstream = None
+        head = upstream.framer.head
+        if self.answered:
+            self._client.finished(close=True)
+        elif clean and self.exchange.begun and head is not None and head.until_close:
+            self._end(upstream, reusable=False)
+        else:
+            upstream.generation.leave(self)
+            self._lose()
+
+    def throttle(self) -> None:
+        """Read from the backend only while the client keeps up."""
+        upstream = self._upstream
+        if upstream is None or self._verifying:
+            return
+        if self._client.full:
+            upstream.transport.pause_reading()
+        else:
+            upstream.transport.resume_reading()
+
+    def move(self, generation: Generation) -> None:
+        """*generation* is the new backend: what has not begun elsewhere goes there at once.
+
+        A request that is still being sent by its client would hold its old backend up for
+        as long as the client likes, and no backend begins with half a request.
+        """
+        upstream = self._upstream
+        if (
+            upstream is not None
+            and upstream.generation is not generation
+            and not self._client.uploaded
+            and not self.exchange.begun
+            and self.buffer.kept
+        ):
+            self._carry()
+
+    def abandon(self) -> None:
+        """The backend's time is over."""
+        if self.answered:
+            self.release()
+            self._client.finished(close=True)
+        else:
+            self._lose()
+
+    def refuse(self, message: str) -> None:
+        """No backend came, or none will: say so, and that it is worth trying again."""
+        self._client.answer(error(503, message, retry_after=RETRY_AFTER))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the request is held for want of a backend."""
+        return self in self._relay.waiters
+
+    def release(self) -> Upstream | None:
+        """Let go of everything; returns the connection when it can carry another request."""
+        self._relay.waiters.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._cancel()
+        self.buffer.release()
+        upstream, self._upstream = self._upstream, None
+        if upstream is None:
+            return None
+        upstream.generation.leave(self)
+        if self.answered and not upstream.closed:
+            upstream.owner = None
+            return upstream
+        upstream.abort()
+        return None
+
+    def _attach(self, upstream: Upstream) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._upstream = upstream
+        upstream.owner = self
+        generation = upstream.generation
+        generation.in_flight.add(self)
+        self.exchange.sent(generation.backend.generation)
+        self.forwarded_at = self._relay.clock()
+        upstream.framer.next(bodiless=self.head.method == b"HEAD")
+        self.throttle()  # left as the last request on this connection had it
+        self.buffer.rewind()
+        self.pump()
+
+    async def _connect(self, generation: Generation) -> None:
+        try:
+            upstream = await generation.connect()
+        except OSError:
+            self._task = None
+            self._wait()
+            return
+        self._task = None
+        if generation is self._relay.available:
+            self._attach(upstream)
+        else:
+            upstream.abort()
+            self.place()
+
+    async def _verify(
+        self, upstream: Upstream, head: ResponseHead, piece: bytes, rest: bytes
+    ) -> None:
+        """Ask whether the backend that answered 503 still listens: one that closes does not."""
+        generation = upstream.generation
+        try:
+            generation.give(await generation.connect())
+        except OSError as problem:
+            listening = not isinstance(problem, ConnectionRefusedError)
+        else:
+            listening = True
+        self._task = None
+        self._verifying = False
+        action = self.exchange.verified(
+            listening=listening and generation is self._relay.available, kept=self.buffer.kept
+        )
+        if action is Action.CARRY:
+            self._carry()
+            return
+        self._begin(head)
+        self._client.write(piece)
+        if upstream.framer.complete:
+            self._end(upstream, reusable=not rest)
+            return
+        self.throttle()
+        if rest:
+            self.upstream_data(upstream, rest)
+
+    def _wait(self) -> None:
+        relay = self._relay
+        if relay.closing:
+            self.refuse("synccr is stopping.")
+            return
+        if not self._held:
+            self._held = True
+            relay.stats.held += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(
+                relay.hold_timeout,
+                self.refuse,
+                f"No backend became healthy within {relay.hold_timeout:g} s.",
+            )
+        relay.wait(self)
+        self._client.regulate()
+
+    def _begin(self, head: ResponseHead) -> None:
+        self._client.begun(head.status)
+        if self._client.uploaded:
+            self.buffer.release()
+        elif self.buffer.kept:
+            self.buffer.stop_keeping()
+
+    def _end(self, upstream: Upstream, *, reusable: bool) -> None:
+        self.answered = True
+        head = upstream.framer.head
+        keep = reusable and not upstream.closed and head is not None and head.keep_alive
+        if not keep:
+            upstream.closed = True  # `release` drops it
+        self._client.finished(close=head is None or not head.keep_alive)
+
+    def _lose(self) -> None:
+        action = self.exchange.lost(kept=self.buffer.kept)
+        if action is Action.CARRY:
+            self._carry()
+        elif action is Action.CUT:
+            self._client.cut()
+        else:
+            self._fail(
+                "The backend ended while this request was being sent; it was too large to keep."
+            )
+
+    def _garbage(self, problem: ProtocolError) -> None:
+        if self.exchange.garbage() is Action.CUT:
+            self._client.cut()
+        else:
+            self._fail(f"The backend's answer is not acceptable: {problem.reason}")
+
+    def _carry(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.generation.leave(self)
+            upstream.abort()
+        self._cancel()
+        self._relay.stats.carried += 1
+        self.place()
+
+    def _fail(self, message: str) -> None:
+        self._client.answer(error(502, message))
+
+    def _cancel(self) -> None:
+        self._verifying = False
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()

@@ -1,0 +1,159 @@
+"""The Anthropic messages form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from synccr.sandbox import dialect
+from synccr.sandbox.dialect import Answer, Ask, Content, Listed, Tool, split, text_of
+from synccr.sandbox.wire import Request
+
+_encode = msgspec.json.encode
+
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    529: "overloaded_error",
+}
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: Content = None
+
+
+class _Tool(msgspec.Struct):
+    name: str
+    input_schema: dict[str, Any] = {}
+
+
+class _Choice(msgspec.Struct):
+    type: str
+    name: str = ""
+
+
+class _Body(msgspec.Struct):
+    model: str
+    messages: list[_Message]
+    stream: bool | None = None
+    tools: list[_Tool] | None = None
+    tool_choice: _Choice | None = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+class Anthropic:
+    """``POST …/v1/messages``."""
+
+    def key(self, request: Request) -> str:
+        return request.headers.get("x-api-key") or dialect.bearer(request)
+
+    def read(self, request: Request) -> Ask:
+        body = _decoder.decode(request.body)
+        choice = body.tool_choice.type if body.tool_choice else "auto"
+        users = [message for message in body.messages if message.role == "user"]
+        last = users[-1].content if users else None
+        return Ask(
+            model=body.model,
+            stream=bool(body.stream),
+            text=text_of(last),
+            tools=()
+            if choice == "none"
+            else tuple(Tool(tool.name, tool.input_schema) for tool in body.tools or []),
+            forced=body.tool_choice.name
+            if body.tool_choice and choice in ("any", "tool")
+            else None,
+            after_tool=isinstance(last, list) and any(p.type == "tool_result" for p in last),
+        )
+
+    def complete(self, answer: Answer) -> bytes:
+        block = (
+            _tool_use(answer, answer.arguments)
+            if answer.tool
+            else {"type": "text", "text": answer.text}
+        )
+        usage = {"input_tokens": answer.prompt_tokens, "output_tokens": answer.tokens}
+        return _encode(_message(answer, [block], _reason(answer), usage))
+
+    def stream(self, answer: Answer, chunks: int) -> list[bytes]:
+        started = {"input_tokens": answer.prompt_tokens, "output_tokens": 1}
+        block: dict[str, Any] = {"type": "text", "text": ""}
+        deltas = [{"type": "text_delta", "text": piece} for piece in split(answer.text, chunks)]
+        if answer.tool:
+            block = _tool_use(answer, {})
+            deltas = [
+                {"type": "input_json_delta", "partial_json": piece}
+                for piece in split(_encode(answer.arguments).decode(), chunks)
+            ]
+        return [
+            _event("message_start", message=_message(answer, [], None, started)),
+            _event("content_block_start", index=0, content_block=block),
+            *(_event("content_block_delta", index=0, delta=delta) for delta in deltas),
+            _event("content_block_stop", index=0),
+            _event(
+                "message_delta",
+                delta={"stop_reason": _reason(answer), "stop_sequence": None},
+                usage={"output_tokens": answer.tokens},
+            ),
+            _event("message_stop"),
+        ]
+
+    def error(self, status: int, message: str, /) -> bytes:
+        kind = _ERROR_TYPES.get(status, "api_error")
+        return _encode({"type": "error", "error": {"type": kind, "message": message}})
+
+    def stream_error(self, message: str) -> bytes:
+        return _event("error", error={"type": "overloaded_error", "message": message})
+
+    def models(self, rows: Sequence[Listed]) -> bytes:
+        data = [
+            {
+                "type": "model",
+                "id": row.id,
+                "display_name": row.id,
+                "created_at": "2025-01-01T00:00:00Z",
+            }
+            for row in rows
+        ]
+        ends = {"first_id": rows[0].id, "last_id": rows[-1].id} if rows else {}
+        return _encode({"data": data, "has_more": False, **ends})
+
+
+def _event(name: str, **data: Any) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _encode({"type": name, **data}))
+
+
+def _message(
+    answer: Answer, content: list[dict[str, Any]], reason: str | None, usage: dict[str, int]
+) -> dict[str, Any]:
+    return {
+        "id": f"msg_{answer.number:012d}",
+        "type": "message",
+        "role": "assistant",
+        "model": answer.model,
+        "content": content,
+        "stop_reason": reason,
+        "stop_sequence": None,
+        "usage": usage,
+    }
+
+
+def _tool_use(answer: Answer, arguments: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "tool_use",
+        "id": f"toolu_{answer.number:012d}",
+        "name": answer.tool,
+        "input": arguments,
+    }
+
+
+def _reason(answer: Answer) -> str:
+    return "tool_use" if answer.tool else "end_turn"

@@ -1,0 +1,153 @@
+"""The Gemini form. The model and whether to stream are in the path, not in the body."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from synccr.sandbox.dialect import Answer, Ask, Listed, Tool, split
+from synccr.sandbox.wire import Request
+
+_encode = msgspec.json.encode
+
+_STATUS_NAMES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+}
+
+
+class _Part(msgspec.Struct, rename="camel"):
+    text: str | None = None
+    function_response: dict[str, Any] | None = None
+
+
+class _Content(msgspec.Struct):
+    role: str = "user"
+    parts: list[_Part] = []
+
+
+class _Declaration(msgspec.Struct, rename="camel"):
+    name: str
+    parameters: dict[str, Any] | None = None
+    parameters_json_schema: dict[str, Any] | None = None
+
+
+class _Tools(msgspec.Struct, rename="camel"):
+    function_declarations: list[_Declaration] = []
+
+
+class _Calling(msgspec.Struct, rename="camel"):
+    mode: str = "AUTO"
+    allowed_function_names: list[str] = []
+
+
+class _ToolConfig(msgspec.Struct, rename="camel"):
+    function_calling_config: _Calling = msgspec.field(default_factory=_Calling)
+
+
+class _Body(msgspec.Struct, rename="camel"):
+    contents: list[_Content]
+    tools: list[_Tools] | None = None
+    tool_config: _ToolConfig | None = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+class Gemini:
+    """``POST …/models/{model}:generateContent`` and ``:streamGenerateContent?alt=sse``."""
+
+    def key(self, request: Request) -> str:
+        in_query = parse_qs(request.query).get("key", [""])[0] if request.query else ""
+        return request.headers.get("x-goog-api-key") or in_query
+
+    def read(self, request: Request) -> Ask:
+        resource, _, action = request.path.rpartition(":")
+        body = _decoder.decode(request.body)
+        calling = body.tool_config.function_calling_config if body.tool_config else _Calling()
+        mode = calling.mode.upper()
+        users = [content for content in body.contents if content.role == "user"]
+        last = users[-1].parts if users else []
+        return Ask(
+            model=unquote(resource.partition("/models/")[2]),
+            stream=action == "streamGenerateContent",
+            text="\n".join(part.text for part in last if part.text),
+            tools=()
+            if mode == "NONE"
+            else tuple(
+                Tool(item.name, item.parameters_json_schema or item.parameters or {})
+                for group in body.tools or []
+                for item in group.function_declarations
+            ),
+            forced=(calling.allowed_function_names or [""])[0] if mode == "ANY" else None,
+            after_tool=any(part.function_response is not None for part in last),
+        )
+
+    def complete(self, answer: Answer) -> bytes:
+        return _encode(_response(answer, _part(answer, answer.text), last=True))
+
+    def stream(self, answer: Answer, chunks: int) -> list[bytes]:
+        # A function call comes whole, as Gemini sends it.
+        pieces = [""] if answer.tool else split(answer.text, chunks)
+        return [
+            _event(_response(answer, _part(answer, piece), last=number == len(pieces)))
+            for number, piece in enumerate(pieces, 1)
+        ]
+
+    def error(self, status: int, message: str, /) -> bytes:
+        return _encode(_error(status, message))
+
+    def stream_error(self, message: str) -> bytes:
+        return _event(_error(503, message))
+
+    def models(self, rows: Sequence[Listed]) -> bytes:
+        models = [
+            {
+                "name": f"models/{row.id}",
+                "displayName": row.id,
+                "inputTokenLimit": row.context_length,
+                "outputTokenLimit": row.max_output_length,
+                "supportedGenerationMethods": ["generateContent", "countTokens"],
+            }
+            for row in rows
+        ]
+        return _encode({"models": models})
+
+
+def _event(data: object) -> bytes:
+    return b"data: " + _encode(data) + b"\r\n\r\n"
+
+
+def _part(answer: Answer, text: str) -> dict[str, Any]:
+    if answer.tool:
+        return {"functionCall": {"name": answer.tool, "args": answer.arguments}}
+    return {"text": text}
+
+
+def _response(answer: Answer, part: dict[str, Any], *, last: bool) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"content": {"role": "model", "parts": [part]}, "index": 0}
+    if last:
+        candidate["finishReason"] = "STOP"
+    return {
+        "candidates": [candidate],
+        "usageMetadata": {
+            "promptTokenCount": answer.prompt_tokens,
+            "candidatesTokenCount": answer.tokens,
+            "totalTokenCount": answer.prompt_tokens + answer.tokens,
+        },
+        "modelVersion": answer.model,
+        "responseId": f"resp-{answer.number:012d}",
+    }
+
+
+def _error(status: int, message: str) -> dict[str, Any]:
+    name = _STATUS_NAMES.get(status, "UNKNOWN")
+    return {"error": {"code": status, "message": message, "status": name}}
