@@ -34,7 +34,12 @@ DEFAULT_PORT = 3456
 
 _THRESHOLD = "longContextThreshold"
 _VARIABLE = re.compile(r"\$\{([^}]+)\}|\$([A-Z_][A-Z0-9_]*)")
+_PORT = re.compile(r"[0-9]{1,5}")
 _LARGEST = 8 * 1024 * 1024
+_LARGEST_JSON5 = 512 * 1024
+"""Characters; the JSON5 reader takes about 20 seconds a million."""
+_DEEPEST = 100
+"""Levels of nesting; CCR's own configurations have about eight."""
 # CCR 2.0.0's own documentation shows these, the program does not read them.
 _DOCUMENTED_NAMES = {
     "name": "NAME",
@@ -87,6 +92,7 @@ class Profile:
         fallbacks: ``fallback`` lists by scenario, as far as they name providers.
         findings: what is odd.
         shipped: it came with synccr and not from a person.
+        api_key: the value of ``APIKEY``; None when there is none.
     """
 
     role: Role
@@ -97,6 +103,7 @@ class Profile:
     fallbacks: Mapping[str, tuple[ModelRef, ...]]
     findings: tuple[Finding, ...] = ()
     shipped: bool = False
+    api_key: str | None = field(default=None, repr=False)
 
     @property
     def port(self) -> int:
@@ -134,9 +141,9 @@ class Profile:
         return tuple(dict.fromkeys([*self.preferences(), *self.routes.values(), *lists, *listed]))
 
     def secrets(self) -> tuple[str, ...]:
-        """Key values that must never be shown."""
-        local = self.api_key_text
-        return (*(p.key for p in self.providers if not p.unset), *((local,) if local else ()))
+        """Key values that must never be shown; the name of an unset variable is none."""
+        keys = (*(p.key for p in self.providers), self.api_key or "")
+        return tuple(key for key in keys if key and not _VARIABLE.fullmatch(key))
 
 
 def owner_order(*profiles: Profile) -> tuple[ModelRef, ...]:
@@ -162,7 +169,9 @@ def derive_fallback(primary: Profile) -> Profile:
     """The fallback of a primary that has none: every route on the model of its
     ``fallback`` route, else on the next of its owner's order."""
     order = primary.models()
-    target = primary.routes.get("fallback") or order[min(1, len(order) - 1)]
+    default = primary.routes.get("default") or order[0]
+    others = (ref for ref in (primary.routes.get("fallback"), *order) if ref and ref != default)
+    target = next(others, default)
     raw = copy.deepcopy(dict(primary.raw))
     router = dict(raw.get("Router") or {})
     routes = dict.fromkeys(primary.routes, target) | {"default": target}
@@ -213,8 +222,12 @@ def _load(text: str, source: str) -> object:
     """JSON first: it is ten times as quick as JSON5 and nearly always right."""
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
+    except (ValueError, RecursionError) as error:
+        if len(text) > _LARGEST_JSON5:
+            raise ConfigError(
+                f"{source} is not JSON: {error}.",
+                "Mend that place; a file of this size can have no comments.",
+            ) from error
     import json5
 
     try:
@@ -250,30 +263,51 @@ class _Reader:
     def profile(self, raw: object, role: Role, shipped: bool) -> Profile:
         if not isinstance(raw, dict):
             self.fail("the document", f"is {_kind(raw)}", 'Write an object: {"Providers": [...]}.')
+        self.sound(raw)
         self.scalars(raw)
         key = "providers" if not raw.get("Providers") and "providers" in raw else "Providers"
         providers = self.providers(raw.get(key), key)
         names = [p.name for p in providers]
         listed = {p.name: p.models for p in providers}
+        routes = self.routes(raw.get("Router"), names, listed)
+        fallbacks = self.fallbacks(raw.get("fallback"), names)
+        if not routes and not any(listed.values()):
+            self.fail(
+                f"{key}[0].models", "is empty, and so are all others", 'Write ["some/model"].'
+            )
         return Profile(
             role=role,
             source=self.source,
             raw=raw,
             providers=providers,
-            routes=self.routes(raw.get("Router"), names, listed),
-            fallbacks=self.fallbacks(raw.get("fallback"), names),
+            routes=routes,
+            fallbacks=fallbacks,
             findings=tuple(self.findings),
             shipped=shipped,
+            api_key=interpolate(raw.get("APIKEY") or "", self.environ) or None,
         )
 
+    def sound(self, raw: dict[str, Any]) -> None:
+        """What is read has to be written again: not too deep, and no half characters."""
+        level: list[Any] = [raw]
+        for _ in range(_DEEPEST):
+            level = [child for item in level for child in _children(item)]
+        if level:
+            self.fail("the document", f"is nested deeper than {_DEEPEST} levels", "Flatten it.")
+        try:
+            json.dumps(raw, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            code = f"\\u{ord(error.object[error.start]):04x}"
+            self.fail("the document", f"holds {code}, half a character", "Write the whole one.")
+
     def scalars(self, raw: dict[str, Any]) -> None:
-        for name in ("HOST", "APIKEY", "LOG_LEVEL"):
+        for name in ("HOST", "APIKEY", "LOG_LEVEL", "PROXY_URL"):
             if not isinstance(raw.get(name, ""), str | None):
                 self.fail(name, f"is {_kind(raw[name])}", f'Write text: "{name}": "...".')
         port = raw.get("PORT")
         if port is None or port == "":
             return
-        if isinstance(port, bool) or not str(port).isdigit() or not 0 < int(port) < 65536:
+        if isinstance(port, bool) or not _PORT.fullmatch(str(port)) or not 0 < int(port) < 65536:
             self.fail("PORT", f"is {port!r}", 'Write a port from 1 to 65535: "PORT": 3456.')
 
     def providers(self, entries: object, key: str) -> tuple[Provider, ...]:
@@ -306,14 +340,16 @@ class _Reader:
             )
         )
         name, url, secret = (interpolate(text, self.environ) for text in texts.values())
-        self.url(url, f"{place}.api_base_url", bool(unset))
+        self.url(url, f"{place}.api_base_url")
         models = entry.get("models")
         if not isinstance(models, list) or not all(isinstance(m, str) and m for m in models):
             alias = _DOCUMENTED_NAMES["models"]
             hint = f" (CCR does not read {alias})" if alias in entry else ""
             self.fail(
                 f"{place}.models",
-                f"is {_kind(models)}{hint}" if not isinstance(models, list) else "holds no names",
+                f"is {_kind(models)}{hint}"
+                if not isinstance(models, list)
+                else "holds something that is no name",
                 'Write a list of names: "models": ["some/model"].',
             )
         transformer = entry.get("transformer") or {}
@@ -344,18 +380,18 @@ class _Reader:
             self.fail(f"{place}.{close[0]}", "is not a key CCR knows", f'Did you mean "{name}"?')
         self.fail(
             f"{place}.{name}",
-            "is missing" if value is None else f"is {_kind(value)}",
+            "is missing" if value is None else "is empty" if value == "" else f"is {_kind(value)}",
             f'Write text: "{name}": "...".',
         )
 
-    def url(self, url: str, place: str, open_variables: bool) -> None:
+    def url(self, url: str, place: str) -> None:
         try:
             parts = urlsplit(url)
             usable = parts.scheme in ("http", "https") and bool(parts.hostname)
             _ = parts.port
         except ValueError:
             usable = False
-        if not usable and not open_variables:
+        if not usable and not any(variables(url)):
             self.fail(
                 place,
                 "is not an address",
@@ -445,8 +481,15 @@ class _Reader:
             place = f"fallback.{key}"
             if entries is None:
                 continue
-            if not isinstance(entries, list) or not all(isinstance(e, str) for e in entries):
+            if not isinstance(entries, list):
                 self.fail(place, f"is {_kind(entries)}", 'Write a list: ["provider,model"].')
+            for index, entry in enumerate(entries):
+                if not isinstance(entry, str):
+                    self.fail(
+                        f"{place}[{index}]",
+                        f"is {_kind(entry)}",
+                        'Write text: "provider,model".',
+                    )
             refs = []
             for index, entry in enumerate(entries):
                 provider, _, model = entry.partition(",")
@@ -493,6 +536,12 @@ def variables(value: object) -> Iterator[str]:
 def interpolate(text: str, environ: Mapping[str, str]) -> str:
     """Replace variables as CCR does; an unset or empty one stays literal."""
     return _VARIABLE.sub(lambda m: environ.get(m[1] or m[2]) or m[0], text)
+
+
+def _children(value: object) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _nearest(word: str, known: Iterable[str]) -> str | None:

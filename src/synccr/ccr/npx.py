@@ -103,7 +103,7 @@ def _end_tree(pid: int) -> None:
 _CODE = re.compile(r"^npm (?:error|ERR!) code (\S+)", re.MULTILINE)
 _WORDS = re.compile(
     r"^npm (?:error|ERR!) (?!code |syscall |errno |path |dest |A complete log|Log files)"
-    r"(?:[a-z]\w* )?(\S.*)$",
+    r"(?:(?:notarget|network|nospc|enoent|\d{3}) )?(\S.*)$",
     re.MULTILINE,
 )
 _NO_SUCH = {"ETARGET", "E404", "ENOVERSIONS"}

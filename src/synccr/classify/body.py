@@ -19,7 +19,7 @@ _TEXT_LIMIT = 4096
 _DEPTH = 6
 _ITEMS = 5
 _TITLE = re.compile(r"<title[^>]*>([^<]{0,200})", re.IGNORECASE)
-_CODE_FIELDS = ("type", "code", "status", "reason", "error_code", "quotaId")
+_CODE_FIELDS = ("type", "code", "status", "reason", "error", "error_code", "quotaId")
 _INNER_FIELDS = (
     *("error", "errors", "message", "msg", "detail", "details", "title"),
     *("metadata", "raw", "violations"),
@@ -121,7 +121,8 @@ def _collect_fields(node: dict[str, Any], words: Words) -> None:
     for name in _CODE_FIELDS:
         value = node.get(name)
         if isinstance(value, str) and " " in value:
-            words.sentences.append(value[:_TEXT_LIMIT])
+            if name not in _INNER_FIELDS:
+                words.sentences.append(value[:_TEXT_LIMIT])
         elif isinstance(value, str | int):
             words.codes.add(re.sub(r"[^a-z0-9]", "", str(value)[:100].lower()))
             if isinstance(value, int) and 400 <= value < 600:

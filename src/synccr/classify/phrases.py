@@ -83,19 +83,26 @@ NO_CREDIT = _any(
     r"insufficient[\w ]{0,24}\b(credits?|balance|funds?|quota)",
     r"balance[\w ]{0,16}(too low|insufficient|not enough|exhausted|depleted|negative)",
     r"(have|has) no credits?|not enough credits?|out of credits?|have any credits?",
-    r"used all[\w ]{0,12}credits?|included credits",
+    r"used all[\w ]{0,12}credits?|included credits|no[\w ]{0,12} credits? (left|remain)",
+    r"credits?[\w ]{0,12} (exhausted|depleted|used up|spent)",
     r"no payment method|past invoices|good standing|exceeded current quota|account balance is",
     r"recharge|余额不足|欠费",
 )
 """Nothing is left."""
 
-BILLING_PHRASE = _any(
-    r"plan does(n.t| not) (cover|include)",
-    r"your (current )?(plan|credits?|balance|subscription|billing)",
-    r"credits? (exhausted|depleted|required)|(more|purchase|buy|add) credits?|upgrade to a paid",
-    r"(plan|tier|subscription) (has )?(expired|(is )?required)|payment required|top.?up",
-    r"billing (is |account |not )|enable billing|plans? (&|and) billing",
+_MONEY = r"\b(credits?|balance|plan|subscription|billing|funds)\b"
+_LACK = (
+    r"\b(insufficient|not enough|no|zero|negative|low|exhausted|expired|reached|limit|requires?"
+    r"|required|upgrade|paid|free|add|buy|purchase|check|enable"
+    r"|(does(n.t| not)|cannot) (cover|include|allow|support|use))\b"
 )
+BILLING_PHRASE = _any(
+    rf"{_MONEY}[\w' ]{{0,40}}{_LACK}|{_LACK}[\w' ]{{0,40}}{_MONEY}",
+    r"your (current )?(plan|credits?|balance|subscription|billing)",
+    r"payment required|top.?up|plans? (&|and) billing",
+)
+"""Money and its lack in one breath; a single word could be a prompt's."""
+
 BILLING_WORD = _any(
     r"\b(credits?|balance|billing|plan|subscription|payment|prepaid|funds|invoices?)\b",
     r"余额|欠费",
@@ -108,7 +115,9 @@ SHORT_WINDOW = _any(
 )
 CAP = _any(
     r"per.?day|daily|by.?day\b|\b[RT]PD\b|per 86400|per.?(week|month)|weekly|monthly|billing cycle",
-    r"usage (limit|cap)|budget|spending limit|subscription (rate )?limit",
+    r"usage (limit|cap)|budget|spending limit|(subscription|plan)('s)?( \w+)? (limit|cap)s?\b",
+    r"per \d{1,2}.?hours?|\d.?hours? (limit|window|quota)|hourly",
+    r"\b(cap|limit|allowance)[\w ]{0,12} (spent|exhausted|used up)",
 )
 """A window so long that waiting a minute does not help."""
 
@@ -141,6 +150,7 @@ NO_MODEL = _any(
     r"|unavailable|unknown|invalid|deprecated|decommissioned|retired|removed|disabled|no longer)",
     r"\b(unknown|invalid|no such|unsupported|nonexistent) model|not a valid model",
     r"no endpoints found|unable to access[\w -]{0,16} model",
+    r"\bno model\b|not a known model|\bmodel\b.{0,80} could not be found",
 )
 TOO_MUCH = _any(
     r"context (length|size|window|limit)|maximum context|(prompt|input|messages?) (is |are )?too l",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from synccr.errors import NoModelServes
@@ -30,6 +30,7 @@ def choose(
     reports: Reports,
     local: Local,
     current: Healed | None,
+    avoid: Collection[str] = (),
 ) -> Choice | None:
     """Pick among the healed primary and fallback; None when no model serves.
 
@@ -42,6 +43,7 @@ def choose(
         reports: models without a report are taken to serve.
         local: the local port.
         current: what runs now; None at the start.
+        avoid: digests of configurations that did not come up.
     """
     order = owner_order(primary, fallback)
     candidates: list[Healed] = []
@@ -50,6 +52,7 @@ def choose(
             candidates.append(heal(profile, reports, local))
         except NoModelServes:
             continue
+    candidates = [c for c in candidates if digest(c) not in avoid]
     if not candidates:
         return None
     ranks = [rank(candidate, order) for candidate in candidates]
@@ -62,6 +65,12 @@ def choose(
 def rank(candidate: Healed, order: Sequence[ModelRef]) -> tuple[int, ...]:
     """Place of each scenario's model in the owner's order, ``default`` first; less is better."""
     return tuple(order.index(candidate.scenario(name)) for name in SCENARIOS)
+
+
+def digest(healed: Healed) -> str:
+    """A configuration by its role and routes, to remember that it did not come up."""
+    routes = ";".join(f"{name}={ref}" for name, ref in sorted(healed.routes.items()))
+    return f"{healed.profile.role}:{routes}"
 
 
 def serves(healed: Healed, reports: Reports) -> bool:

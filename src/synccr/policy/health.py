@@ -19,6 +19,8 @@ CONFIRMATIONS = 2
 
 _RENEWAL_SLACK = 2.0
 _MAX_DOUBLINGS = 32
+_LONGEST_WAIT = 24 * 3600.0
+"""A provider that names a later time than this is asked all the same, seconds."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Health:
         failures: probes failed in a row, remembered over a short return, so
             that one that comes and goes is asked ever more rarely.
         back_since: when it last came back.
-        probe_at: when to ask again while it is away.
+        probe_at: when to ask again; None while nobody has a reason to, or it is being asked.
+        alarms: suspicions in a row that a probe did not confirm.
+        calm_until: until when a further suspicion is not looked at.
     """
 
     report: Report
@@ -43,6 +47,8 @@ class Health:
     failures: int = 0
     back_since: float | None = None
     probe_at: float | None = None
+    alarms: int = 0
+    calm_until: float | None = None
 
     @property
     def away(self) -> bool:
@@ -52,8 +58,8 @@ class Health:
 
 def seen_failing(health: Health | None, report: Report, now: Now, settings: Settings) -> Health:
     """A running CCR reported a trouble of this model."""
-    if health is not None and health.away and report.status in TRANSIENT:
-        return health
+    if health is not None and health.away:
+        return _still_away(health, report, now, settings)
     if report.status not in TRANSIENT:
         return gone(health, report, now, settings)
     since = now.mono - settings.trouble_window
@@ -66,19 +72,73 @@ def seen_failing(health: Health | None, report: Report, now: Now, settings: Sett
     return replace(health, marks=marks)
 
 
-def probed(health: Health | None, report: Report, now: Now, settings: Settings) -> Health:
+def _still_away(health: Health, report: Report, now: Now, settings: Settings) -> Health:
+    """Traffic runs into a model that is away. However often it does, the next probe
+    comes no later for it: what counts as failed are probes, not requests."""
+    if report.status in TRANSIENT:
+        return health
+    if health.confirmed:
+        return gone(health, report, now, settings)
+    if report.status is health.report.status:
+        return health
+    at = now.mono + _pause(report, health.failures, now, settings)
+    return replace(
+        health, report=report, probe_at=at if health.probe_at is None else min(at, health.probe_at)
+    )
+
+
+def suspected(health: Health, now: Now) -> Health:
+    """Something failed and this model may be why: ask it, unless that was done just now."""
+    if health.away or health.probe_at is not None:
+        return health
+    calm = now.mono if health.calm_until is None else health.calm_until
+    return replace(health, probe_at=max(now.mono, calm))
+
+
+def probed(
+    health: Health | None,
+    report: Report,
+    now: Now,
+    settings: Settings,
+    confirmations: int = CONFIRMATIONS,
+) -> Health:
     """A probe (with its own retries) has asked this model."""
+    report = _completed(report, health)
     if report.status not in SERVING:
         return gone(health, report, now, settings)
     if health is None:
         return Health(report)
     if not health.away:
-        return replace(health, report=report, marks=())
+        return _reassured(health, report, now, settings)
     confirmed = health.confirmed + 1
-    if confirmed >= CONFIRMATIONS:
+    if confirmed >= confirmations:
         return Health(report, failures=health.failures, back_since=now.mono)
     return replace(
         health, confirmed=confirmed, probe_at=now.mono + min(30.0, settings.recovery_interval / 10)
+    )
+
+
+def _completed(report: Report, health: Health | None) -> Report:
+    """What a probe could not tell this time is as it was, so that routes do not move for it."""
+    if health is None:
+        return report
+    known = health.report
+    return msgspec.structs.replace(
+        report,
+        tools=known.tools if report.tools is None else report.tools,
+        context_length=report.context_length or known.context_length,
+    )
+
+
+def _reassured(health: Health, report: Report, now: Now, settings: Settings) -> Health:
+    """A false alarm. The more of them, the longer until the next one is looked at."""
+    forgotten = (
+        health.calm_until is None or now.mono - health.calm_until > settings.recovery_interval_max
+    )
+    alarms = 0 if forgotten else min(health.alarms + 1, _MAX_DOUBLINGS)
+    calm = min(settings.recovery_interval, settings.trouble_window * 2.0**alarms)
+    return replace(
+        health, report=report, marks=(), probe_at=None, alarms=alarms, calm_until=now.mono + calm
     )
 
 
@@ -113,6 +173,9 @@ def _pause(report: Report, failures: int, now: Now, settings: Settings) -> float
     if report.retry_at is None:
         return pause
     wait = (report.retry_at - now.wall).total_seconds() + _RENEWAL_SLACK
-    if report.status is Status.QUOTA:
+    if report.status is not Status.QUOTA:
+        return min(max(pause, wait), _LONGEST_WAIT)
+    if failures == 0:
         return min(longest, max(wait, _RENEWAL_SLACK))
-    return min(max(pause, wait), 24 * 3600.0)
+    # A time that has passed, or is always a moment ahead, is no reason to ask all the time.
+    return min(longest, max(wait, settings.recovery_interval)) if wait > _RENEWAL_SLACK else pause

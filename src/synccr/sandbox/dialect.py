@@ -145,8 +145,8 @@ def _wanted_tool(ask: Ask) -> Tool | None:
         return None
     generic = False
     for word_tool, name in _TOOL_WANTED.findall(_REMINDER.sub("", ask.text)):
-        if name in by_name:
-            return by_name[name]
+        if tool := by_name.get(name.rstrip(".")):
+            return tool
         generic = generic or bool(word_tool)
     return ask.tools[0] if generic else None
 

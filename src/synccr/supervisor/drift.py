@@ -25,9 +25,8 @@ def _one(path: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-async def watch(files: Sequence[Path], changed: Callable[[], None]) -> None:
-    """Call ``changed`` once files have changed and been left alone for one interval."""
-    seen = signature(files)
+async def watch(files: Sequence[Path], seen: Signature, changed: Callable[[], None]) -> None:
+    """Call ``changed`` once files differ from ``seen`` and are left alone for one interval."""
     while True:
         await asyncio.sleep(INTERVAL)
         found = signature(files)

@@ -76,6 +76,7 @@ class Supervisor:
         """
         with held(self.paths.instance):
             self.profiles = self.load()
+            self._seen_files = drift.signature(self.profiles.watch)
             self.journal = Journal(self.paths.instance / "journal.jsonl", self.profiles.redactor)
             async with self._stoppable(), self._listening():
                 await self._start_and_serve()
@@ -194,7 +195,7 @@ class Supervisor:
     def _announce(self, choice: Choice) -> None:
         self.journal.write("started", endpoint=self.endpoint, pid=os.getpid(), why=choice.why)
         self.loop.post(e.BackendReady())
-        self._spawn(drift.watch(self.profiles.watch, self._reread))
+        self._spawn(drift.watch(self.profiles.watch, self._seen_files, self._reread))
         self._spawn(self._listen_for_silence())
         self.on_ready(self)
 

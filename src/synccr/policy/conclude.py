@@ -1,0 +1,204 @@
+"""Conclude: what follows from all that is known now.
+
+One function for every event, so that no order of events can leave something undone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from synccr.heal import Healed, Reports, advice
+from synccr.policy import events as e
+from synccr.policy.choice import Choice, choose, digest, serves
+from synccr.policy.state import Phase, Plan, State, Step
+from synccr.report import ModelRef
+from synccr.settings import Settings
+
+MAX_PROBES = 16
+"""Models asked at one time."""
+_COOLDOWNS_IN_WINDOW = 20.0
+
+
+def conclude(step: Step) -> None:
+    """Add the actions that follow from the state."""
+    if step.state.phase is Phase.STOPPING:
+        return
+    _restart_if_due(step)
+    _give_up_on_answers(step)
+    _probe_what_is_due(step)
+    waiting = None
+    if step.state.phase in (Phase.SERVING, Phase.EXHAUSTED):
+        waiting = _move_if_better(step)
+    _wake(step, waiting)
+
+
+def _restart_if_due(step: Step) -> None:
+    state = step.state
+    due = state.restart_at is not None and state.restart_at <= step.now.mono
+    if state.phase is Phase.RESTARTING and due:
+        step.set(restart_at=None)
+        step.do(e.Restart())
+
+
+def _give_up_on_answers(step: Step) -> None:
+    """A probe that was never answered holds nothing up; who is away is asked again later."""
+    state, now = step.state, step.now.mono
+    late = {ref for ref, until in state.probing.items() if until <= now}
+    if not late:
+        return
+    probing = {ref: until for ref, until in state.probing.items() if ref not in late}
+    step.set(probing=probing, suspects=state.suspects - late)
+    for ref in late:
+        health = state.health.get(ref)
+        if health and health.away and health.probe_at is None:
+            step.put(ref, replace(health, probe_at=now + state.settings.recovery_interval))
+
+
+def _probe_what_is_due(step: Step) -> None:
+    """Suspects at once; others when their time has come, one of an account that is away."""
+    state, now = step.state, step.now.mono
+    deadline = now + 2 * state.settings.preflight_timeout + 10
+    due = [ref for ref in state.models if ref in state.suspects and ref not in state.probing]
+    accounts = {ref.provider for ref in state.probing}
+    for ref, health in state.health.items():
+        if ref in state.probing or ref in due or health.probe_at is None or health.probe_at > now:
+            continue
+        if health.away and health.report.account and not health.confirmed:
+            if ref.provider in accounts:
+                step.put(ref, replace(health, probe_at=deadline))
+                continue
+            accounts.add(ref.provider)
+        due.append(ref)
+    refs = tuple(due[: max(0, MAX_PROBES - len(state.probing))])
+    if not refs:
+        return
+    step.set(probing={**state.probing, **dict.fromkeys(refs, deadline)})
+    for ref in refs:
+        if ref in state.health:
+            step.put(ref, replace(state.health[ref], probe_at=None))
+    recovery = all(state.away(ref) for ref in refs)
+    step.do(e.Probe(refs, "recovery" if recovery else "trouble"))
+
+
+def _move_if_better(step: Step) -> float | None:
+    """Swap when another configuration is the one to run now.
+
+    Returns:
+        When a swap that may not be done yet may be, monotonic; None when none waits.
+    """
+    state, now = step.state, step.now.mono
+    if (state.asked or state.edited) and state.suspects:
+        return None  # what a person wants is looked at first
+    choice = _choice(state, now)
+    if choice is None:
+        _nothing_serves(step)
+        return None
+    if step.forget("exhausted") and state.phase is Phase.EXHAUSTED:
+        step.do(e.Tell("recovered", "A model can serve again.", notify=True))
+    step.set(phase=Phase.SERVING, why=choice.why, asked=None)
+    if not _differs(choice.healed, state):
+        unpinned = state.pinned == "primary" and _as_written(choice.healed)
+        step.set(edited=False, pinned=None if unpinned else state.pinned)
+        return None
+    not_before = _not_before(state, choice.healed, now)
+    if not state.asked and not_before > now:
+        return not_before
+    reason, because = _reason(state)
+    step.set(
+        phase=Phase.SWAPPING,
+        plan=Plan(choice.healed, reason),
+        swaps=(*_recent_swaps(state, now), now),
+    )
+    step.do(e.Swap(choice.healed, reason, because, choice.why))
+    return None
+
+
+def _choice(state: State, now: float) -> Choice | None:
+    """The best configuration; a pinned profile first, as long as it can serve.
+
+    While the current one does not serve, one that did not come up just now is the
+    last resort.
+    """
+    refused: frozenset[str] = frozenset()
+    if not serves(state.current, state.reports()):
+        refused = frozenset(key for key, (_, until) in state.refused.items() if until > now)
+    for avoid in (refused, frozenset[str]()) if refused else (refused,):
+        for lenient in (False, True):
+            found = _choose(state, state.reports(lenient=lenient), avoid)
+            if found:
+                return found
+    return None
+
+
+def _choose(state: State, reports: Reports, avoid: frozenset[str]) -> Choice | None:
+    if state.pinned:
+        wanted = state.primary if state.pinned == "primary" else state.fallback
+        found = choose(wanted, wanted, reports, state.local, state.current, avoid)
+        if found:
+            model = found.healed.scenario("default")
+            return Choice(found.healed, f"{state.pinned} was asked for; it serves {model}")
+    return choose(state.primary, state.fallback, reports, state.local, state.current, avoid)
+
+
+def _nothing_serves(step: Step) -> None:
+    step.set(phase=Phase.EXHAUSTED, asked=None)
+    reports = step.state.reports()
+    text = "No model can serve now; CCR stays up and synccr keeps probing."
+    todo = " ".join(advice(report.status for report in reports.values()))
+    step.tell_once("exhausted", e.Tell("exhausted", text, todo, notify=True))
+
+
+def _as_written(healed: Healed) -> bool:
+    """Whether every route of the profile is as its owner wrote it."""
+    return all(healed.routes[name] == ref for name, ref in healed.profile.routes.items())
+
+
+def _differs(healed: Healed, state: State) -> bool:
+    current = state.current
+    if state.edited or state.asked:
+        return healed.config != current.config or healed.profile.role != current.profile.role
+    return dict(healed.routes) != dict(current.routes)
+
+
+def _not_before(state: State, target: Healed, now: float) -> float:
+    """When a swap to ``target`` is allowed: at once when the current configuration
+    does not serve and it is not the target that failed to come up; a better
+    one waits for the cooldown; never more than the limit in a window."""
+    times = [state.refused.get(digest(target), (now, now))[1]]
+    recent = _recent_swaps(state, now)
+    if len(recent) >= state.settings.swap_limit:
+        times.append(recent[-state.settings.swap_limit] + _window(state.settings))
+    if recent and serves(state.current, state.reports()):
+        times.append(recent[-1] + state.settings.swap_cooldown)
+    return max(times)
+
+
+def _recent_swaps(state: State, now: float) -> tuple[float, ...]:
+    return tuple(t for t in state.swaps if t > now - _window(state.settings))
+
+
+def _window(settings: Settings) -> float:
+    return settings.swap_cooldown * _COOLDOWNS_IN_WINDOW
+
+
+def _reason(state: State) -> tuple[str, ModelRef | None]:
+    if state.asked:
+        return "asked", None
+    if state.trouble:
+        ref, status = state.trouble
+        return status.value, ref
+    return ("edited", None) if state.edited else ("recovered", None)
+
+
+def _wake(step: Step, waiting: float | None) -> None:
+    """Ask for the next moment at which time alone makes something due."""
+    state, now = step.state, step.now.mono
+    times = [
+        max(health.probe_at, now + 1.0)
+        for ref, health in state.health.items()
+        if health.probe_at is not None and ref not in state.probing
+    ]
+    times += state.probing.values()
+    times += [time for time in (state.restart_at, waiting) if time is not None]
+    if times:
+        step.do(e.WakeAt(min(times)))

@@ -1,0 +1,197 @@
+"""What the policy knows, and the phases it can be in.
+
+``TRANSITIONS`` names every phase that may follow a phase on an event; a pair
+that is missing is an error that names both and changes nothing. The drawing in
+``docs/policy.md`` is made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import msgspec
+
+from synccr.heal import Healed, Local
+from synccr.policy import events as e
+from synccr.policy.choice import serves
+from synccr.policy.events import Action, Event, Now
+from synccr.policy.health import Health
+from synccr.profile import Profile, Role, owner_order
+from synccr.report import SERVING, ModelRef, Report, Status
+from synccr.settings import Settings
+
+
+class Phase(StrEnum):
+    """What the supervisor is doing."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    EXHAUSTED = "exhausted"
+    """A backend runs, but no model can serve."""
+    SWAPPING = "swapping"
+    RESTARTING = "restarting"
+    """The backend is gone; a new one is on its way or waits for its turn."""
+    STOPPING = "stopping"
+
+
+_UP = frozenset({Phase.SERVING, Phase.EXHAUSTED, Phase.SWAPPING})
+_KNOWING = {
+    Phase.STARTING: frozenset({Phase.STARTING}),
+    Phase.SERVING: _UP,
+    Phase.EXHAUSTED: _UP,
+    Phase.SWAPPING: frozenset({Phase.SWAPPING}),
+    Phase.RESTARTING: frozenset({Phase.RESTARTING}),
+    Phase.STOPPING: frozenset({Phase.STOPPING}),
+}
+_HAPPENS_ANYWHERE = (
+    e.ProviderFailed,
+    e.NetworkFailed,
+    e.UpstreamSilent,
+    e.Probed,
+    e.SwapAsked,
+    e.ProfilesRead,
+    e.WokeUp,
+)
+TRANSITIONS: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = {
+    **{(phase, event): after for event in _HAPPENS_ANYWHERE for phase, after in _KNOWING.items()},
+    **{(phase, e.StopAsked): frozenset({Phase.STOPPING}) for phase in Phase},
+    (Phase.STARTING, e.BackendReady): _UP,
+    (Phase.RESTARTING, e.BackendReady): _UP,
+    (Phase.STARTING, e.BackendDied): frozenset({Phase.RESTARTING}),
+    (Phase.SERVING, e.BackendDied): frozenset({Phase.RESTARTING}),
+    (Phase.EXHAUSTED, e.BackendDied): frozenset({Phase.RESTARTING}),
+    (Phase.SWAPPING, e.BackendDied): frozenset({Phase.SWAPPING}),
+    (Phase.RESTARTING, e.BackendDied): frozenset({Phase.RESTARTING}),
+    (Phase.SWAPPING, e.SwapDone): _UP,
+    (Phase.SWAPPING, e.SwapFailed): _UP | {Phase.RESTARTING},
+    (Phase.STOPPING, e.BackendDied): frozenset({Phase.STOPPING}),
+    (Phase.STOPPING, e.BackendReady): frozenset({Phase.STOPPING}),
+    (Phase.STOPPING, e.SwapDone): frozenset({Phase.STOPPING}),
+    (Phase.STOPPING, e.SwapFailed): frozenset({Phase.STOPPING}),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A swap under way."""
+
+    to: Healed
+    reason: str
+
+
+@dataclass(frozen=True)
+class State:
+    """All that the policy knows. Times are monotonic seconds.
+
+    Attributes:
+        settings: the numbers.
+        primary, fallback: what the owner wants.
+        local: the local port.
+        phase: what is being done.
+        current: the configuration that runs.
+        health: what is known of each model.
+        plan: the swap under way.
+        alive: whether a backend serves.
+        pinned: the profile a person asked for.
+        asked: a person's wish that has not been looked at yet.
+        edited: a profile was edited, and what runs does not know of it yet.
+        probing: models asked and not yet answered for, and until when to wait for that.
+        suspects: models to ask now; a wish or an edit waits for their answers.
+        anonymous: times of troubles of which CCR did not say whose they are.
+        swaps: times of recent swaps.
+        refused: configurations that did not come up: since when, and until when they
+            are not tried.
+        ready_at: when the latest backend began to serve.
+        crashes: how many backends in a row died young.
+        restart_at: when the next restart is due.
+        told: troubles that a person has been told of.
+        why: the latest choice, explained.
+    """
+
+    settings: Settings
+    primary: Profile
+    fallback: Profile
+    current: Healed
+    local: Local
+    phase: Phase = Phase.STARTING
+    health: Mapping[ModelRef, Health] = field(default_factory=dict)
+    plan: Plan | None = None
+    alive: bool = False
+    pinned: Role | None = None
+    asked: Role | None = None
+    edited: bool = False
+    probing: Mapping[ModelRef, float] = field(default_factory=dict)
+    suspects: frozenset[ModelRef] = frozenset()
+    anonymous: tuple[float, ...] = ()
+    swaps: tuple[float, ...] = ()
+    refused: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    ready_at: float | None = None
+    crashes: int = 0
+    restart_at: float | None = None
+    told: frozenset[str] = frozenset()
+    why: str = ""
+
+    def reports(self, *, lenient: bool = False) -> dict[ModelRef, Report]:
+        """What healing may rely on: a model that is away keeps its trouble until
+        it is trusted again, or until its first good probe when ``lenient``."""
+        return {
+            ref: msgspec.structs.replace(health.report, status=Status.UNVERIFIED)
+            if lenient and health.confirmed
+            else health.report
+            for ref, health in self.health.items()
+            if health.away or health.report.status in SERVING
+        }
+
+    @property
+    def models(self) -> tuple[ModelRef, ...]:
+        """Every model of both profiles, in the owner's order."""
+        return owner_order(self.primary, self.fallback)
+
+    def away(self, ref: ModelRef) -> bool:
+        """Whether no route should lead to this model."""
+        health = self.health.get(ref)
+        return health is not None and health.away
+
+    @property
+    def trouble(self) -> tuple[ModelRef, Status] | None:
+        """The first reason to leave the current configuration; None when there is none."""
+        routed = self.current.routes.values()
+        first = self.current.scenario("default")
+        away = (ref for ref in (first, *routed) if self.away(ref))
+        return next(((ref, self.health[ref].report.status) for ref in away), None)
+
+    @property
+    def degraded(self) -> bool:
+        """Whether some route leads to a model that cannot serve."""
+        return not self.alive or not serves(self.current, self.reports())
+
+
+class Step:
+    """One decision being made: the state so far and the actions so far."""
+
+    def __init__(self, state: State, now: Now) -> None:
+        self.state = state
+        self.now = now
+        self.actions: list[Action] = []
+
+    def set(self, **changes: object) -> None:
+        self.state = replace(self.state, **changes)  # type: ignore[arg-type]  # checked by tests
+
+    def do(self, action: Action) -> None:
+        self.actions.append(action)
+
+    def tell_once(self, key: str, tell: e.Tell) -> None:
+        if key not in self.state.told:
+            self.set(told=self.state.told | {key})
+            self.do(tell)
+
+    def forget(self, prefix: str) -> bool:
+        told = frozenset(key for key in self.state.told if not key.startswith(prefix))
+        changed = told != self.state.told
+        self.set(told=told)
+        return changed
+
+    def put(self, ref: ModelRef, health: Health) -> None:
+        self.set(health={**self.state.health, ref: health})

