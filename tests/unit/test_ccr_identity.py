@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -72,7 +73,7 @@ def test_identity_holds_while_the_process_lives(
 def test_no_signal_to_a_stranger(
     sleeper: subprocess.Popen[bytes], platform: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal meant for a former owner of the number does not reach the process that has it now."""
+    """A signal meant for a former owner of the number does not reach the one that has it now."""
     monkeypatch.setattr(sys, "platform", platform)
     former = Identity(sleeper.pid, "another start")
     assert not send(former, signal.SIGKILL)
@@ -93,6 +94,21 @@ def test_signal_reaches_its_process(
     assert end_now(identity)
     expected = signal.SIGTERM if platform == "win32" else signal.SIGKILL
     assert sleeper.wait(10) == -expected
+
+
+def test_signal_without_a_free_file_descriptor(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that has run out of file descriptors can still end its children."""
+
+    def exhausted(pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", exhausted, raising=False)
+    identity = identify(sleeper.pid)
+    assert identity is not None
+    assert end_now(identity)
+    assert sleeper.wait(10) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("pid", [0, -1, -5, 2**31 + 5])

@@ -6,6 +6,7 @@ once more, so that a stranger that came by the number is left alone.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import signal
@@ -50,24 +51,16 @@ def send(identity: Identity, number: int) -> bool:
     Returns:
         False when it is gone or belongs to somebody else; nothing was sent then.
     """
+    if not is_alive(identity):
+        return False
     try:
         if sys.platform == "linux":
-            # The handle is bound to the process before the look, so the number
-            # cannot change hands between the look and the signal.
-            handle = os.pidfd_open(identity.pid)
-            try:
-                alive = is_alive(identity)
-                if alive:
-                    signal.pidfd_send_signal(handle, number)
-            finally:
-                os.close(handle)
+            _send_linux(identity, number)
         else:
-            alive = is_alive(identity)
-            if alive:
-                os.kill(identity.pid, number)
+            os.kill(identity.pid, number)
     except (ProcessLookupError, PermissionError):
         return False
-    return alive
+    return True
 
 
 def ask_to_end(identity: Identity) -> bool:
@@ -94,6 +87,25 @@ def descendants(identity: Identity) -> list[Identity]:
     except psutil.Error:
         return []
     return [found for child in children if (found := identify(child.pid))]
+
+
+if sys.platform == "linux":
+
+    def _send_linux(identity: Identity, number: int) -> None:
+        """Through a handle that is bound to the process before it is looked at once more."""
+        try:
+            handle = os.pidfd_open(identity.pid)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOSYS):
+                raise
+            os.kill(identity.pid, number)  # no file to be had: the look before has to do
+            return
+        try:
+            if not is_alive(identity):
+                raise ProcessLookupError
+            signal.pidfd_send_signal(handle, number)
+        finally:
+            os.close(handle)
 
 
 def _started_linux(pid: int) -> str | None:
