@@ -12,7 +12,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from home import KEY, LONG, MAIN, SPARE, Home
-
 from synccr.sandbox import ProviderThread
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            if os.name != "nt":
+            if sys.platform != "win32":
                 os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()

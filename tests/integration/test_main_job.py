@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psutil
 import pytest
-from home import KEY, LONG, MAIN, SPARE, Home, message
 
+from home import KEY, LONG, MAIN, SPARE, Home, message
 from synccr.sandbox import ProviderThread
 
 pytestmark = pytest.mark.integration
@@ -156,9 +156,7 @@ def test_a_killed_ccr_is_replaced(home: Home, provider: ProviderThread) -> None:
     with home.running() as running:
         for turn in range(3):
             psutil.Process(home.status()["ccr"]["pid"]).kill()
-            answer = httpx.post(
-                f"{running.url}/v1/messages", json=message(f"t{turn}"), timeout=60
-            )
+            answer = httpx.post(f"{running.url}/v1/messages", json=message(f"t{turn}"), timeout=60)
             assert (answer.status_code, _whole(answer)) == (200, f"t{turn}")
         assert home.status()["ccr"]["restarts"] == 3
 

@@ -24,8 +24,9 @@ json_scalars = (
 )
 json_values = st.recursive(
     json_scalars,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -45,9 +46,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
             "name": name,
             "api_base_url": f"https://{name[0].lower()}.test/v1/chat/completions",
             "api_key": draw(st.sampled_from(["$KEY_ONE", "${KEY_TWO}", "$UNSET_KEY", "sk-plain"])),
-            "models": draw(
-                st.lists(st.sampled_from(MODELS), min_size=1, max_size=4, unique=True)
-            ),
+            "models": draw(st.lists(st.sampled_from(MODELS), min_size=1, max_size=4, unique=True)),
             **draw(st.sampled_from([{}, {"transformer": {"use": ["openrouter"]}}, {"x": [1]}])),
         }
         for name in names

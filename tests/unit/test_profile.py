@@ -302,7 +302,7 @@ def test_an_address_with_an_open_variable_is_no_complaint_but_another_one_is() -
 
 
 def test_secrets_are_values_and_never_names() -> None:
-    """Every key value is a secret, also of a provider that lacks another variable; $NAME is none."""
+    """Every key value is a secret, also of a provider that lacks another variable; $NAME is none."""  # noqa: E501
     document = with_value("Providers.0.api_base_url", "https://$HOSTNAME_UNSET/v1")
     document["APIKEY"] = "$LOCAL"
     profile = parse(document, KEY_ONE="sk-one", LOCAL="sk-local")

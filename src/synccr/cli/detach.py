@@ -64,21 +64,23 @@ def _spawn(arguments: list[str], log: Path) -> tuple[subprocess.Popen[bytes], in
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         begin = os.fstat(handle).st_size
-        flags = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
-            if sys.platform == "win32"
-            else {"start_new_session": True}
-        )
         child = subprocess.Popen(
             [sys.executable, "-m", "synccr", "start", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=handle,
             stderr=handle,
-            **flags,  # type: ignore[call-overload]  # bool on POSIX, int on Windows
+            **_apart(),
         )
     finally:
         os.close(handle)
     return child, begin
+
+
+def _apart() -> dict[str, Any]:
+    """What makes a child outlive this terminal."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+    return {"start_new_session": True}
 
 
 def _last_words(log: Path, begin: int, code: int) -> SynccrError:

@@ -202,12 +202,12 @@ def code(context: typer.Context) -> None:
     environ = {**os.environ, **client_environment(found)}
     environ.pop("ANTHROPIC_API_KEY", None)  # Claude Code would prefer it to the token
     command = [program, *context.args]
+    sys.stdout.flush()
+    sys.stderr.flush()
     if sys.platform == "win32":
         import subprocess
 
         raise typer.Exit(subprocess.run(command, env=environ, check=False).returncode)
-    sys.stdout.flush()
-    sys.stderr.flush()
     os.execve(program, command, environ)  # noqa: S606  # exit code and terminal are then its own
 
 

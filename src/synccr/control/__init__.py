@@ -44,7 +44,11 @@ def socket_path(instance: Path) -> Path:
 
 
 def user_id() -> int:
-    return os.getuid() if sys.platform != "win32" else 0
+    """Whose the socket's directory must be; Windows has no such number."""
+    if sys.platform == "win32":
+        return 0
+    else:
+        return os.getuid()
 
 
 def request(instance: Path, verb: str, *, timeout: float = 10.0, **args: Any) -> Any:

@@ -47,13 +47,13 @@ class ControlServer:
             port = self._server.sockets[0].getsockname()[1]
             document = json.dumps({"port": port, "token": self._token})
             write_atomic(self._instance / "control.json", document.encode())
-            return
-        path = socket_path(self._instance)
-        _own_directory(path.parent)
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        self._server = await asyncio.start_unix_server(self._serve, path, limit=LARGEST_REQUEST)
-        path.chmod(0o600)
+        else:
+            path = socket_path(self._instance)
+            _own_directory(path.parent)
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+            self._server = await asyncio.start_unix_server(self._serve, path, limit=LARGEST_REQUEST)
+            path.chmod(0o600)
 
     async def close(self) -> None:
         """Stop listening and remove the address."""

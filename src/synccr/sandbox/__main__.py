@@ -106,6 +106,8 @@ def _at_eof(call: Callable[[], object]) -> None:
 
 def _allow_many_connections() -> None:
     """Raise the soft limit of open files, 1024 by default, as far as the system allows."""
+    if sys.platform == "win32":
+        return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

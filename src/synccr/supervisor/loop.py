@@ -7,6 +7,7 @@ carries out what it says. Nothing else changes the state.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +26,10 @@ Teller = Callable[[str, str, str, bool], None]
 
 def now() -> e.Now:
     """Both clocks. Boot time goes on while a machine sleeps, where there is such a clock."""
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return e.Now(time.clock_gettime(clock), utc_now())
+    if sys.platform == "linux":
+        return e.Now(time.clock_gettime(time.CLOCK_BOOTTIME), utc_now())
+    else:
+        return e.Now(time.monotonic(), utc_now())
 
 
 @dataclass
