@@ -28,7 +28,7 @@ def rebase(written: Any, edited: Any, onto: Any, environ: Mapping[str, str]) -> 
 
 def _merge(written: Any, edited: Any, onto: Any) -> Any:
     if written == edited:
-        return copy.deepcopy(onto)
+        return onto if onto is _ABSENT else copy.deepcopy(onto)
     if isinstance(written, dict) and isinstance(edited, dict) and isinstance(onto, dict):
         merged = {}
         for key in [*onto, *(k for k in edited if k not in onto)]:
