@@ -16,12 +16,11 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"\bsynccr ([a-z]+)(?=[ `\"\n])", TEXT))))
+@pytest.mark.parametrize(
+    "command", sorted(set(re.findall(r"(?:`|\(|^|\| )synccr ([a-z]+)", TEXT, re.MULTILINE)))
+)
 def test_commands_exist(home: Home, command: str) -> None:
     """Every ``synccr COMMAND`` of the README is one, and teaches."""
-    if command == "runs":
-        return
-    # ``code`` hands every argument, ``--help`` too, to Claude Code.
     listed = home.run("--help").stdout
     assert re.search(rf"^  {command}\b", listed, re.MULTILINE), command
 

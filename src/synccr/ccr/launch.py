@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Collection, Mapping
@@ -45,7 +46,7 @@ class StartFailed(SynccrError):
     """
 
     def __init__(self, what: str, exit_code_of_ccr: int | None) -> None:
-        super().__init__(what, "See: synccr logs, or run: synccr doctor")
+        super().__init__(what, "See: synccr logs")
         self.exit_code_of_ccr = exit_code_of_ccr
 
 
@@ -154,6 +155,8 @@ class Launcher:
             INSTANCE: str(self.paths.instance),
             SUPERVISOR: str(identify(os.getpid())),
         }
+        if shutil.which(package.command[0]) is None:  # the wrapper would only fail to run it
+            raise RuntimeMissing(f"{package.command[0]} is no longer there.", "See: synccr logs")
         output = Output()
         started = False
         try:
@@ -170,7 +173,7 @@ class Launcher:
         except OSError as error:
             raise RuntimeMissing(
                 f"{package.command[0]} could not be run: {error.strerror}.",
-                "Run: synccr doctor",
+                "See: synccr logs",
             ) from error
         finally:
             if started:

@@ -225,7 +225,7 @@ def _backend_died(step: Step, event: e.BackendDied) -> None:
     data = {"reason": event.reason, "pause_s": pause}
     if given_up:
         text = f"CCR keeps dying ({event.reason}); next try in {pause:.0f} s."
-        todo = "See what it says: synccr logs, synccr doctor"
+        todo = "See what it says: synccr logs"
         step.tell_once("crashing", e.Tell("crashed", text, todo, notify=True, data=data))
     else:
         step.do(e.Tell("crashed", f"CCR died ({event.reason}); it is started again.", data=data))

@@ -1,0 +1,147 @@
+"""Healing: cases, and what holds for every profile and every set of reports."""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synccr.errors import NoModelServes
+from synccr.heal import Local, heal
+from synccr.profile import FALLBACK_SCENARIOS, Profile, understand
+from synccr.report import DEAD, ModelRef, Report, Status
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NAMES = [ModelRef(p, m) for p in ("a", "b") for m in ("m", "n", "o")]
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    providers = [
+        {
+            "name": p,
+            "api_base_url": f"https://{p}/v1",
+            "api_key": "k" * 9,
+            "models": ["m", "n", "o"],
+        }
+        for p in ("a", "b")
+    ]
+    router = {"default": "a,m", "longContext": "a,n", "fallback": "a,o"}
+    return {"Providers": providers, "Router": router, **changes}
+
+
+def profile(raw: dict[str, Any]) -> Profile:
+    return understand(raw, "test", "primary", {})
+
+
+def report(ref: ModelRef, status: Status, **more: Any) -> Report:
+    return Report(provider=ref.provider, model=ref.model, status=status, checked_at=NOW, **more)
+
+
+def reports(*found: tuple[str, Status]) -> dict[ModelRef, Report]:
+    refs = [(ModelRef.parse(name), status) for name, status in found]
+    return {ref: report(ref, status) for ref, status in refs}
+
+
+routes = st.sampled_from([str(ref) for ref in NAMES])
+documents = st.builds(
+    lambda router, lists, extra: document(Router=router, fallback=lists, **extra),
+    st.dictionaries(
+        st.sampled_from(["default", "think", "background", "longContext", "image", "codex"]), routes
+    ),
+    st.dictionaries(st.sampled_from(FALLBACK_SCENARIOS), st.lists(routes, max_size=3)),
+    st.dictionaries(
+        st.sampled_from(["plugins", "StatusLine", "x"]),
+        st.integers() | st.lists(st.text(max_size=5)),
+    ),
+)
+knowledge = st.builds(
+    lambda rows: {ref: report(ref, s, tools=t, account=a) for ref, (s, t, a) in rows.items()},
+    st.dictionaries(
+        st.sampled_from(NAMES),
+        st.tuples(
+            st.sampled_from(list(Status)), st.sampled_from([True, False, None]), st.booleans()
+        ),
+    ),
+)
+
+
+@given(documents, knowledge)
+def test_what_holds_for_every_healing(raw: dict[str, Any], known: dict[ModelRef, Report]) -> None:
+    """No route and no in-flight fallback leads to a model known dead; unknown keys survive; the
+    profile stays as it was; healing again changes nothing more."""
+    before = copy.deepcopy(raw)
+    try:
+        healed = heal(profile(raw), known, Local(3456))
+    except NoModelServes:
+        assert not any(ref not in known or known[ref].serves for ref in NAMES)
+        return
+    finally:
+        assert raw == before
+    dead = {str(ref) for ref, found in known.items() if found.status in DEAD}
+    router = healed.config["Router"]
+    assert not dead & {value for value in router.values() if isinstance(value, str)}
+    assert "default" in router
+    for name, entries in healed.config.get("fallback", {}).items():
+        assert not dead & set(entries)
+        assert router.get(name, router["default"]) not in entries
+    assert all(healed.config[k] == raw[k] for k in ("plugins", "StatusLine", "x") if k in raw)
+    assert healed.config["Providers"] == raw["Providers"]
+    written = json.loads(json.dumps(healed.config))
+    assert heal(profile(written), known, Local(3456)).changes == ()
+
+
+def test_a_dead_default_goes_to_the_owners_fallback() -> None:
+    """The owner's ``fallback`` route comes before models that are only listed."""
+    healed = heal(profile(document()), reports(("a,m", Status.BILLING)))
+    assert healed.config["Router"]["default"] == "a,o"
+    change = next(c for c in healed.changes if c.path == "Router.default")
+    assert (change.before, change.after) == ("a,m", "a,o")
+    assert "billing" in change.reason
+
+
+def test_a_dead_long_context_goes_to_the_largest() -> None:
+    """Among models that serve, the one with the most context."""
+    known = reports(("a,n", Status.MISSING))
+    known[ModelRef("b", "n")] = report(ModelRef("b", "n"), Status.OK, context_length=1_000_000)
+    healed = heal(profile(document()), known)
+    assert healed.config["Router"]["longContext"] == "b,n"
+    assert healed.config["Router"]["default"] == "a,m"
+
+
+def test_trouble_of_the_account_prefers_another_provider() -> None:
+    """A wrong key for one model makes its provider's others the last choice."""
+    known = {ModelRef("a", "m"): report(ModelRef("a", "m"), Status.AUTH, account=True)}
+    healed = heal(profile(document()), known)
+    assert healed.routes["default"].provider == "b"
+    assert healed.config["fallback"]["default"][0].startswith("b,")
+
+
+def test_nothing_serves() -> None:
+    """Without one model that serves it refuses, and says what to do."""
+    known = {ref: report(ref, Status.BILLING) for ref in NAMES}
+    with pytest.raises(NoModelServes, match="billing") as caught:
+        heal(profile(document()), known)
+    assert "Top up" in caught.value.todo
+
+
+@pytest.mark.parametrize(
+    ("level", "after"),
+    [("debug", "error"), (None, "error"), ("fatal", "error"), ("warn", "warn"), ("error", "error")],
+)
+def test_log_level(level: str | None, after: str) -> None:
+    """Errors are kept; neither prompts nor keys are written."""
+    raw = document(LOG=False, **({"LOG_LEVEL": level} if level else {}))
+    healed = heal(profile(raw), {})
+    assert (healed.config["LOG"], healed.config["LOG_LEVEL"]) == (True, after)
+
+
+def test_the_local_key_is_written_and_never_shown() -> None:
+    """A change of ``APIKEY`` does not carry its value."""
+    healed = heal(profile(document(APIKEY="old-secret")), {}, Local(4000, "new-secret"))
+    assert (healed.config["APIKEY"], healed.config["PORT"]) == ("new-secret", 4000)
+    assert "secret" not in repr(healed) + repr(healed.changes)
