@@ -59,7 +59,9 @@ if mode == "silent":
 if mode == "with child":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     (home / "child").write_text(str(child.pid))
-if mode == "deaf":
+if mode == "deletes":  # as 1.0.73 does
+    signal.signal(signal.SIGTERM, lambda *_: (pid_file.unlink(), os._exit(0)))
+elif mode == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 else:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))

@@ -90,7 +90,8 @@ async def test_no_npm_and_nothing_cached(tmp_path: Path, environ: dict[str, str]
 async def test_npx_brings_it(tmp_path: Path, environ: dict[str, str], fp: FakeProcess) -> None:
     """What npx installed is found by the PATH it made, and found again without npx."""
     node = fake_node(tmp_path)
-    elsewhere = tmp_path / "from-npmrc" / "_npx" / "abc" / "node_modules"
+    name = npx_directory("2.0.0", environ).parent.name
+    elsewhere = tmp_path / "from-npmrc" / "_npx" / name / "node_modules"
     fp.register(
         [*node.npx, *COMMAND],
         stdout=os.pathsep.join([str(elsewhere / ".bin"), "/usr/bin"]) + "\n",
@@ -189,6 +190,35 @@ async def test_npm_that_hangs_is_ended(tmp_path: Path, environ: dict[str, str]) 
             await asyncio.sleep(0.02)
 
 
+async def test_npm_that_believes_its_record(
+    tmp_path: Path, environ: dict[str, str], modules: Path, fp: FakeProcess
+) -> None:
+    """When npm says it is there and it is not, its directory is removed and it is asked again.
+
+    Directories of other packages that npx runs stay.
+    """
+    node = fake_node(tmp_path)
+    another = modules.parent.with_name("0123456789abcdef") / "node_modules"
+    another.mkdir(parents=True)
+    modules.mkdir(parents=True)
+    out = f"{modules / '.bin'}{os.pathsep}{another / '.bin'}\n"
+    fp.register([*node.npx, *COMMAND], stdout=out)
+    fp.register([*node.npx, *COMMAND], stdout=out, callback=lambda _: install(modules, "2.0.0"))
+    package = await provide("2.0.0", node, environ, tmp_path / "c", pins=PIN)
+    assert package.entry is not None
+    assert another.exists()
+
+
+async def test_npm_that_never_puts_it_there(
+    tmp_path: Path, environ: dict[str, str], modules: Path, fp: FakeProcess
+) -> None:
+    """When npm says twice that it is there and it is not, that is an error."""
+    node = fake_node(tmp_path)
+    fp.register([*node.npx, *COMMAND], stdout=f"{modules / '.bin'}\n", occurrences=2)
+    with pytest.raises(RuntimeMissing, match="not where npm says"):
+        await provide("2.0.0", node, environ, tmp_path / "c", pins=PIN)
+
+
 @pytest.mark.parametrize("damage", ["changed", "missing", "other archive"])
 async def test_altered_package_is_fetched_anew(
     tmp_path: Path, environ: dict[str, str], modules: Path, fp: FakeProcess, damage: str
@@ -199,7 +229,8 @@ async def test_altered_package_is_fetched_anew(
     fp.register(
         [*node.npx, *COMMAND],
         stdout=f"{modules / '.bin'}\n",
-        callback=lambda _: install(modules, "2.0.0"),
+        # As npm does: what looks installed is left as it is.
+        callback=lambda _: None if modules.exists() else install(modules, "2.0.0"),
     )
     package = await provide("2.0.0", node, environ, tmp_path / "c", pins=PIN)
     assert package.entry is not None

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from synccr.ccr.health import answers
-from synccr.ccr.identity import Identity, ask_to_end, descendants, end_now, is_alive
+from synccr.ccr.identity import Identity, ask_to_end, descendants, end_now, identify, is_alive
 from synccr.ccr.log_files import find_log
 from synccr.ccr.orphans import Register
 from synccr.ccr.output import Output
 from synccr.ccr.package import Package
-from synccr.ccr.pid_file import remove_pid_file
+from synccr.ccr.pid_file import read_pid_file, remove_pid_file, write_pid_file
 from synccr.paths import Paths
 
 _STEP = 0.02
@@ -121,6 +121,7 @@ class Backend:
             deadline: seconds; 0 kills at once.
         """
         began = time.monotonic()
+        named = read_pid_file(self.paths)
         # Looked up first: the children of a process that has ended are nobody's.
         members = [self.root, *descendants(self.root)]
         killed = False
@@ -135,12 +136,21 @@ class Backend:
             await self._ended(members, _KILL_WAIT)
         ended = self.exit_code is not None and not any(map(is_alive, members))
         if ended:
-            # A number that is given out again would make CCR's commands take a stranger for it.
             with contextlib.suppress(OSError):
-                remove_pid_file(self.paths, self.pid)
+                self._leave_pid_file(named)
             if self._register:
                 self._register.discard(self.root)
         return StopResult(ended, self.exit_code, killed, time.monotonic() - began)
+
+    def _leave_pid_file(self, named: int | None) -> None:
+        """Name nobody that is gone, and whoever else was named.
+
+        A number that is given out again would make CCR's commands take a stranger for
+        CCR; and 1.0.73 deletes the file at its end, also when it names its successor.
+        """
+        remove_pid_file(self.paths, self.pid)
+        if named and named != self.pid and identify(named) and read_pid_file(self.paths) is None:
+            write_pid_file(self.paths, named)
 
     def kill(self) -> None:
         """Send SIGKILL to everything without waiting; for a way out that cannot wait."""

@@ -26,7 +26,7 @@ from synccr.ccr.pid_file import (
     remove_pid_file,
     write_pid_file,
 )
-from synccr.ccr.spawn import free_port, guarded, spawn_options
+from synccr.ccr.spawn import free_port, guarded, is_free, spawn_options
 from synccr.errors import RuntimeMissing, SynccrError, Taken
 from synccr.files import private_directory
 from synccr.paths import Paths
@@ -218,8 +218,9 @@ class Launcher:
         if code == 0 and any(words in said for words in _SAYS_RUNNING):
             return _TryAgain("it says that it already runs")
         detail = self._detail(backend)
-        if "EADDRINUSE" in detail:
-            return _TryAgain(f"port {backend.port} was taken: {detail}")
+        # CCR exits before its log is written, so that its own word on the port is often lost.
+        if "EADDRINUSE" in detail or (code == 1 and not is_free(backend.port)):
+            return _TryAgain(f"port {backend.port} was taken by another process")
         ended = f"was ended by signal {-code}" if code and code < 0 else f"exited with code {code}"
         return StartFailed(f"CCR {ended} while starting: {detail or 'it gave no reason'}.", code)
 

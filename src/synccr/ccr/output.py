@@ -7,6 +7,7 @@ import re
 import threading
 
 _KEPT = 65536
+_SAYS_NOTHING = "Loaded JSON config from"  # each start of CCR does
 _ERROR = re.compile(r"^(?!\s).*\b\w*(?:Error|error)\b.*$", re.MULTILINE)
 
 
@@ -53,5 +54,6 @@ def last_error(text: str) -> str:
     """The line of an output that says most: the last that names an error, else the last."""
     if found := _ERROR.findall(text):
         return str(found[-1]).strip()
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    lines = [line.strip() for line in text.splitlines()]
+    telling = [line for line in lines if line and not line.startswith(_SAYS_NOTHING)]
+    return telling[-1] if telling else ""

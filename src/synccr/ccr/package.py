@@ -115,7 +115,7 @@ async def provide(
         except _Altered as altered:
             # An interrupted npm leaves this, a tampered file looks the same: fetched anew.
             progress(altered.what)
-            if not (node.npx and _remove(modules)):
+            if not (node.npx and _remove(modules, version)):
                 raise
     if not node.npx:
         raise RuntimeMissing(
@@ -124,9 +124,14 @@ async def provide(
             INSTALL_HINT,
         )
     progress(f"Fetching Claude Code Router {version} with npm (only this once) …")
-    for modules in await fetch(version, node, environ, cache, timeout):
-        if package := _resolve(modules, version, node, checked, pin):
-            return package
+    for _ in range(2):
+        places = await fetch(version, node, environ, cache, timeout)
+        for modules in places:
+            if package := _resolve(modules, version, node, checked, pin):
+                return package
+        # npm believes its own record of a directory that somebody emptied.
+        if not (pin and any(_remove(modules, version) for modules in places)):
+            break
     if pin:
         raise RuntimeMissing(
             f"npm fetched Claude Code Router {version}, but it is not where npm says.",
@@ -152,17 +157,19 @@ def check_supported(version: str) -> None:
 
 
 def npx_directory(version: str, environ: Mapping[str, str]) -> Path:
-    """``node_modules`` of this package in npx's cache.
-
-    libnpmexec names the directory by the first 16 hex digits of the sha512 of the
-    sorted package specifications.
-    """
-    digest = hashlib.sha512(f"{NAME}@{version}".encode()).hexdigest()[:16]
+    """``node_modules`` of this package in npx's cache."""
     settings = {name.lower(): value for name, value in environ.items()}
     root = settings.get("npm_config_cache")
     if not root and os.name == "nt":
         root = str(Path(environ.get("LOCALAPPDATA") or "", "npm-cache"))
-    return Path(root or Path(environ.get("HOME") or "", ".npm"), "_npx", digest, "node_modules")
+    return Path(
+        root or Path(environ.get("HOME") or "", ".npm"), "_npx", _npx_name(version), "node_modules"
+    )
+
+
+def _npx_name(version: str) -> str:
+    """libnpmexec: the first 16 hex digits of the sha512 of the sorted package specifications."""
+    return hashlib.sha512(f"{NAME}@{version}".encode()).hexdigest()[:16]
 
 
 def _resolve(
@@ -176,10 +183,10 @@ def _resolve(
     binaries = manifest.get("bin")
     script = binaries.get("ccr") if isinstance(binaries, dict) else binaries
     entry = root / ("dist/cli.js" if pin else str(script))
-    if not entry.is_file() or not entry.resolve().is_relative_to(root.resolve()):
-        return None
     if pin:
         _check(modules, root, version, checked, pin)
+    elif not entry.is_file() or not entry.resolve().is_relative_to(root.resolve()):
+        return None
     checked.remember(version, modules)
     return Package(version, (str(node.path), str(entry), "start"), entry)
 
@@ -207,10 +214,10 @@ class _Altered(RuntimeMissing):
     """What is installed is not what was published."""
 
 
-def _remove(modules: Path) -> bool:
-    """Take one package out of npx's cache, and nothing that is not such a place."""
+def _remove(modules: Path, version: str) -> bool:
+    """Take this package, and nothing else, out of npx's cache."""
     place = modules.parent
-    if place.parent.name != "_npx" or place.is_symlink():
+    if place.parts[-2:] != ("_npx", _npx_name(version)) or place.is_symlink():
         return False
     shutil.rmtree(place, ignore_errors=True)
     return not place.exists()
