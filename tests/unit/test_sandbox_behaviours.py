@@ -70,6 +70,18 @@ def test_credit_counts_answers_only() -> None:
     assert names(script, "m", 1) == ["ok"]
 
 
+def test_a_failing_model_uses_no_credit_and_is_not_out_of_it() -> None:
+    """While a failure lasts it is what comes, paid or not, and the credit stays."""
+    script = Script()
+    script.credit("m", 1)
+    script.set("m", "down")
+    assert names(script, "m", 2) == ["down", "down"]
+    script.set("m", None)
+    assert names(script, "m", 2) == ["ok", "billing"]
+    script.set("m", "down")
+    assert names(script, "m", 1) == ["down"]
+
+
 def test_credit_of_a_model_without_a_behaviour_of_its_own() -> None:
     """Credit also limits a model that answers only because unknown models do."""
     script = Script(unknown="ok")

@@ -8,7 +8,12 @@ import httpx
 import pytest
 
 from synccr.sandbox import Listed, Provider, ProviderThread
-from synccr.sandbox.dialect import Ask, Tool, answer, split
+from synccr.sandbox.anthropic import Anthropic
+from synccr.sandbox.behaviours import behaviour
+from synccr.sandbox.dialect import Ask, Dialect, Tool, answer, split
+from synccr.sandbox.gemini import Gemini
+from synccr.sandbox.openai import OpenAI
+from synccr.sandbox.replies import completion
 
 FORMS = ("openai", "anthropic", "gemini")
 MODEL = "hf:vendor/model-1"
@@ -325,6 +330,19 @@ def test_a_cut_is_seen_by_the_client(talk: Talk) -> None:
             talk.post("echo:x", stream=stream)
 
 
+@pytest.mark.parametrize("name", ["cut", "stream_error"])
+@pytest.mark.parametrize("dialect", [OpenAI(), Anthropic(), Gemini()])
+def test_a_stream_that_goes_wrong_never_has_its_last_event(dialect: Dialect, name: str) -> None:
+    """However late the trouble comes, it comes before the end of the stream."""
+    ask = Ask(model=MODEL, text="echo:x", stream=True)
+    late = behaviour({"preset": name, "after": 100})
+    pieces = completion(dialect, late, ask, "", 1).pieces
+    whole = completion(dialect, behaviour("ok"), ask, "", 1).pieces
+    assert pieces is not None
+    assert whole is not None
+    assert whole[-1] not in pieces
+
+
 # What the user has to say for a tool to be called.
 
 
@@ -343,7 +361,7 @@ def test_a_cut_is_seen_by_the_client(talk: Talk) -> None:
 def test_words_that_want_a_tool(text: str, tool: str | None) -> None:
     """A tool is called when the user says use or call, not when its name merely occurs."""
     ask = Ask(model="m", text=text, tools=(Tool("first"), Tool("get_time")))
-    assert answer(ask, Provider()._script.take("m"), 1).tool == tool
+    assert answer(ask, behaviour("ok"), 1).tool == tool
 
 
 def test_after_a_tool_result_come_words(talk: Talk) -> None:
@@ -403,7 +421,7 @@ def test_after_a_tool_result_come_words(talk: Talk) -> None:
 def test_arguments_follow_the_schema(schema: dict[str, Any], arguments: dict[str, Any]) -> None:
     """Types in either case, nested objects, and schemas that are none do no harm."""
     ask = Ask(model="m", text="echo:t", tools=(Tool("f", schema),), forced="f")
-    assert answer(ask, Provider()._script.take("m"), 1).arguments == arguments
+    assert answer(ask, behaviour("ok"), 1).arguments == arguments
 
 
 @pytest.mark.parametrize(("text", "chunks"), [("", 4), ("ab", 4), ("abcdefghij", 4), ("abc", 0)])

@@ -21,7 +21,7 @@ def json_reply(code: int, body: bytes) -> Reply:
 
 def completion(dialect: Dialect, behaviour: Behaviour, ask: Ask, key: str, number: int) -> Reply:
     """What a model with this behaviour sends back. ``number`` makes ids unique."""
-    if ask.tools and behaviour.tools is Tools.REFUSE and behaviour.kind is Kind.ANSWER:
+    if ask.tools and behaviour.tools is Tools.REFUSE:
         behaviour = _NO_TOOLS
     if behaviour.kind in (Kind.REPLY, Kind.NEVER, Kind.RESET):
         return _refusal(dialect, behaviour, ask.model, key)
