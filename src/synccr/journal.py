@@ -31,6 +31,10 @@ Kind = Literal[
     "exhausted",
     "stopped",
     "edited",
+    "override",
+    "quota",
+    "checked",
+    "notified",
 ]
 
 LIMIT = 2 * 1024 * 1024

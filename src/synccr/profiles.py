@@ -6,7 +6,7 @@ import contextlib
 import json
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -89,14 +89,18 @@ def load_profiles(
     notes: list[str] = []
     primary = _primary(paths, environ, config, written, adopt, notes)
     fallback = _fallback(paths, environ, fallback_config, primary)
-    if written and not config and (edited := edited_by_others(paths, written)) is not None:
-        target = primary if written.role == "primary" else fallback
+    edited = edited_by_others(paths, written) if written else None
+    target = primary if written is None or written.role == "primary" else fallback
+    same_origin = not (config or fallback_config) or (written and written.source == target.source)
+    if written and edited is not None and same_origin:
         given = {k: v for k, v in written.document.items() if k == "APIKEY" and target.shipped}
         wishes = {**target.raw, **given}
         merged = rebase(written.document, edited, wishes, environ)
         if merged != wishes:
             mended = understand(merged, str(paths.ccr_config), target.role, environ)
-            path = paths.config / FILES[target.role]
+            option = config if target.role == "primary" else fallback_config
+            path = option or paths.config / FILES[target.role]
+            mended = replace(mended, source=str(path))
             adopt[path] = _dump(merged)
             notes.append(f"Edits of {paths.ccr_config} become part of {path}.")
             if target.role == "primary":
@@ -136,10 +140,12 @@ class Written:
     Attributes:
         role: the profile it was made from.
         document: what was written.
+        source: where that profile came from.
     """
 
     role: Role
     document: dict[str, Any] = field(repr=False)
+    source: str = ""
 
 
 def read_written(paths: Paths) -> Written | None:
@@ -147,19 +153,22 @@ def read_written(paths: Paths) -> Written | None:
     try:
         record = json.loads((paths.instance / _RECORD).read_bytes())
         role, document = record["role"], record["document"]
+        source = record.get("source")
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if role not in FILES or not isinstance(document, dict):
         return None
-    return Written(role, document)
+    return Written(role, document, source if isinstance(source, str) else "")
 
 
 @contextlib.contextmanager
-def recorded(paths: Paths, role: Role, document: Mapping[str, Any]) -> Iterator[None]:
+def recorded(
+    paths: Paths, role: Role, document: Mapping[str, Any], source: str = ""
+) -> Iterator[None]:
     """Note what is about to be written; forgotten again when the block fails."""
     path = paths.instance / _RECORD
     before = path.read_bytes() if path.exists() else None
-    write_atomic(path, _dump({"role": role, "document": document}))
+    write_atomic(path, _dump({"role": role, "document": document, "source": source}))
     try:
         yield
     except BaseException:

@@ -97,6 +97,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
         return self.status in SERVING and self.tools is not False
 
 
+SUBSCRIPTION = "subscription"
+FIVE_HOURS = "rolling five hours"
+WEEK = "weekly tokens, percent"
+SEARCH = "search, hourly"
+RATE = "rate limit, "
+"""Windows of a :class:`Quota`; ``RATE`` is the beginning of those that last minutes."""
+
+ROLLING = frozenset({FIVE_HOURS, WEEK})
+"""Windows that renew bit by bit: the time they name is that of the next bit."""
+
+
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
     """What is left of a provider's allowance. Every field may be unknown.
 

@@ -18,7 +18,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Positive = Annotated[float, msgspec.Meta(gt=0, le=10_000_000)]
 
 PREFIX = "SYNCCR_"
-_RESERVED = {"SYNCCR_DEBUG"}
+_RESERVED = {"SYNCCR_DEBUG", "SYNCCR_EVENT"}
 _VERSION = re.compile(r"\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.-]+)?")
 
 
@@ -44,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         health_interval: between looks at ``/health``.
         carry_limit: bytes of a request kept for carrying over.
         weekly_check: between full preflights of a running supervisor; 0 is never.
+        quota_interval: between looks at what is left of an allowance; 0 is never.
         notify: ``off``, ``desktop``, a URL or a command.
     """
 
@@ -65,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     health_interval: Positive = 5.0
     carry_limit: Count = 32 * 1024 * 1024
     weekly_check: Seconds = 604_800.0
+    quota_interval: Seconds = 300.0
     notify: str = "off"
 
     def __post_init__(self) -> None:

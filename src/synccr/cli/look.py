@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,12 +69,35 @@ def _status_lines(document: dict[str, Any]) -> list[str]:
         shown = paint(f"{model['status']:<12}", "green" if good else "red", sys.stdout)
         detail = f"  {model['detail']}" if model["detail"] else ""
         lines.append(f"  {shown} {model['provider']},{model['model']}{detail}")
+    lines += _quota_lines(document.get("quota") or ())
+    lines += _override_lines(document.get("overrides") or ())
     if swap := document.get("last_swap"):
         lines.append(
             f"last swap {swap['at']}: {swap['from']} -> {swap['to']} "
             f"({swap['reason']}), {swap['took_ms']} ms; {document['swaps']} in all"
         )
     return lines
+
+
+def _quota_lines(rows: Iterable[dict[str, Any]]) -> list[str]:
+    from synccr.cli.output import quota_line
+
+    lines = [f"  {quota_line(row)}" for row in rows]
+    return ["quota", *lines] if lines else []
+
+
+def _override_lines(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Files that override routes; what is wrong with one is red."""
+    import sys
+
+    lines = []
+    for row in rows:
+        bad = [row["problem"]] if row["problem"] else []
+        bad += [f"{t['route']} leads to {t['target']}, which {t['text']}" for t in row["trouble"]]
+        mark = paint("trouble", "red", sys.stdout) if bad else paint("ok", "green", sys.stdout)
+        lines.append(f"  {mark} {row['kind']} {row['name']}: {row['file']}")
+        lines += [f"    {text}" for text in bad]
+    return ["overrides", *lines] if lines else []
 
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")]

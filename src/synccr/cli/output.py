@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from synccr.errors import SynccrError
@@ -56,6 +58,28 @@ def show(error: SynccrError, *, as_json: bool = False) -> None:
     say(f"{paint('synccr:', 'red', sys.stderr)} {error.what}")
     if error.todo:
         say(f"  {error.todo}")
+
+
+def quota_line(row: Mapping[str, Any]) -> str:
+    """One allowance, as ``--json`` has it, for a person: left, renewal, end at this pace."""
+    left, limit = row.get("remaining"), row.get("limit")
+    if left is None:
+        amount = "how much is left is not known" if limit is None else f"{limit:g} in all"
+    else:
+        amount = f"{left:g} of {limit:g} left"
+    parts = [f"{row['provider']}: {amount} ({row['window']})"]
+    if row.get("renews_at"):
+        parts.append(f"renews {_when(row['renews_at'])}")
+    if row.get("runs_out_at"):
+        parts.append(f"runs out {_when(row['runs_out_at'])} at this pace")
+    return "; ".join(parts)
+
+
+def _when(stamp: str) -> str:
+    """A time of ours on this machine's clock."""
+    when = datetime.fromisoformat(stamp).astimezone()
+    near = abs((when - datetime.now(UTC)).total_seconds()) < 20 * 3600
+    return when.strftime("at %H:%M" if near else "on %Y-%m-%d at %H:%M")
 
 
 def console(stream: TextIO) -> Console:

@@ -20,6 +20,8 @@ _COLOURS = {
     "swapped": "yellow",
     "healed": "yellow",
     "edited": "yellow",
+    "override": "yellow",
+    "quota": "yellow",
     "recovered": "green",
     "restarted": "green",
     "progress": "dim",

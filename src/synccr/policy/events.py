@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from synccr.heal import Healed
+from synccr.heal import Healed, Local
 from synccr.profile import Profile, Role
 from synccr.report import ModelRef, Report
 
@@ -97,10 +97,11 @@ class SwapAsked(Event):
 
 @dataclass(frozen=True)
 class ProfilesRead(Event):
-    """A profile was edited and can be used."""
+    """A profile was edited and can be used; ``local`` None when the local port is as it was."""
 
     primary: Profile
     fallback: Profile
+    local: Local | None = None
 
 
 @dataclass(frozen=True)

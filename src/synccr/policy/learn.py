@@ -275,6 +275,7 @@ def _profiles_read(step: Step, event: e.ProfilesRead) -> None:
     transformers are others now. What was known of the old ones is forgotten."""
     before = _providers(step.state.primary, step.state.fallback)
     step.set(primary=event.primary, fallback=event.fallback, edited=True, refused={})
+    step.set(local=event.local or step.state.local)
     models, after = step.state.models, _providers(event.primary, event.fallback)
     same = {name for name, provider in after.items() if before.get(name) == provider}
     for ref in step.state.health:

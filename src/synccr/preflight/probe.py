@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,11 @@ from synccr.classify import Verdict, classify
 from synccr.classify.body import line, read
 from synccr.preflight.dialects import Dialect, dialect_of, document_in
 from synccr.preflight.hints import transformer_hint, url_hint
+from synccr.preflight.quotas import quotas_in_headers
 from synccr.preflight.transport import SYSTEM_CLOCK, Clock, NoReply, Reply, send
 from synccr.profile import Provider
 from synccr.redact import Redactor
-from synccr.report import TRANSIENT, Report, Status
+from synccr.report import TRANSIENT, Quota, Report, Status
 
 if TYPE_CHECKING:
     import httpx
@@ -36,10 +37,12 @@ class Finding:
     Attributes:
         declined: the model answered a request to call a tool in words. Alone this proves
             nothing: there are servers that ignore tools.
+        quotas: rate limits that the answer's headers told.
     """
 
     report: Report
     declined: bool = False
+    quotas: tuple[Quota, ...] = ()
 
 
 async def probe(
@@ -93,6 +96,7 @@ async def examine(
     inquiry = _Inquiry(provider, model, dialect, redact, clock)
     deadline = clock.monotonic() + timeout
     tools, refusal, attempt = True, "", 0
+    quotas: tuple[Quota, ...] = ()
     while True:
         attempt += 1
         ask = dialect.ask(provider, model, tools=tools, forced=forced and tools)
@@ -101,23 +105,25 @@ async def examine(
         if isinstance(reply, NoReply):
             report, again = inquiry.unanswered(reply), reply.again
         else:
+            quotas = quotas_in_headers(provider.name, reply.headers, clock.now()) or quotas
             verdict = inquiry.verdict(reply)
             if tools and _may_be_the_tool(verdict, reply):
                 tools, refusal = False, _said(reply)
                 attempt -= 1
                 continue
             if verdict.status is Status.OK:
-                return inquiry.served(reply, tools=tools, refusal=refusal)
+                served = inquiry.served(reply, tools=tools, refusal=refusal)
+                return replace(served, quotas=quotas)
             report, again = inquiry.failed(verdict, reply), verdict.status in TRANSIENT
         if (
             not again
             or attempt >= attempts
             or (isinstance(reply, Reply) and 300 <= reply.http < 400)
         ):
-            return Finding(report)
+            return Finding(report, quotas=quotas)
         wait = pause(attempt, _seconds_until(report.retry_at, clock.now()), jitter())
         if clock.monotonic() + wait >= deadline:
-            return Finding(report)
+            return Finding(report, quotas=quotas)
         await clock.sleep(wait)
 
 

@@ -1,13 +1,16 @@
 """What is left of an allowance, where a provider tells.
 
 synthetic.new answers ``GET /v2/quotas`` (bearer key, free of charge). All its fields are
-optional, and new ones appear: what is not understood is left out.
+optional, and new ones appear: what is not understood is left out. Other providers tell in
+the headers of every answer: OpenAI, Groq and DeepInfra in ``x-ratelimit-*``, Anthropic in
+``anthropic-ratelimit-*``, as their API references say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,12 +20,16 @@ from msgspec.structs import replace
 from synccr import __version__
 from synccr.preflight.dialects import Ask
 from synccr.profile import Provider
-from synccr.report import Quota, Report, Status
-
-SUBSCRIPTION = "subscription"
-FIVE_HOURS = "rolling five hours"
-WEEK = "weekly tokens, percent"
-SEARCH = "search, hourly"
+from synccr.report import (
+    FIVE_HOURS,
+    RATE,
+    SEARCH,
+    SUBSCRIPTION,
+    WEEK,
+    Quota,
+    Report,
+    Status,
+)
 
 _HOST = "api.synthetic.new"
 _MODEL_WINDOWS = frozenset({SUBSCRIPTION, FIVE_HOURS, WEEK})
@@ -65,6 +72,62 @@ def quotas_in(provider: str, document: Any) -> tuple[Quota, ...]:
         _counted(SEARCH, search.get("hourly") if isinstance(search, dict) else None),
     )
     return tuple(replace(row, provider=provider) for row in rows if row is not None)
+
+
+_DURATION = re.compile(
+    r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
+)
+_HEADERS = (
+    ("x-ratelimit-limit-{}", "x-ratelimit-remaining-{}", "x-ratelimit-reset-{}"),
+    (
+        "anthropic-ratelimit-{}-limit",
+        "anthropic-ratelimit-{}-remaining",
+        "anthropic-ratelimit-{}-reset",
+    ),
+)
+_UNITS = ("requests", "tokens")
+
+
+def quotas_in_headers(
+    provider: str, headers: Mapping[str, str], now: datetime
+) -> tuple[Quota, ...]:
+    """The rate limits in an answer's headers (lower-case names); empty when there are none."""
+    found = []
+    for form in _HEADERS:
+        for unit in _UNITS:
+            limit, remaining, reset = (headers.get(name.format(unit)) for name in form)
+            most, left = _count(limit), _count(remaining)
+            if most is not None and left is not None:
+                found.append(
+                    Quota(
+                        provider=provider,
+                        limit=most,
+                        used=max(0.0, most - left),
+                        renews_at=_reset(reset, now),
+                        window=RATE + unit,
+                    )
+                )
+    return tuple(found)
+
+
+def _count(text: str | None) -> float | None:
+    return float(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def _reset(text: str | None, now: datetime) -> datetime | None:
+    """A moment (Anthropic), or a duration such as ``6m0s`` or ``20ms`` (OpenAI, Groq)."""
+    if not text or len(text) > 64:
+        return None
+    match = _DURATION.fullmatch(text)
+    if match is None or not any(match.groups()):
+        return _time(text)
+    days, hours, minutes, seconds, thousandths = (float(part or 0) for part in match.groups())
+    try:
+        return now + timedelta(
+            days=days, hours=hours, minutes=minutes, seconds=seconds, milliseconds=thousandths
+        )
+    except OverflowError:
+        return None
 
 
 def _counted(window: str, row: Any) -> Quota | None:

@@ -110,16 +110,20 @@ async def ask_quotas(
     *,
     client: httpx.AsyncClient | None = None,
     clock: Clock = SYSTEM_CLOCK,
+    proxy: str | None = None,
 ) -> tuple[Quota, ...]:
     """What is left of each provider's allowance now; empty where none tells.
+
+    One that hangs or answers anything else costs seconds and tells nothing.
 
     Raises:
         ConfigError: as ``preflight``.
     """
-    asked = [p for p in providers if p.key and not p.unset and quota_request(p)]
+    usable = [p for p in providers if p.key and not p.unset and quota_request(p)]
+    asked = list({_account(p): p for p in usable}.values())
     if not asked:
         return ()
-    async with make_client(asked) if client is None else nullcontext(client) as used:
+    async with make_client(asked, proxy=proxy) if client is None else nullcontext(client) as used:
         rows = await asyncio.gather(*(_quotas(p, used, _HINT_TIMEOUT, clock) for p in asked))
     return tuple(quota for row in rows for quota in row)
 
@@ -180,6 +184,8 @@ class _Run:
     reports: dict[ModelRef, Report] = field(default_factory=dict)
     hints: dict[tuple[str, str, str], Hints] = field(default_factory=dict)
     declined: list[list[Pair]] = field(default_factory=list)
+    limits: dict[tuple[str, str, str], tuple[Quota, ...]] = field(default_factory=dict)
+    """Rate limits from the headers of answers, for accounts that tell nothing else."""
 
     def settle(self, report: Report, group: list[Pair]) -> None:
         """Take a report for all the names under which its model goes."""
@@ -272,7 +278,7 @@ class _Run:
     ) -> Finding:
         provider, model = group[0]
         async with gate:
-            return await examine(
+            finding = await examine(
                 provider,
                 model,
                 client,
@@ -282,6 +288,9 @@ class _Run:
                 clock=self.clock,
                 forced=forced,
             )
+        if finding.quotas:
+            self.limits[_account(provider)] = finding.quotas
+        return finding
 
     def result(self, pairs: Sequence[Pair], askable: Sequence[Provider]) -> Result:
         """Reports with the hints added; the record learns of all that was asked."""
@@ -289,6 +298,7 @@ class _Run:
         quotas: dict[str, tuple[Quota, ...]] = {}
         for provider in askable:
             rows, allowances = self.hints.get(_account(provider), ((), ()))
+            allowances = allowances or self.limits.get(_account(provider), ())
             offered.setdefault(provider.name, rows)
             quotas.setdefault(
                 provider.name, tuple(replace(q, provider=provider.name) for q in allowances)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from synccr.profiles import Profiles
 
 INTERVAL = 1.0
 """Seconds between looks. Three ``stat`` calls cost less than a watcher would."""
@@ -40,3 +43,17 @@ async def watch(files: Sequence[Path], seen: Signature, changed: Callable[[], No
             found = again
         seen = found
         changed()
+
+
+def at_port(profiles: Profiles, port: int) -> Profiles:
+    """The same profiles on the port that is open: clients know it, and it stays until the end."""
+    return replace(profiles, local=replace(profiles.local, port=port))
+
+
+def story(profiles: Profiles) -> str:
+    """What an edit that is taken means, for a person."""
+    text = " ".join(["A profile was edited; its models are checked.", *profiles.notes])
+    wanted = profiles.primary.port
+    if wanted != profiles.local.port:
+        text += f" Its port {wanted} counts from the next start on, unless --port says otherwise."
+    return text

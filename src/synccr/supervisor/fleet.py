@@ -42,6 +42,7 @@ class Fleet:
         relay: the public port.
         on_died: called with the reason when the serving backend is gone.
         on_serving: called with each backend that begins to serve.
+        before_writing: called before CCR's configuration is replaced.
         current: the backend that serves.
         restarts: backends started in place of dead ones.
     """
@@ -53,6 +54,7 @@ class Fleet:
     relay: Relay
     on_died: Callable[[str], None]
     on_serving: Callable[[Backend], None]
+    before_writing: Callable[[], None] = lambda: None
     current: Backend | None = None
     restarts: int = 0
     _generation: int = 0
@@ -72,8 +74,9 @@ class Fleet:
         """
         async with self._one_at_a_time:
             ours = [backend.identity for backend in self._all]
+            self.before_writing()
             with (
-                recorded(self.paths, healed.profile.role, healed.config),
+                recorded(self.paths, healed.profile.role, healed.config, healed.profile.source),
                 ConfigFile(self.paths).transaction(healed.config),
             ):
                 backend = await self.launcher.launch(self.package, ours=ours)

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from synccr.ccr.backend import Backend
+from synccr.ccr.config_file import ConfigFile
 from synccr.ccr.launch import Launcher
 from synccr.ccr.log import FetchFailed, ProviderError, Trouble, Unclear
 from synccr.ccr.node import find_node
@@ -28,9 +30,10 @@ from synccr.preflight.ask import ask_models
 from synccr.profile import probe_targets
 from synccr.profiles import Profiles, keep_adopted
 from synccr.relay import Relay, Request, Response
-from synccr.report import ModelRef, Quota, Report
+from synccr.report import ModelRef, Report
 from synccr.settings import Settings
 from synccr.supervisor import drift
+from synccr.supervisor.edges import Edges
 from synccr.supervisor.fleet import Fleet
 from synccr.supervisor.lock import held
 from synccr.supervisor.loop import Loop, Teller, now
@@ -53,6 +56,7 @@ class Supervisor:
         on_probe: hears of each report of the first preflight.
         on_ready: called when the endpoint answers.
         skip_preflight: take every model to serve.
+        unseen: nobody looks at what ``tell`` shows, so that a notification is worth it.
     """
 
     paths: Paths
@@ -63,8 +67,9 @@ class Supervisor:
     on_probe: Callable[[Report], None] = lambda _report: None
     on_ready: Callable[[Supervisor], None] = lambda _supervisor: None
     skip_preflight: bool = False
-    quotas: tuple[Quota, ...] = ()
+    unseen: bool = field(default_factory=lambda: not sys.stderr.isatty())
     started_at: str = field(default_factory=lambda: stamp(utc_now()))
+    _refused: str = ""
     _following: asyncio.Task[None] | None = None
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -78,8 +83,12 @@ class Supervisor:
             self.profiles = self.load()
             self._seen_files = drift.signature(self.profiles.watch)
             self.journal = Journal(self.paths.instance / "journal.jsonl", self.profiles.redactor)
-            async with self._stoppable(), self._listening():
-                await self._start_and_serve()
+            self.edges = Edges(self)
+            try:
+                async with self._stoppable(), self._listening():
+                    await self._start_and_serve()
+            finally:
+                await self.edges.notices.close()
 
     @property
     def endpoint(self) -> str:
@@ -106,9 +115,12 @@ class Supervisor:
             self.relay,
             on_died=lambda reason: self.loop.post(e.BackendDied(reason)),
             on_serving=self._follow,
+            before_writing=self._save_edits,
         )
         await end_orphans(self.paths)
         keep_adopted(self.profiles)
+        for note in self.profiles.notes:
+            self.tell("edited", note, "", False)
         self._journal_healed(choice)
         state = start(
             self.settings,
@@ -158,7 +170,7 @@ class Supervisor:
             progress=self.on_probe,
             proxy=self.profiles.proxy,
         )
-        self.quotas = result.quotas
+        self.edges.first(result)
         reports = tuple(result.reports.values())
         found = {str(report.ref): report.status.value for report in reports}
         self.journal.write("preflight", models=found)
@@ -197,6 +209,8 @@ class Supervisor:
         self.loop.post(e.BackendReady())
         self._spawn(drift.watch(self.profiles.watch, self._seen_files, self._reread))
         self._spawn(self._listen_for_silence())
+        for work in self.edges.at_work():
+            self._spawn(work)
         self.on_ready(self)
 
     # ------------------------------------------------------------- edges
@@ -282,6 +296,7 @@ class Supervisor:
         redact = self.profiles.redactor
         match error:
             case ProviderError(provider, model, status, body, at):
+                self.edges.overrides.suspect(provider, model)
                 self.loop.post(e.ProviderFailed(provider, model, status, redact(body), at))
             case FetchFailed(message):
                 self.loop.post(e.NetworkFailed(redact(message)))
@@ -303,7 +318,7 @@ class Supervisor:
             fresh=True,
             proxy=self.profiles.proxy,
         )
-        self.quotas = result.quotas or self.quotas
+        self.edges.quota.take(result.quotas)
         return tuple(result.reports.values())
 
     async def _listen_for_silence(self) -> None:
@@ -320,19 +335,40 @@ class Supervisor:
     def _reread(self) -> None:
         """A profile was edited: take it when it can be used, else say why not."""
         try:
-            profiles = self.load()
-        except ConfigError as error:
-            self.journal.write("edited", text=error.what, todo=error.todo, applied=False)
-            self.tell("edited", f"An edit is not applied: {error.what}", error.todo, True)
+            state = self.loop.state
+            profiles = drift.at_port(self.load(), state.local.port)
+            before = (state.primary.raw, state.fallback.raw, state.local)
+            if (profiles.primary.raw, profiles.fallback.raw, profiles.local) == before:
+                self._refused = ""
+                return
+            keep_adopted(profiles)
+        except (ConfigError, OSError) as error:
+            self._refuse(error)
             return
-        state = self.loop.state
-        if (profiles.primary.raw, profiles.fallback.raw) == (state.primary.raw, state.fallback.raw):
-            return
-        keep_adopted(profiles)
+        self._refused = ""
         self.profiles = profiles
-        self.journal.write("edited", text="A profile was edited.", applied=True)
-        self.tell("edited", "A profile was edited; its models are checked.", "", False)
-        self.loop.post(e.ProfilesRead(profiles.primary, profiles.fallback))
+        text = drift.story(profiles)
+        self.journal.write("edited", text=text, applied=True)
+        self.tell("edited", text, "", False)
+        self.loop.post(e.ProfilesRead(profiles.primary, profiles.fallback, profiles.local))
+
+    def _save_edits(self) -> None:
+        """What a person wrote into CCR's configuration a moment before it is replaced becomes
+        the profile's, and is noticed there; a copy of what cannot be read is kept anyhow."""
+        with contextlib.suppress(ConfigError, OSError):
+            if ConfigFile(self.paths).changed_by_others():
+                keep_adopted(self.load())
+
+    def _refuse(self, error: ConfigError | OSError) -> None:
+        """Say once why an edit is not applied; what runs goes on."""
+        what = error.what if isinstance(error, ConfigError) else str(error)
+        todo = error.todo if isinstance(error, ConfigError) else "Free the disk or mend the mode."
+        if what == self._refused:
+            return
+        self._refused = what
+        text = f"An edit is not applied: {what}"
+        self.journal.write("edited", text=text, todo=todo, applied=False)
+        self.tell("edited", text, todo, True)
 
     # ----------------------------------------------------------- control
 
@@ -422,6 +458,7 @@ class Supervisor:
             "last_swap": self.loop.last_swap,
             "why": state.why,
             "pinned": state.pinned,
+            **self.edges.status(),
             "relay": {
                 "requests": stats.requests,
                 "carried": stats.carried,
