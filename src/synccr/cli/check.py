@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from synccr.cli.options import Config, FallbackConfig, Fresh, Json, Port, Timeout
-from synccr.cli.output import coloured, draw, put_json, say
+from synccr.cli.output import coloured, draw, put_json, quota_line, say
 from synccr.cli.setup import Setup
 from synccr.errors import NoModelServes
 from synccr.heal import Change, Healed, heal
@@ -21,6 +21,7 @@ from synccr.report import ModelRef, Report
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from synccr.inventory import Changes
     from synccr.preflight.run import Result
 
 
@@ -127,6 +128,10 @@ def models(
     config: Config = None,
     fallback_config: FallbackConfig = None,
     timeout: Timeout = None,
+    changes: Annotated[
+        bool,
+        typer.Option("--changes", help="Ask afresh; also say what is new since the last time."),
+    ] = False,
 ) -> None:
     """Ask every configured model whether it can serve, and say what to use instead.
 
@@ -135,18 +140,60 @@ def models(
     """
     setup = Setup.make(preflight_timeout=timeout)
     profiles = setup.profiles(config, fallback_config)
-    found = survey(setup, profiles, fresh=fresh)
+    found = survey(setup, profiles, fresh=fresh or changes)
+    quotas = quota_rows(setup, found)
+    news = changes_since(setup, found) if changes else None
     if json:
-        put_json(models_document(found))
+        put_json(models_document(found, quotas, news))
     else:
         show_models(found)
+        for row in quotas:
+            say(quota_line(row))
+        if news is not None:
+            show_news(news)
     if found.healed is None:
         raise typer.Exit(NoModelServes.exit_code)
     raise typer.Exit(1 if found.moved else 0)
 
 
-def models_document(found: Survey) -> dict[str, Any]:
-    """The contract's ``models --json``."""
+def quota_rows(setup: Setup, found: Survey) -> list[dict[str, Any]]:
+    """What is left of each allowance, the tightest first."""
+    from synccr.journal import utc_now
+    from synccr.supervisor.quota_sight import rows_now
+
+    return rows_now(setup.paths.instance / "quota.json", found.result.quotas, utc_now())
+
+
+def changes_since(setup: Setup, found: Survey) -> Changes:
+    """What is different since the last full check, which this one becomes."""
+    from synccr import inventory
+    from synccr.journal import utc_now
+
+    path, result = setup.paths.instance / "inventory.json", found.result
+    before = inventory.load(path)
+    offered = {name: [row.id for row in rows] for name, rows in result.offered.items()}
+    after = inventory.take(before, result.reports.values(), offered, utc_now())
+    inventory.save(path, after)
+    return inventory.compare(before, after)
+
+
+def show_news(news: Changes) -> None:
+    """Changes since the last full check, for a person."""
+    from synccr.inventory import lines
+
+    if news.since is None:
+        say("First full check: the next one says what has changed.")
+        return
+    for line in lines(news) or ["Nothing changed."]:
+        say(f"Since {news.since:%Y-%m-%d}: {line}")
+
+
+def models_document(
+    found: Survey, quotas: list[dict[str, Any]], news: Changes | None
+) -> dict[str, Any]:
+    """The contract's ``models --json``, and a little more."""
+    from synccr.journal import stamp
+
     rows = [
         report_row(report)
         | {
@@ -156,8 +203,18 @@ def models_document(found: Survey) -> dict[str, Any]:
         }
         for ref, report in found.result.reports.items()
     ]
-    quotas = found.result.quotas
-    return {"models": rows, "quota": quota_row(quotas[0]) if quotas else None}
+    document = {"models": rows, "quota": quotas[0] if quotas else None, "quotas": quotas}
+    if news is not None:
+        document["changes"] = {
+            "since": stamp(news.since) if news.since else None,
+            "new": news.new,
+            "gone": news.gone,
+            "states": [
+                {"model": model, "before": before, "after": after}
+                for model, before, after in news.states
+            ],
+        }
+    return document
 
 
 def report_row(report: Report) -> dict[str, Any]:
@@ -175,30 +232,12 @@ def report_row(report: Report) -> dict[str, Any]:
     }
 
 
-def quota_row(quota: Any) -> dict[str, Any]:
-    """What is left of one allowance."""
-    from synccr.journal import stamp
-
-    return {
-        "provider": quota.provider,
-        "window": quota.window,
-        "limit": quota.limit,
-        "used": quota.used,
-        "remaining": quota.remaining,
-        "renews_at": stamp(quota.renews_at) if quota.renews_at else None,
-    }
-
-
 def show_models(found: Survey) -> None:
     """The table and what to do."""
     draw(_table(found))
     for profile in (found.profiles.primary, found.profiles.fallback):
         for finding in profile.findings:
             say(f"{profile.source}: {finding.place} {finding.what}. {finding.instead}".rstrip())
-    for quota in found.result.quotas:
-        if quota.remaining is not None:
-            until = f", renews {quota.renews_at:%Y-%m-%d %H:%M} UTC" if quota.renews_at else ""
-            say(f"{quota.provider}: {quota.remaining:g} of {quota.limit:g} left{until}")
     if found.healed is None:
         from synccr.heal import advice
 

@@ -108,11 +108,7 @@ class QuotaSight:
     _known: dict[str, Watched] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        with contextlib.suppress(OSError, msgspec.DecodeError, RecursionError):
-            self._known = msgspec.json.decode(self.path.read_bytes(), type=dict[str, Watched])
-        times = (t for w in self._known.values() for t in (w.at, w.quota.renews_at))
-        if any(t is not None and t.tzinfo is None for t in times):
-            self._known = {}  # not what we wrote
+        self._known = known(self.path)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -123,7 +119,7 @@ class QuotaSight:
         """Allowances as a provider tells them now."""
         now = self.clock()
         for quota in quotas:
-            key = f"{quota.provider}\0{quota.window}"
+            key = _key(quota)
             self._known[key], due = look(self._known.get(key), quota, now)
             if due:
                 self._warn(self._known[key], now)
@@ -148,6 +144,27 @@ class QuotaSight:
             with contextlib.suppress(SynccrError):  # the environment's proxy, for one
                 if quotas := await self.ask():
                     self.take(quotas)
+
+
+def known(path: Path) -> dict[str, Watched]:
+    """What is remembered; nothing when that is missing, damaged or not what we wrote."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=dict[str, Watched])
+    except (OSError, msgspec.DecodeError, RecursionError):
+        return {}
+    times = (t for w in found.values() for t in (w.at, w.quota.renews_at))
+    return {} if any(t is not None and t.tzinfo is None for t in times) else found
+
+
+def rows_now(path: Path, quotas: Iterable[Quota], now: datetime) -> list[dict[str, Any]]:
+    """Allowances as told now, with the pace that a supervisor has seen; keeps nothing."""
+    before = known(path)
+    looked = [look(before.get(_key(quota)), quota, now)[0] for quota in quotas]
+    return [row(watched) for watched in sorted(looked, key=_part_left)]
+
+
+def _key(quota: Quota) -> str:
+    return f"{quota.provider}\0{quota.window}"
 
 
 def _part_left(watched: Watched) -> float:

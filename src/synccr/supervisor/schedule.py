@@ -76,11 +76,9 @@ class Schedule:
 
     def _report(self, found: Found) -> None:
         reports, offered = found
-        before = self.last
-        if not (before and before.models):
-            before = None
-        after = inventory.take(self.last, reports, offered, self.clock())
-        changes = inventory.compare(before, after)
+        last = inventory.load(self.path) or self.last  # ``models --changes`` writes it too
+        after = inventory.take(last, reports, offered, self.clock())
+        changes = inventory.compare(last, after)
         self._keep(after)
         said = inventory.lines(changes)
         text = "Weekly check: " + ("; ".join(said) if said else "nothing changed") + "."
