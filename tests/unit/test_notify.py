@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import shlex
+import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -252,3 +254,31 @@ async def test_nobody_is_messaged_who_looks(tmp_path: Path) -> None:
     broken = Notices.of("x 'y", journal, Redactor, os.environ, unseen=True)
     broken.offer("swapped", "text")
     assert [entry["kind"] for entry in journal.read()] == ["notified"]
+
+
+@pytest.mark.skipif(shutil.which("dbus-run-session") is None, reason="needs a session bus")
+def test_a_desktop_shows_the_message(tmp_path: Path) -> None:
+    """On a session bus with a notification service the message arrives there."""
+    pytest.importorskip("desktop_notifier")
+    desktop = Path(__file__).with_name("data") / "desktop.py"
+    out = tmp_path / "shown.json"
+    command = ["dbus-run-session", "--", sys.executable, str(desktop), str(out)]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(out.read_text()) == ["synccr", "synccr", "primary -> fallback\nTop up."]
+
+
+async def test_without_a_desktop_it_says_so() -> None:
+    """No session bus: a failure in one sentence, not a success."""
+    bare = {k: v for k, v in os.environ.items() if not k.startswith(("DBUS_", "DISPLAY"))}
+    failure = await send(Target("desktop"), NOTICE, bare)
+    assert failure is not None
+    assert "desktop" in failure
+
+
+async def test_services_that_apprise_knows(hook: tuple[str, list[Any]]) -> None:
+    """An address of apprise's own kind goes through it."""
+    pytest.importorskip("apprise")
+    url, got = hook
+    assert await send(target(url.replace("http://", "json://") + "/x"), NOTICE, os.environ) is None
+    assert got[0]["message"] == f"{NOTICE.text}\nTop up."

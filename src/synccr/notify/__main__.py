@@ -34,18 +34,21 @@ def _has(library: str) -> bool:
 def _desktop(notice: Notice) -> str | None:
     if not _has("desktop_notifier"):
         return f"desktop notifications need desktop-notifier; {_GET_IT}"
-    from desktop_notifier import Urgency
     from desktop_notifier.sync import DesktopNotifierSync
 
+    taken: list[bool] = []
     try:
-        DesktopNotifierSync(app_name="synccr").send(
+        notifier = DesktopNotifierSync(app_name="synccr")
+        if not notifier.get_capabilities():
+            return "there are no desktop notifications here (no session, or an unsigned Python)"
+        notifier.send(
             title="synccr",
             message=f"{notice.text}\n{notice.todo}".strip(),
-            urgency=Urgency.Normal,
+            on_dispatched=lambda: taken.append(True),  # what fails is only logged there
         )
     except Exception as error:  # noqa: BLE001  # D-Bus, AppKit and WinRT each have their own
         return f"no desktop notification: {type(error).__name__}: {error}"
-    return None
+    return None if taken else "the desktop did not take the notification"
 
 
 def _url(url: str, notice: Notice) -> str | None:

@@ -142,7 +142,8 @@ class Loop:
             why=action.explanation,
         )
         self.last_swap = {"at": entry["at"], **story, "took_ms": took}
-        self.tell("swapped", _swap_line(action, source, took), _todo(action), True)
+        unasked = action.reason not in ("asked", "edited")
+        self.tell("swapped", _swap_line(action, source, took), _todo(action), unasked)
         self.post(e.SwapDone())
 
     async def _restart(self, healed: Healed) -> None:
