@@ -143,13 +143,18 @@ def test_edits_go_where_the_profile_came_from(home: Home, provider: ProviderThre
 def test_a_new_local_key_counts_at_once_and_a_new_port_later(
     home: Home, provider: ProviderThread
 ) -> None:
-    """An edited APIKEY is asked for after the swap; an edited PORT is said to come later."""
+    """An edited APIKEY is asked for after the swap; an edited PORT is said to come later, and so
+    is taking the key away."""
     document = home.use(provider)
     with home.running() as running:
         home.write("ccr-config.json", document | {"APIKEY": "local-key-123456", "PORT": 1})
         running.until(lambda: ask(running, "x").status_code == 401)
-        assert "port 1 counts from the next start on" in running.log.read_text()
+        assert "from the next start on: the port 1." in running.log.read_text()
         assert home.status()["endpoint"] == running.url
+        home.write("ccr-config.json", document)
+        running.until(lambda: "taking APIKEY away" in running.log.read_text())
+        running.until(lambda: home.status()["state"] == "running")
+        assert ask(running, "x").status_code == 401
 
 
 # ------------------------------------------------------- overriding files

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from synccr.heal import Local
 from synccr.profiles import Profiles
 
 INTERVAL = 1.0
@@ -45,15 +46,25 @@ async def watch(files: Sequence[Path], seen: Signature, changed: Callable[[], No
         changed()
 
 
-def at_port(profiles: Profiles, port: int) -> Profiles:
-    """The same profiles on the port that is open: clients know it, and it stays until the end."""
-    return replace(profiles, local=replace(profiles.local, port=port))
+def settled(profiles: Profiles, local: Local) -> Profiles:
+    """The same profiles on the port that is open, which clients know: it stays until the end.
+    So does a key that is taken away, because the port may be open to other machines."""
+    key = profiles.local.api_key or local.api_key
+    return replace(profiles, local=replace(profiles.local, port=local.port, api_key=key))
 
 
 def story(profiles: Profiles) -> str:
     """What an edit that is taken means, for a person."""
     text = " ".join(["A profile was edited; its models are checked.", *profiles.notes])
-    wanted = profiles.primary.port
-    if wanted != profiles.local.port:
-        text += f" Its port {wanted} counts from the next start on, unless --port says otherwise."
+    later = []
+    if profiles.primary.port != profiles.local.port:
+        later.append(f"the port {profiles.primary.port}")
+    if (
+        profiles.local.api_key
+        and not profiles.primary.api_key_text
+        and not profiles.primary.shipped
+    ):
+        later.append("taking APIKEY away")
+    if later:
+        text += f" What counts from the next start on: {' and '.join(later)}."
     return text

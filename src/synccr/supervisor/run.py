@@ -336,7 +336,7 @@ class Supervisor:
         """A profile was edited: take it when it can be used, else say why not."""
         try:
             state = self.loop.state
-            profiles = drift.at_port(self.load(), state.local.port)
+            profiles = drift.settled(self.load(), state.local)
             before = (state.primary.raw, state.fallback.raw, state.local)
             if (profiles.primary.raw, profiles.fallback.raw, profiles.local) == before:
                 self._refused = ""
