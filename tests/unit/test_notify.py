@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from synccr.errors import UsageError
 from synccr.journal import Journal
-from synccr.notify import Notice, Target, send, target
+from synccr.notify import Notice, Target, lacks, send, target
 from synccr.redact import Redactor
 from synccr.supervisor.notices import HOUR, MOST, Gate, Notices
 
@@ -59,10 +59,11 @@ def test_what_the_setting_means(setting: str, expected: Target) -> None:
     assert target(setting) == expected
 
 
-def test_a_setting_that_cannot_be_read() -> None:
+@pytest.mark.parametrize(("setting", "why"), [("notify-send 'x", "quotation"), ("'' x", "empty")])
+def test_a_setting_that_cannot_be_read(setting: str, why: str) -> None:
     """Quotes that do not match are an error that says what may stand there."""
-    with pytest.raises(UsageError, match="quotation") as error:
-        target("notify-send 'x")
+    with pytest.raises(UsageError, match=why) as error:
+        target(setting)
     assert "off, desktop, a URL" in error.value.todo
 
 
@@ -242,7 +243,7 @@ async def test_notices_are_clean_and_journaled(tmp_path: Path, hook: tuple[str, 
     assert KEY not in json.dumps(got)
     entries = list(journal.read())
     assert [entry["delivered"] for entry in entries] == [True, False]
-    assert entries[1]["error"] == "the web hook answered 500"
+    assert entries[1]["text"].startswith("Not delivered (the web hook answered 500): ")
     assert url not in json.dumps(entries)
 
 
@@ -253,7 +254,24 @@ async def test_nobody_is_messaged_who_looks(tmp_path: Path) -> None:
     assert seen.to.way == "off"
     broken = Notices.of("x 'y", journal, Redactor, os.environ, unseen=True)
     broken.offer("swapped", "text")
-    assert [entry["kind"] for entry in journal.read()] == ["notified"]
+    assert list(journal.read()) == []
+    assert "quotation" in str(broken.unusable)
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("off", None),
+        (shlex.quote(sys.executable), None),
+        ("https://example.org/x", None),
+        ("desktp", "did you mean desktop?"),
+        ("/nowhere/notifier x", "there is no command '/nowhere/notifier'"),
+    ],
+)
+def test_what_is_missing_is_known_before_the_first_message(setting: str, why: str | None) -> None:
+    """A command that is not there, with the nearest right word."""
+    found = lacks(target(setting), os.environ)
+    assert found is None if why is None else why in str(found)
 
 
 @pytest.mark.skipif(shutil.which("dbus-run-session") is None, reason="needs a session bus")

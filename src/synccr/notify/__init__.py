@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
+import importlib.util
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from synccr.errors import UsageError
@@ -26,6 +30,7 @@ TIMEOUT = 15.0
 """Seconds that one message may take."""
 EVENT = "SYNCCR_EVENT"
 """The environment variable in which a command finds the message as JSON."""
+GET_IT = "install it with: pip install 'synccr[notify]'"
 _ANSWER = 500
 
 
@@ -70,7 +75,7 @@ def target(setting: str) -> Target:
     """Read the setting ``notify``.
 
     Raises:
-        UsageError: it is a command whose quotes do not match.
+        UsageError: it is a command whose quotes do not match, or an empty one.
     """
     text = setting.strip()
     if text.lower() in ("", "off", "none", "false"):
@@ -81,12 +86,38 @@ def target(setting: str) -> Target:
         return Target("url", url=text)
     try:
         words = shlex.split(text, posix=sys.platform != "win32")
+        if not words[0]:
+            raise ValueError("it is empty")
     except ValueError as error:
         raise UsageError(
             f"The setting notify is a command that cannot be read: {error}.",
             "Write off, desktop, a URL, or a command as in a shell.",
         ) from error
-    return Target("command", command=tuple(word.strip('"') for word in words))
+    program, *rest = (word.strip('"') for word in words)
+    if program.startswith("~"):
+        program = str(Path(program).expanduser())
+    return Target("command", command=(program, *rest))
+
+
+def lacks(to: Target, environ: Mapping[str, str]) -> str | None:
+    """What keeps messages from arriving there, as far as that can be told without sending one;
+    None when nothing does."""
+    if to.way == "desktop" and not has("desktop_notifier"):
+        return f"desktop notifications need desktop-notifier; {GET_IT}"
+    if to.way == "url" and not has("apprise"):
+        scheme = to.url.partition("://")[0].lower()
+        if scheme not in ("http", "https"):
+            return f"{scheme}:// addresses need apprise; {GET_IT}"
+    if to.way == "command" and shutil.which(to.command[0], path=environ.get("PATH")) is None:
+        close = difflib.get_close_matches(to.command[0], ("desktop", "off"), n=1, cutoff=0.6)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"there is no command {to.command[0]!r}{hint}"
+    return None
+
+
+def has(library: str) -> bool:
+    """Whether a library of the extra ``notify`` is installed; it is not loaded."""
+    return importlib.util.find_spec(library) is not None
 
 
 async def send(

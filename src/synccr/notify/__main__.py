@@ -3,16 +3,14 @@ was delivered, else one line on standard error that says why not and names no ad
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import sys
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from synccr.notify import Notice
+from synccr.notify import Notice, Target, has, lacks
 
-_GET_IT = "install it with: pip install 'synccr[notify]'"
 _HTTP_TIMEOUT = 10.0
 
 
@@ -21,19 +19,14 @@ def main() -> int:
     logging.disable(logging.CRITICAL)  # apprise logs addresses, tokens included
     order = json.loads(sys.stdin.buffer.read())
     notice = Notice(**order["notice"])
-    failure = _desktop(notice) if order["way"] == "desktop" else _url(order["url"], notice)
+    to = Target(order["way"], url=order["url"])
+    failure = lacks(to, {}) or (_desktop(notice) if to.way == "desktop" else _url(to.url, notice))
     if failure:
         sys.stderr.write(failure + "\n")
     return 1 if failure else 0
 
 
-def _has(library: str) -> bool:
-    return importlib.util.find_spec(library) is not None
-
-
 def _desktop(notice: Notice) -> str | None:
-    if not _has("desktop_notifier"):
-        return f"desktop notifications need desktop-notifier; {_GET_IT}"
     from desktop_notifier.sync import DesktopNotifierSync
 
     taken: list[bool] = []
@@ -53,7 +46,7 @@ def _desktop(notice: Notice) -> str | None:
 
 def _url(url: str, notice: Notice) -> str | None:
     """A service that apprise knows by its address; else a plain web hook."""
-    if _has("apprise"):
+    if has("apprise"):
         import apprise
 
         if service := apprise.Apprise.instantiate(url, suppress_exceptions=True):
@@ -62,8 +55,6 @@ def _url(url: str, notice: Notice) -> str | None:
     scheme = urlsplit(url).scheme.lower()
     if scheme in ("http", "https"):
         return _web_hook(url, notice)
-    if not _has("apprise"):
-        return f"{scheme}:// addresses need apprise; {_GET_IT}"
     return f"apprise does not understand this {scheme}:// address"
 
 

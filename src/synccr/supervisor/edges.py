@@ -42,6 +42,10 @@ class Edges:
             supervisor.environ,
             unseen=supervisor.unseen,
         )
+        if self.notices.unusable:
+            text = f"Messages will not arrive: {self.notices.unusable}."
+            journal.write("notified", delivered=False, text=text)
+            supervisor.tell("notified", text, "Try it: synccr notify", False)
         supervisor.tell = tell = self.notices.aloud(supervisor.tell)
         self.quota = QuotaSight(
             instance / "quota.json", self._ask_quotas, settings.quota_interval, journal, tell

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from synccr.errors import UsageError
 from synccr.journal import Journal, stamp, utc_now
-from synccr.notify import Notice, Target, send, target
+from synccr.notify import Notice, Target, lacks, send, target
 from synccr.redact import Redactor
 from synccr.supervisor.loop import Teller, now
 
@@ -55,12 +55,14 @@ class Notices:
         journal: hears of each message that was not delivered, and why.
         redact: applied to what goes out and to what a notifier says.
         environ: of the notifier.
+        unusable: why messages will not arrive, should that be known.
     """
 
     to: Target
     journal: Journal
     redact: Callable[[], Redactor]
     environ: Mapping[str, str]
+    unusable: str | None = None
     gate: Gate = field(default_factory=Gate)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -76,14 +78,14 @@ class Notices:
     ) -> Notices:
         """What the setting says, when nobody looks at the terminal.
 
-        A setting that cannot be used is journaled: it must not keep CCR from its work.
+        A setting that cannot be used must not keep CCR from its work: it is in ``unusable``.
         """
         try:
-            to = target(setting) if unseen else Target("off")
+            to, why = (target(setting) if unseen else Target("off")), None
+            why = lacks(to, environ)
         except UsageError as error:
-            journal.write("notified", delivered=False, error=str(error))
-            to = Target("off")
-        return cls(to, journal, redact, environ)
+            to, why = Target("off"), str(error)
+        return cls(to, journal, redact, environ, unusable=why)
 
     def aloud(self, tell: Teller) -> Teller:
         """``tell``, and a message besides when the line is worth one."""
@@ -107,9 +109,12 @@ class Notices:
 
     async def _send(self, notice: Notice) -> None:
         failure = await send(self.to, notice, self.environ)
-        said = {} if failure is None else {"error": self._clean(failure)}
+        outcome = "Delivered" if failure is None else f"Not delivered ({self._clean(failure)})"
         self.journal.write(
-            "notified", delivered=failure is None, about=notice.kind, text=notice.text, **said
+            "notified",
+            delivered=failure is None,
+            about=notice.kind,
+            text=f"{outcome}: {notice.text}",
         )
 
     def _clean(self, text: str) -> str:
