@@ -186,7 +186,7 @@ async def test_unknown_schemes_say_how_to_get_what_they_need() -> None:
     """Either the library is missing, and how to get it, or it does not know the address."""
     failure = await send(target("nosuch://t0ken"), NOTICE, os.environ)
     assert failure is not None
-    assert "synccr[notify]" in failure or "does not understand" in failure
+    assert "synccr[notify]" in failure or "does not know" in failure
     assert "t0ken" not in failure
 
 

@@ -118,11 +118,12 @@ async def test_what_is_known_outlives_a_restart(tmp_path: Path) -> None:
     for _ in range(2):
         one = sight(tmp_path, [(quota(95),)], told)
         task = asyncio.create_task(one.run())
-        while not one.rows:
+        while not one.rows(["acme"]):
             await asyncio.sleep(0.005)
         task.cancel()
     assert len(told) == 1
     assert "5 of 100 left (subscription); it renews at" in told[0]
+    assert one.rows(["other"]) == []
     assert rows_now(tmp_path / "quota.json", [quota(96)], NOW)[0]["remaining"] == 4
 
 
@@ -131,6 +132,6 @@ async def test_a_damaged_file_is_no_file(tmp_path: Path, content: bytes) -> None
     """It is written anew."""
     (tmp_path / "quota.json").write_bytes(content)
     one = sight(tmp_path, [], [])
-    assert one.rows == []
+    assert one.rows(["acme"]) == []
     one.take([quota(None, None)])
-    assert sight(tmp_path, [], []).rows[0]["remaining"] is None
+    assert sight(tmp_path, [], []).rows(["acme"])[0]["remaining"] is None

@@ -46,16 +46,15 @@ def _desktop(notice: Notice) -> str | None:
 
 def _url(url: str, notice: Notice) -> str | None:
     """A service that apprise knows by its address; else a plain web hook."""
-    if has("apprise"):
+    parts = urlsplit(url)
+    scheme, hook = parts.scheme.lower(), parts.scheme.lower() in ("http", "https")
+    if not (hook and _is_loopback(parts.hostname or "")) and has("apprise"):
         import apprise
 
         if service := apprise.Apprise.instantiate(url, suppress_exceptions=True):
             done = service.notify(body=f"{notice.text}\n{notice.todo}".strip(), title="synccr")
             return None if done else f"{type(service).__name__} did not take the message"
-    scheme = urlsplit(url).scheme.lower()
-    if scheme in ("http", "https"):
-        return _web_hook(url, notice)
-    return f"apprise does not understand this {scheme}:// address"
+    return _web_hook(url, notice) if hook else f"apprise does not know this {scheme}:// address"
 
 
 def _web_hook(url: str, notice: Notice) -> str | None:

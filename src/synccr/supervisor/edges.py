@@ -81,7 +81,8 @@ class Edges:
 
     def status(self) -> dict[str, Any]:
         """More for ``status --json``."""
-        return {"quota": self.quota.rows, "overrides": self.overrides.rows}
+        names = {provider.name for provider in self._providers()}
+        return {"quota": self.quota.rows(names), "overrides": self.overrides.rows}
 
     # --------------------------------------------------------- asking
 

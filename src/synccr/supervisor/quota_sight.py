@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,9 @@ from synccr.supervisor.loop import Teller
 
 _KEEP = 14 * 86400.0
 """Seconds for which an allowance that nobody tells of any more is remembered."""
+
+_SHOWN = 86400.0
+"""Seconds for which it is shown."""
 
 
 class Watched(msgspec.Struct, frozen=True):
@@ -110,10 +113,16 @@ class QuotaSight:
     def __post_init__(self) -> None:
         self._known = known(self.path)
 
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """What is known, the tightest allowance first."""
-        return [row(watched) for watched in sorted(self._known.values(), key=_part_left)]
+    def rows(self, providers: Collection[str]) -> list[dict[str, Any]]:
+        """What is known of these providers since yesterday, the tightest allowance first."""
+        now = self.clock()
+        current = (
+            watched
+            for watched in self._known.values()
+            if watched.quota.provider in providers
+            and abs((now - watched.at).total_seconds()) < _SHOWN
+        )
+        return [row(watched) for watched in sorted(current, key=_part_left)]
 
     def take(self, quotas: Iterable[Quota]) -> None:
         """Allowances as a provider tells them now."""
