@@ -107,6 +107,7 @@ def test_a_broken_edit_of_the_written_file_is_reported_once(
 
 def test_an_edit_a_moment_before_a_swap_is_not_lost(home: Home, provider: ProviderThread) -> None:
     """What a person wrote into config.json while a swap begins becomes the profile's."""
+    home.env["SYNCCR_SWAP_COOLDOWN"] = "0.5"
     home.use(provider)
     with home.running() as running:
         written = json.loads((home.ccr / "config.json").read_bytes())
@@ -220,7 +221,7 @@ def test_a_model_that_only_a_session_names_is_asked_too(
     home: Home, provider: ProviderThread
 ) -> None:
     """A model of no profile, and a provider that does not exist, in a session's file; a
-    preset is listed with its routes."""
+    preset is listed with its routes, which may be anybody's."""
     provider.set("vendor/only-here", "billing")
     home.use(provider)
     project = use_project(home, "-home-me-work", "s1")
@@ -230,7 +231,8 @@ def test_a_model_that_only_a_session_names_is_asked_too(
     preset = home.ccr / "presets" / "mine"
     preset.mkdir(parents=True)
     (preset / "manifest.json").write_text(
-        '{"name": "mine", /* five */ "Providers": [{"name": "p"}], "Router": {"default": "p,m",}}'
+        '{"name": "mine", /* five */ "Providers": [{"name": "p"}],'
+        ' "Router": {"default": "p,m\\u001b[31m",}}'
     )
     with home.running() as running:
         running.until(lambda: len(home.events("override")) == 2)
@@ -239,7 +241,7 @@ def test_a_model_that_only_a_session_names_is_asked_too(
         texts = {t["route"]: t["text"] for t in rows["session"]["trouble"]}
         assert "is billing" in texts["default"]
         assert "404" in texts["think"]
-        assert rows["preset"]["routes"] == {"default": "p,m"}
+        assert rows["preset"]["routes"] == {"default": "p,m[31m"}  # no escapes to a terminal
         assert rows["preset"]["trouble"] == []
         assert len(provider.requests("vendor/only-here")) == 1
 

@@ -292,7 +292,7 @@ def heal_command(
         from synccr.profiles import keep_adopted, recorded
 
         keep_adopted(profiles)
-        with recorded(setup.paths, healed.profile.role, healed.config):
+        with recorded(setup.paths, healed.profile.role, healed.config, healed.profile.source):
             backup = ConfigFile(setup.paths).write(healed.config)
     if json:
         put_json(

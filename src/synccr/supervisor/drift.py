@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from synccr.ccr.config_file import ConfigFile
+from synccr.errors import ConfigError
 from synccr.heal import Local
-from synccr.profiles import Profiles
+from synccr.policy import events as e
+from synccr.profiles import Profiles, keep_adopted
+
+if TYPE_CHECKING:
+    from synccr.supervisor.run import Supervisor
 
 INTERVAL = 1.0
 """Seconds between looks. Three ``stat`` calls cost less than a watcher would."""
@@ -29,7 +37,7 @@ def _one(path: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-async def watch(files: Sequence[Path], seen: Signature, changed: Callable[[], None]) -> None:
+async def watch(files: Sequence[Path], seen: Signature, changed: Callable[[], object]) -> None:
     """Call ``changed`` once files differ from ``seen`` and are left alone for one interval."""
     while True:
         await asyncio.sleep(INTERVAL)
@@ -46,10 +54,62 @@ async def watch(files: Sequence[Path], seen: Signature, changed: Callable[[], No
         changed()
 
 
+class Drift:
+    """Takes edits into a supervisor that runs."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._refused = ""
+
+    def reread(self) -> bool:
+        """Take what was edited when it can be used, else say once why not; what runs goes on.
+
+        Returns:
+            Whether nothing was edited.
+        """
+        supervisor = self._supervisor
+        state = supervisor.loop.state
+        try:
+            profiles = settled(supervisor.load(), state.local)
+            before = (state.primary.raw, state.fallback.raw, state.local)
+            if (profiles.primary.raw, profiles.fallback.raw, profiles.local) == before:
+                self._refused = ""
+                return True
+            keep_adopted(profiles)
+        except (ConfigError, OSError) as error:
+            self._refuse(error)
+            return False
+        self._refused = ""
+        supervisor.profiles = profiles
+        text = story(profiles)
+        supervisor.journal.write("edited", text=text, applied=True)
+        supervisor.tell("edited", text, "", False)
+        supervisor.loop.post(e.ProfilesRead(profiles.primary, profiles.fallback, profiles.local))
+        return False
+
+    def save_edits(self) -> None:
+        """What a person wrote into CCR's configuration a moment before it is replaced becomes
+        the profile's, and is noticed there; a copy of what cannot be read is kept anyhow."""
+        with contextlib.suppress(ConfigError, OSError):
+            if ConfigFile(self._supervisor.paths).changed_by_others():
+                keep_adopted(self._supervisor.load())
+
+    def _refuse(self, error: ConfigError | OSError) -> None:
+        what = error.what if isinstance(error, ConfigError) else str(error)
+        todo = error.todo if isinstance(error, ConfigError) else "Free the disk or mend the mode."
+        if what == self._refused:
+            return
+        self._refused = what
+        text = f"An edit is not applied: {what}"
+        self._supervisor.journal.write("edited", text=text, todo=todo, applied=False)
+        self._supervisor.tell("edited", text, todo, True)
+
+
 def settled(profiles: Profiles, local: Local) -> Profiles:
     """The same profiles on the port that is open, which clients know: it stays until the end.
-    So does a key that is taken away, because the port may be open to other machines."""
-    key = profiles.local.api_key or local.api_key
+    So does a key that is taken away, because the port may be open to other machines, and a
+    random one."""
+    key = profiles.primary.api_key_text or local.api_key
     return replace(profiles, local=replace(profiles.local, port=local.port, api_key=key))
 
 

@@ -1,5 +1,5 @@
 """What a supervisor does beside its main job: it tells people, looks at allowances, checks
-everything once a week, and watches the files that override routes."""
+everything once a week, and takes what a person edits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from synccr.preflight.ask import ask_models
 from synccr.preflight.run import Pair, Result, ask_quotas
 from synccr.profile import Provider, probe_targets
 from synccr.report import ModelRef, Quota, Report
+from synccr.supervisor.drift import Drift
 from synccr.supervisor.notices import Notices
 from synccr.supervisor.overrides import OverrideSight
 from synccr.supervisor.quota_sight import QuotaSight
@@ -21,18 +22,20 @@ if TYPE_CHECKING:
 
 
 class Edges:
-    """The four of them, around one supervisor; made before its first preflight.
+    """All of these, around one supervisor; made before its first preflight.
 
     Attributes:
         notices: messages to a person who does not look.
         quota: what is left of each allowance.
         schedule: the weekly check.
         overrides: CCR's project, session and preset files.
+        drift: edits of the profiles.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._found: Found | None = None
+        self.drift = Drift(supervisor)
         instance, settings = supervisor.paths.instance, supervisor.settings
         journal = supervisor.journal
         self.notices = Notices.of(
@@ -64,6 +67,7 @@ class Edges:
             settings.recovery_interval_max,
             journal,
             tell,
+            lambda text: supervisor.profiles.redactor.line(text, 400),
         )
 
     def first(self, result: Result) -> None:

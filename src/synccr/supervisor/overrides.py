@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from synccr.ccr.overrides import Override, Trouble, find_overrides, override_files, troubles
+from synccr.errors import SynccrError
 from synccr.journal import Journal
 from synccr.policy.machine import State
 from synccr.report import TRANSIENT, ModelRef, Report
@@ -38,6 +40,7 @@ class OverrideSight:
         ask: asks models that no profile has.
         again: seconds until such a model that is away is asked again.
         journal, tell: hear of trouble and of its end.
+        line: makes text from outside fit to be shown.
     """
 
     ccr: Path
@@ -46,10 +49,12 @@ class OverrideSight:
     again: float
     journal: Journal
     tell: Teller
+    line: Callable[[str], str] = str
     found: tuple[Override, ...] = ()
     reports: dict[ModelRef, Report] = field(default_factory=dict)
     _asked: dict[ModelRef, float] = field(default_factory=dict)
     _told: dict[Key, str] = field(default_factory=dict)
+    _seen: tuple[object, ...] = ()
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -60,10 +65,14 @@ class OverrideSight:
                 "file": str(override.file),
                 "kind": override.kind,
                 "name": override.name,
-                "routes": dict(override.routes),
+                "routes": {self.line(k): self.line(v) for k, v in override.routes.items()},
                 "problem": override.problem or None,
                 "trouble": [
-                    {"route": trouble.route, "target": trouble.target, "text": trouble.text}
+                    {
+                        "route": self.line(trouble.route),
+                        "target": self.line(trouble.target),
+                        "text": self.line(trouble.text),
+                    }
                     for trouble in self._troubles(override)
                 ],
             }
@@ -72,21 +81,23 @@ class OverrideSight:
 
     async def run(self) -> None:
         """Look at the files, and at what they name, for ever."""
-        seen: tuple[object, ...] | None = None
         while True:
-            files = sorted(file for file, _, _ in override_files(self.ccr))
-            now_there = (*signature(files), *map(str, files))
-            if now_there != seen:
-                seen = now_there
-                self.found = find_overrides(self.ccr)
-            await self._ask_what_is_due()
+            with suppress(OSError):  # a directory that may not be read; as before then
+                self._look()
+            with suppress(SynccrError):  # the environment's proxy, for one
+                await self._ask_what_is_due()
             self.judge()
             self._wake.clear()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(LOOKS):
                     await self._wake.wait()
-            except TimeoutError:
-                continue
+
+    def _look(self) -> None:
+        files = sorted(file for file, _, _ in override_files(self.ccr))
+        there = (*signature(files), *map(str, files))
+        if there != self._seen:
+            self._seen = there
+            self.found = find_overrides(self.ccr)
 
     def suspect(self, provider: str, model: str | None) -> None:
         """CCR logged an error of this model; when no profile has it, it is ours to ask."""
@@ -100,6 +111,7 @@ class OverrideSight:
     def judge(self) -> None:
         """Tell what is new since the last time: once for each trouble, once for its end."""
         current: dict[Key, str] = {}
+        advice: dict[Key, str] = {}
         for override in self.found:
             where = str(override.file)
             if override.problem:
@@ -107,17 +119,21 @@ class OverrideSight:
             for trouble in self._troubles(override):
                 name, _, why = trouble.text.partition(" (")
                 line = f"{where}: Router.{trouble.route} leads to {trouble.target}, which {name}"
-                current[where, trouble.route, name] = line + (f" ({why}." if why else ".")
+                key = where, trouble.route, name
+                current[key] = line + (f" ({why}." if why else ".")
+                if override.kind != "preset":
+                    serves = self.state().current.scenario(trouble.route)
+                    advice[key] = f"Name one that serves there, such as {serves}."
         for key in current.keys() - self._told.keys():
-            self._say(key[0], current[key])
+            self._say(key[0], current[key], advice.get(key, "Mend it, or move it away."))
         for file, route, _ in self._told.keys() - current.keys():
             if not any(key[:2] == (file, route) for key in current):
                 what = f"Router.{route}" if route else "the file"
                 self.journal.write("override", file=file, text=f"{file}: {what} is in order again.")
         self._told = current
 
-    def _say(self, file: str, text: str) -> None:
-        todo = "Name a model that serves there, or move the file away."
+    def _say(self, file: str, text: str, todo: str) -> None:
+        text = self.line(text)  # a preset may be anybody's
         self.journal.write("override", file=file, text=text, todo=todo)
         self.tell("override", text, todo, True)
 

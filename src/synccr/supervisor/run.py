@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synccr.ccr.backend import Backend
-from synccr.ccr.config_file import ConfigFile
 from synccr.ccr.launch import Launcher
 from synccr.ccr.log import FetchFailed, ProviderError, Trouble, Unclear
 from synccr.ccr.node import find_node
@@ -20,7 +19,7 @@ from synccr.ccr.orphans import Register, end_orphans
 from synccr.ccr.package import Package, provide
 from synccr.ccr.watch import follow
 from synccr.control.server import ControlServer
-from synccr.errors import ConfigError, NoModelServes, SynccrError, UsageError
+from synccr.errors import NoModelServes, SynccrError, UsageError
 from synccr.journal import Journal, stamp, utc_now
 from synccr.paths import Paths
 from synccr.policy import events as e
@@ -69,7 +68,6 @@ class Supervisor:
     skip_preflight: bool = False
     unseen: bool = field(default_factory=lambda: not sys.stderr.isatty())
     started_at: str = field(default_factory=lambda: stamp(utc_now()))
-    _refused: str = ""
     _following: asyncio.Task[None] | None = None
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -115,7 +113,7 @@ class Supervisor:
             self.relay,
             on_died=lambda reason: self.loop.post(e.BackendDied(reason)),
             on_serving=self._follow,
-            before_writing=self._save_edits,
+            before_writing=self.edges.drift.save_edits,
         )
         await end_orphans(self.paths)
         keep_adopted(self.profiles)
@@ -332,43 +330,9 @@ class Supervisor:
                 self.loop.post(e.UpstreamSilent(age or 0.0))
             told = silent
 
-    def _reread(self) -> None:
-        """A profile was edited: take it when it can be used, else say why not."""
-        try:
-            state = self.loop.state
-            profiles = drift.settled(self.load(), state.local)
-            before = (state.primary.raw, state.fallback.raw, state.local)
-            if (profiles.primary.raw, profiles.fallback.raw, profiles.local) == before:
-                self._refused = ""
-                return
-            keep_adopted(profiles)
-        except (ConfigError, OSError) as error:
-            self._refuse(error)
-            return
-        self._refused = ""
-        self.profiles = profiles
-        text = drift.story(profiles)
-        self.journal.write("edited", text=text, applied=True)
-        self.tell("edited", text, "", False)
-        self.loop.post(e.ProfilesRead(profiles.primary, profiles.fallback, profiles.local))
-
-    def _save_edits(self) -> None:
-        """What a person wrote into CCR's configuration a moment before it is replaced becomes
-        the profile's, and is noticed there; a copy of what cannot be read is kept anyhow."""
-        with contextlib.suppress(ConfigError, OSError):
-            if ConfigFile(self.paths).changed_by_others():
-                keep_adopted(self.load())
-
-    def _refuse(self, error: ConfigError | OSError) -> None:
-        """Say once why an edit is not applied; what runs goes on."""
-        what = error.what if isinstance(error, ConfigError) else str(error)
-        todo = error.todo if isinstance(error, ConfigError) else "Free the disk or mend the mode."
-        if what == self._refused:
-            return
-        self._refused = what
-        text = f"An edit is not applied: {what}"
-        self.journal.write("edited", text=text, todo=todo, applied=False)
-        self.tell("edited", text, todo, True)
+    def _reread(self) -> bool:
+        """Whether no profile was edited. One that was is taken, or it is said why it cannot be."""
+        return self.edges.drift.reread()
 
     # ----------------------------------------------------------- control
 
