@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from synccr.errors import NoModelServes
@@ -107,8 +108,8 @@ def heal(profile: Profile, reports: Reports, local: Local | None = None) -> Heal
     models = _candidates(profile, reports, grade)
     if not models or grade(models[0]) > 1:
         raise NoModelServes(
-            f"No model of {profile.source} can serve: {_summary(profile, reports)}.",
-            _advice(reports),
+            f"No model of {profile.source} can serve: {summary(_known(profile, reports))}.",
+            advice_on(reports.values()) or "Run: synccr models",
         )
     config = copy.deepcopy(dict(profile.raw))
     changes: list[Change] = []
@@ -240,24 +241,35 @@ def _why(ref: ModelRef | None, reports: Reports) -> str:
     return f"{ref}: {report.status}" + (f" ({report.detail})" if report.detail else "")
 
 
-def _summary(profile: Profile, reports: Reports) -> str:
-    found = [(ref, reports[ref].status) for ref in profile.models() if ref in reports]
-    return "; ".join(f"{ref} {status}" for ref, status in found[:6]) + (
-        f"; and {len(found) - 6} more" if len(found) > 6 else ""
-    )
+def _known(profile: Profile, reports: Reports) -> Reports:
+    return {ref: reports[ref] for ref in profile.models() if ref in reports}
 
 
-def _advice(reports: Reports) -> str:
-    """What to do when nothing serves, by the troubles there are."""
-    return " ".join(advice(report.status for report in reports.values())) or "Run: synccr models"
+def summary(reports: Reports) -> str:
+    """The state of some models in one line: the first six, and how many more."""
+    found = [f"{ref} {report.status}" for ref, report in reports.items()]
+    return "; ".join(found[:6]) + (f"; and {len(found) - 6} more" if len(found) > 6 else "")
 
 
-def advice(statuses: Iterable[Status]) -> list[str]:
-    """One sentence a kind of trouble, the most telling first."""
+def advice_on(reports: Iterable[Report]) -> str:
+    """What to do about some models' troubles; empty when there is nothing to do."""
+    found = list(reports)
+    renewals = [r.retry_at for r in found if r.status is Status.QUOTA and r.retry_at is not None]
+    return " ".join(advice((report.status for report in found), min(renewals, default=None)))
+
+
+def advice(statuses: Iterable[Status], renewal: datetime | None = None) -> list[str]:
+    """One sentence a kind of trouble, the most telling first.
+
+    Args:
+        statuses: the troubles there are.
+        renewal: when the quota renews, if that is known.
+    """
+    until = f"until {renewal:%Y-%m-%d %H:%M} UTC, when the quota renews" if renewal else ""
     words = {
         Status.AUTH: "Check the provider's key.",
         Status.BILLING: "Top up or upgrade at the provider (synthetic.new: https://synthetic.new/billing).",
-        Status.QUOTA: "Wait until the quota renews, or upgrade.",
+        Status.QUOTA: f"Wait {until or 'until the quota renews'}, or upgrade.",
         Status.MISSING: "Run synccr models for names that exist.",
         Status.UNREACHABLE: "Check the network and the provider's address.",
         Status.TIMEOUT: "Try again, or raise preflight_timeout.",

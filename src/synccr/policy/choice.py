@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from synccr.errors import NoModelServes
 from synccr.heal import Grade, Healed, Local, Reports, heal
-from synccr.profile import SCENARIOS, Profile, owner_order
-from synccr.report import ModelRef
+from synccr.profile import SCENARIOS, Profile, Role, owner_order
+from synccr.report import SERVING, ModelRef
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Choice:
 
     Attributes:
         healed: what to run.
-        why: one sentence that compares it with the other candidate.
+        why: one sentence that names each model and each profile passed over, and the reason.
     """
 
     healed: Healed
@@ -47,19 +47,26 @@ def choose(
     """
     order = owner_order(primary, fallback)
     candidates: list[Healed] = []
+    passed_over: dict[Role, str] = {}
     for profile in (primary, fallback):
         try:
-            candidates.append(heal(profile, reports, local))
+            candidate = heal(profile, reports, local)
         except NoModelServes:
+            passed_over[profile.role] = "has no model that can serve"
             continue
-    candidates = [c for c in candidates if digest(c) not in avoid]
+        if digest(candidate) in avoid:
+            passed_over[profile.role] = "did not come up just now"
+        else:
+            candidates.append(candidate)
     if not candidates:
         return None
     ranks = [rank(candidate, order) for candidate in candidates]
     best = min(ranks)
     equals = [c for c, r in zip(candidates, ranks, strict=True) if r == best]
     chosen = _between_equals(equals, reports, current)
-    return Choice(chosen, _explain(chosen, candidates, equals, reports, order))
+    passed_over |= {c.profile.role: _compared(c, chosen) for c in candidates}
+    passed_over.pop(chosen.profile.role, None)
+    return Choice(chosen, _explain(chosen, passed_over, reports, order))
 
 
 def rank(candidate: Healed, order: Sequence[ModelRef]) -> tuple[int, ...]:
@@ -88,30 +95,35 @@ def _between_equals(equals: list[Healed], reports: Reports, current: Healed | No
     return by_role.get("fallback", equals[0])
 
 
+def _compared(other: Healed, chosen: Healed) -> str:
+    """Why ``chosen`` and not this one."""
+    for name in SCENARIOS:
+        if other.scenario(name) != chosen.scenario(name):
+            return f"would serve {other.scenario(name)} for {name}, which its owner prefers less"
+    return "would serve the same models"
+
+
 def _explain(
-    chosen: Healed,
-    candidates: list[Healed],
-    equals: list[Healed],
-    reports: Reports,
-    order: Sequence[ModelRef],
+    chosen: Healed, passed_over: Mapping[Role, str], reports: Reports, order: Sequence[ModelRef]
 ) -> str:
-    role, model = chosen.profile.role, chosen.scenario("default")
-    first = order[0]
-    if model == first:
-        reason = f"{role} serves its owner's first choice, {model}"
-    else:
-        report = reports.get(first)
-        state = report.status if report else "not routed"
-        reason = f"{first} is {state}; {role} serves {model}"
-    others = [c for c in candidates if c is not chosen]
-    if not others:
-        missing = "fallback" if role == "primary" else "primary"
-        return f"{reason}; no model of the {missing} profile can serve"
-    other = others[0]
-    if other in equals:
-        return f"{reason}; {other.profile.role} would serve the same models"
-    name = next(n for n in SCENARIOS if chosen.scenario(n) != other.scenario(n))
-    return (
-        f"{reason}; {other.profile.role} would serve {other.scenario(name)} for {name}, "
-        "which its owner prefers less"
-    )
+    model = chosen.scenario("default")
+    better = [_state(ref, reports) for ref in order[: order.index(model)]]
+    first = f"{chosen.profile.role} serves {model}"
+    if not better:
+        first += ", its owner's first choice"
+    moved = [
+        f"{name} on {ref} as {_state(wanted, reports)}"
+        for name, wanted in chosen.profile.routes.items()
+        if name != "default" and (ref := chosen.routes[name]) != wanted
+    ]
+    others = [f"{role} {reason}" for role, reason in passed_over.items()]
+    return "; ".join([first, *better, *moved, *others])
+
+
+def _state(ref: ModelRef, reports: Reports) -> str:
+    report = reports.get(ref)
+    if report is None or report.status in SERVING:
+        no_tools = report is not None and report.tools is False
+        return f"{ref} {'calls no tools' if no_tools else 'is not what this profile would take'}"
+    until = f" until {report.retry_at:%Y-%m-%d %H:%M} UTC" if report.retry_at else ""
+    return f"{ref} is {report.status}{until}"

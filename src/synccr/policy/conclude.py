@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from synccr.heal import Healed, Reports, advice
+from synccr.heal import Healed, Reports, advice_on, summary
 from synccr.policy import events as e
+from synccr.policy import health as h
 from synccr.policy.choice import Choice, choose, digest, serves
 from synccr.policy.state import Phase, Plan, State, Step
 from synccr.report import ModelRef
@@ -21,8 +22,6 @@ _COOLDOWNS_IN_WINDOW = 20.0
 
 def conclude(step: Step) -> None:
     """Add the actions that follow from the state."""
-    if step.state.phase is Phase.STOPPING:
-        return
     _restart_if_due(step)
     _give_up_on_answers(step)
     _probe_what_is_due(step)
@@ -51,7 +50,7 @@ def _give_up_on_answers(step: Step) -> None:
     for ref in late:
         health = state.health.get(ref)
         if health and health.away and health.probe_at is None:
-            step.put(ref, replace(health, probe_at=now + state.settings.recovery_interval))
+            step.put(ref, h.unanswered(health, step.now, state.settings))
 
 
 def _probe_what_is_due(step: Step) -> None:
@@ -89,10 +88,11 @@ def _move_if_better(step: Step) -> float | None:
     state, now = step.state, step.now.mono
     if (state.asked or state.edited) and state.suspects:
         return None  # what a person wants is looked at first
-    choice = _choice(state, now)
-    if choice is None:
+    found = _choice(state, now)
+    if found is None:
         _nothing_serves(step)
         return None
+    choice, reports = found
     if step.forget("exhausted") and state.phase is Phase.EXHAUSTED:
         step.do(e.Tell("recovered", "A model can serve again.", notify=True))
     step.set(phase=Phase.SERVING, why=choice.why, asked=None)
@@ -100,21 +100,24 @@ def _move_if_better(step: Step) -> float | None:
         unpinned = state.pinned == "primary" and _as_written(choice.healed)
         step.set(edited=False, pinned=None if unpinned else state.pinned)
         return None
-    not_before = _not_before(state, choice.healed, now)
+    not_before = _not_before(state, choice.healed, reports, now)
     if not state.asked and not_before > now:
         return not_before
     reason, because = _reason(state)
+    of_a_person = state.asked or state.edited
     step.set(
         phase=Phase.SWAPPING,
         plan=Plan(choice.healed, reason),
-        swaps=(*_recent_swaps(state, now), now),
+        swaps=_recent_swaps(state, now) + (() if of_a_person else (now,)),
+        swapped_at=now,
     )
     step.do(e.Swap(choice.healed, reason, because, choice.why))
     return None
 
 
-def _choice(state: State, now: float) -> Choice | None:
-    """The best configuration; a pinned profile first, as long as it can serve.
+def _choice(state: State, now: float) -> tuple[Choice, Reports] | None:
+    """The best configuration, and what it relies on; a pinned profile first, as long as
+    it can serve.
 
     While the current one does not serve, one that did not come up just now is the
     last resort.
@@ -124,27 +127,32 @@ def _choice(state: State, now: float) -> Choice | None:
         refused = frozenset(key for key, (_, until) in state.refused.items() if until > now)
     for avoid in (refused, frozenset[str]()) if refused else (refused,):
         for lenient in (False, True):
-            found = _choose(state, state.reports(lenient=lenient), avoid)
+            reports = state.reports(lenient=lenient)
+            found = _choose(state, reports, avoid)
             if found:
-                return found
+                return found, reports
     return None
 
 
 def _choose(state: State, reports: Reports, avoid: frozenset[str]) -> Choice | None:
-    if state.pinned:
-        wanted = state.primary if state.pinned == "primary" else state.fallback
-        found = choose(wanted, wanted, reports, state.local, state.current, avoid)
-        if found:
-            model = found.healed.scenario("default")
-            return Choice(found.healed, f"{state.pinned} was asked for; it serves {model}")
-    return choose(state.primary, state.fallback, reports, state.local, state.current, avoid)
+    if not state.pinned:
+        return choose(state.primary, state.fallback, reports, state.local, state.current, avoid)
+    wanted = state.primary if state.pinned == "primary" else state.fallback
+    found = choose(wanted, wanted, reports, state.local, state.current, avoid)
+    if found:
+        return replace(found, why=f"{state.pinned} was asked for; {found.why}")
+    found = choose(state.primary, state.fallback, reports, state.local, state.current, avoid)
+    return found and replace(
+        found, why=f"{state.pinned} was asked for and cannot serve; {found.why}"
+    )
 
 
 def _nothing_serves(step: Step) -> None:
     step.set(phase=Phase.EXHAUSTED, asked=None)
     reports = step.state.reports()
-    text = "No model can serve now; CCR stays up and synccr keeps probing."
-    todo = " ".join(advice(report.status for report in reports.values()))
+    step.set(why=f"no model can serve: {summary(reports)}")
+    text = f"No model can serve now ({summary(reports)}); CCR stays up and synccr keeps probing."
+    todo = advice_on(reports.values())
     step.tell_once("exhausted", e.Tell("exhausted", text, todo, notify=True))
 
 
@@ -160,16 +168,17 @@ def _differs(healed: Healed, state: State) -> bool:
     return dict(healed.routes) != dict(current.routes)
 
 
-def _not_before(state: State, target: Healed, now: float) -> float:
+def _not_before(state: State, target: Healed, reports: Reports, now: float) -> float:
     """When a swap to ``target`` is allowed: at once when the current configuration
-    does not serve and it is not the target that failed to come up; a better
-    one waits for the cooldown; never more than the limit in a window."""
+    does not serve and it is not the target that failed to come up; a better or an
+    edited one waits for the cooldown; never more than the limit in a window, in which
+    what a person does is not counted."""
     times = [state.refused.get(digest(target), (now, now))[1]]
-    recent = _recent_swaps(state, now)
-    if len(recent) >= state.settings.swap_limit:
-        times.append(recent[-state.settings.swap_limit] + _window(state.settings))
-    if recent and serves(state.current, state.reports()):
-        times.append(recent[-1] + state.settings.swap_cooldown)
+    recent, limit = _recent_swaps(state, now), state.settings.swap_limit
+    if len(recent) >= limit and not state.edited:
+        times.append(recent[-limit] + _window(state.settings))
+    if state.swapped_at is not None and serves(state.current, reports):
+        times.append(state.swapped_at + state.settings.swap_cooldown)
     return max(times)
 
 

@@ -1,12 +1,14 @@
 """What is known of one model over time: is it here, away, or on its way back?
 
 A model goes *away* at once on a dead status and, on a passing trouble, when
-that persists. It comes back after two good probes in a row.
+that persists. It comes back after two good probes in a row. ``LIVES`` says it all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import msgspec
 
@@ -17,10 +19,51 @@ from synccr.settings import Settings
 CONFIRMATIONS = 2
 """Good probes in a row after which a model that was away is trusted again."""
 
+STEADY = 2.0
+"""A model that stayed here this many times the pause it would get has stopped flapping."""
+
+_FIRST_LOOK = 1.0
+"""Seconds after which a cap that traffic found spent is asked when it renews."""
 _RENEWAL_SLACK = 2.0
 _MAX_DOUBLINGS = 32
 _LONGEST_WAIT = 24 * 3600.0
 """A provider that names a later time than this is asked all the same, seconds."""
+
+
+class Life(StrEnum):
+    """Where a model is."""
+
+    HERE = "here"
+    """Routes may lead to it."""
+    AWAY = "away"
+    RETURNING = "returning"
+    """It is still away, but has answered well once."""
+
+
+class Fact(StrEnum):
+    """What is learned of a model."""
+
+    PASSING = "passing trouble"
+    DEADLY = "dead status"
+    WELL = "good probe"
+    BADLY = "failed probe"
+
+
+LIVES: Mapping[tuple[Life, Fact], frozenset[Life]] = {
+    (Life.HERE, Fact.PASSING): frozenset({Life.HERE, Life.AWAY}),  # AWAY when it persists
+    (Life.HERE, Fact.DEADLY): frozenset({Life.AWAY}),
+    (Life.HERE, Fact.WELL): frozenset({Life.HERE}),
+    (Life.HERE, Fact.BADLY): frozenset({Life.AWAY}),
+    (Life.AWAY, Fact.PASSING): frozenset({Life.AWAY}),
+    (Life.AWAY, Fact.DEADLY): frozenset({Life.AWAY}),
+    (Life.AWAY, Fact.WELL): frozenset({Life.RETURNING, Life.HERE}),  # HERE when a person asked
+    (Life.AWAY, Fact.BADLY): frozenset({Life.AWAY}),
+    (Life.RETURNING, Fact.PASSING): frozenset({Life.RETURNING}),
+    (Life.RETURNING, Fact.DEADLY): frozenset({Life.AWAY}),
+    (Life.RETURNING, Fact.WELL): frozenset({Life.HERE}),
+    (Life.RETURNING, Fact.BADLY): frozenset({Life.AWAY}),
+}
+"""Every life that may follow a life on a fact: what the functions below do, tests compare."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +75,9 @@ class Health:
         marks: recent passing troubles while it is here.
         away_since: None while it is here.
         confirmed: good probes in a row while it is away.
-        failures: probes failed in a row, remembered over a short return, so
-            that one that comes and goes is asked ever more rarely.
+        failures: probes that failed in a row in this absence.
+        flaps: absences in a row with only short returns between them; one that comes
+            and goes is asked ever more rarely.
         back_since: when it last came back.
         probe_at: when to ask again; None while nobody has a reason to, or it is being asked.
         alarms: suspicions in a row that a probe did not confirm.
@@ -45,6 +89,7 @@ class Health:
     away_since: float | None = None
     confirmed: int = 0
     failures: int = 0
+    flaps: int = 0
     back_since: float | None = None
     probe_at: float | None = None
     alarms: int = 0
@@ -55,21 +100,46 @@ class Health:
         """Whether no route should lead here."""
         return self.away_since is not None
 
+    @property
+    def life(self) -> Life:
+        """Where it is."""
+        if not self.away:
+            return Life.HERE
+        return Life.RETURNING if self.confirmed else Life.AWAY
+
 
 def seen_failing(health: Health | None, report: Report, now: Now, settings: Settings) -> Health:
     """A running CCR reported a trouble of this model."""
     if health is not None and health.away:
         return _still_away(health, report, now, settings)
-    if report.status not in TRANSIENT:
-        return gone(health, report, now, settings)
+    if report.status in TRANSIENT:
+        return _in_trouble(health, report, now, settings)
+    away = gone(health, report, now, settings)
+    if report.status is Status.QUOTA and report.retry_at is None and not away.flaps:
+        # CCR's log has no headers; a probe sees them, and what the provider tells of its quotas.
+        return replace(away, probe_at=now.mono + _FIRST_LOOK)
+    return away
+
+
+def _in_trouble(health: Health | None, report: Report, now: Now, settings: Settings) -> Health:
+    """A passing trouble of a model that is here: it counts, and leads away when it persists."""
+    if health is None:
+        health = Health(msgspec.structs.replace(report, status=Status.UNVERIFIED))
     since = now.mono - settings.trouble_window
-    earlier = health.marks if health else ()
-    marks = (*(m for m in earlier if m > since), now.mono)
+    marks = (*(m for m in health.marks if m > since), now.mono)
     if len(marks) >= settings.trouble_count:
         return gone(health, report, now, settings)
-    if health is None:
-        return Health(msgspec.structs.replace(report, status=Status.UNVERIFIED), marks=marks)
-    return replace(health, marks=marks)
+    return replace(health, marks=marks, calm_until=_calm_of(health, report, now, settings))
+
+
+def _calm_of(health: Health, report: Report, now: Now, settings: Settings) -> float | None:
+    """A provider that says when to ask again is not asked before, but for a suspicion
+    not later than ``recovery_interval``."""
+    if report.retry_at is None:
+        return health.calm_until
+    wait = (report.retry_at - now.wall).total_seconds()
+    named = now.mono + min(max(wait, 0.0), settings.recovery_interval)
+    return max(named, health.calm_until or named)
 
 
 def _still_away(health: Health, report: Report, now: Now, settings: Settings) -> Health:
@@ -81,7 +151,7 @@ def _still_away(health: Health, report: Report, now: Now, settings: Settings) ->
         return gone(health, report, now, settings)
     if report.status is health.report.status:
         return health
-    at = now.mono + _pause(report, health.failures, now, settings)
+    at = now.mono + _pause(report, health.failures, health.flaps, now, settings)
     return replace(
         health, report=report, probe_at=at if health.probe_at is None else min(at, health.probe_at)
     )
@@ -112,10 +182,20 @@ def probed(
         return _reassured(health, report, now, settings)
     confirmed = health.confirmed + 1
     if confirmed >= confirmations:
-        return Health(report, failures=health.failures, back_since=now.mono)
+        return Health(report, flaps=health.flaps, back_since=now.mono)
     return replace(
-        health, confirmed=confirmed, probe_at=now.mono + min(30.0, settings.recovery_interval / 10)
+        health,
+        report=msgspec.structs.replace(health.report, checked_at=report.checked_at),
+        confirmed=confirmed,
+        probe_at=now.mono + min(30.0, settings.recovery_interval / 10),
     )
+
+
+def unanswered(health: Health, now: Now, settings: Settings) -> Health:
+    """A probe was never answered. It says nothing of the model; the next one comes later."""
+    failures = health.failures + 1
+    pause = _interval(failures + health.flaps, settings)
+    return replace(health, failures=failures, probe_at=now.mono + pause)
 
 
 def _completed(report: Report, health: Health | None) -> Report:
@@ -144,38 +224,49 @@ def _reassured(health: Health, report: Report, now: Now, settings: Settings) -> 
 
 def gone(health: Health | None, report: Report, now: Now, settings: Settings) -> Health:
     """The model is away (again): when will it be asked next?"""
-    steady = (
-        health is not None
-        and not health.away
-        and (
-            health.back_since is None
-            or now.mono - health.back_since > settings.recovery_interval_max
-        )
-    )
-    failures = 0 if health is None or steady else health.failures + 1
+    if health is None:
+        failures = flaps = 0
+    elif health.away:
+        failures, flaps = health.failures + 1, health.flaps
+    else:
+        failures, flaps = 0, _flaps(health, now, settings)
     away_since = health.away_since if health and health.away_since is not None else now.mono
     return Health(
         report,
         away_since=away_since,
         failures=failures,
-        probe_at=now.mono + _pause(report, failures, now, settings),
+        flaps=flaps,
+        probe_at=now.mono + _pause(report, failures, flaps, now, settings),
     )
 
 
-def _pause(report: Report, failures: int, now: Now, settings: Settings) -> float:
+def _flaps(health: Health, now: Now, settings: Settings) -> int:
+    """Absences in a row, this one included, when it was back for a short time only."""
+    if health.back_since is None:
+        return 0
+    steady = STEADY * _interval(health.flaps, settings)
+    return 0 if now.mono - health.back_since >= steady else health.flaps + 1
+
+
+def _interval(doublings: int, settings: Settings) -> float:
+    longest = max(settings.recovery_interval_max, settings.recovery_interval)
+    return min(longest, settings.recovery_interval * 2.0 ** min(doublings, _MAX_DOUBLINGS))
+
+
+def _pause(report: Report, failures: int, flaps: int, now: Now, settings: Settings) -> float:
     """Seconds until the next probe: doubling, or when the provider said.
 
     A spent cap is asked at its renewal, and at the longest interval before
     that, since a person may have topped up; a ``Retry-After`` is never undercut.
     """
     longest = max(settings.recovery_interval_max, settings.recovery_interval)
-    pause = min(longest, settings.recovery_interval * 2.0 ** min(failures, _MAX_DOUBLINGS))
+    pause = _interval(failures + flaps, settings)
     if report.retry_at is None:
         return pause
     wait = (report.retry_at - now.wall).total_seconds() + _RENEWAL_SLACK
     if report.status is not Status.QUOTA:
         return min(max(pause, wait), _LONGEST_WAIT)
-    if failures == 0:
+    if failures + flaps == 0:
         return min(longest, max(wait, _RENEWAL_SLACK))
     # A time that has passed, or is always a moment ahead, is no reason to ask all the time.
     return min(longest, max(wait, settings.recovery_interval)) if wait > _RENEWAL_SLACK else pause

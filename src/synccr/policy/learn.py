@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from synccr.classify import Verdict, classify
-from synccr.heal import advice
+from synccr.heal import advice_on
 from synccr.policy import events as e
 from synccr.policy import health as h
 from synccr.policy.choice import digest
@@ -33,6 +33,9 @@ def _provider_failed(step: Step, event: e.ProviderFailed) -> None:
     verdict = classify(event.http_status, event.body, now=event.at)
     if verdict.request_fault or verdict.status in SERVING:
         return
+    if verdict.account and not _asked_by_route(step.state, event):
+        _account_in_doubt(step, event, verdict)
+        return
     refs = _concerned(step.state, event, verdict)
     if event.model is None and not verdict.account and len(refs) > 1:
         if verdict.status in DEAD:
@@ -44,11 +47,31 @@ def _provider_failed(step: Step, event: e.ProviderFailed) -> None:
         _suspect(step, (ref for ref in refs if not step.state.away(ref)))
         return
     for ref in refs:
-        known = step.state.health.get(ref)
-        if known and not known.away and _is_late(event.at, known.report.checked_at):
-            continue  # a line of before the latest probe tells nothing new
-        report = _report(ref, event, verdict, known)
-        _learn_trouble(step, ref, h.seen_failing(known, report, step.now, step.state.settings))
+        _take_at_its_word(step, ref, event, verdict)
+
+
+def _take_at_its_word(step: Step, ref: ModelRef, event: e.ProviderFailed, verdict: Verdict) -> None:
+    known = step.state.health.get(ref)
+    if known and _is_late(event.at, known.report.checked_at):
+        return  # a line of before the latest probe tells nothing new
+    report = _report(ref, event, verdict, known)
+    _learn_trouble(step, ref, h.seen_failing(known, report, step.now, step.state.settings))
+
+
+def _asked_by_route(state: State, event: e.ProviderFailed) -> bool:
+    """Whether a route led to the model that failed; a prompt can name any other one."""
+    return event.model is None or ModelRef(event.provider, event.model) in state.in_use
+
+
+def _account_in_doubt(step: Step, event: e.ProviderFailed, verdict: Verdict) -> None:
+    """A model to which no route leads says that its account is in trouble. It may be the
+    only one to say so (not in the plan, a key of its own): the others are asked."""
+    of_provider = [ref for ref in step.state.models if ref.provider == event.provider]
+    for ref in of_provider:
+        if ref.model == event.model and event.http_status in _STATUS_SAYS_IT:
+            _take_at_its_word(step, ref, event, verdict)
+        else:
+            _suspect(step, [ref])
 
 
 def _concerned(state: State, event: e.ProviderFailed, verdict: Verdict) -> list[ModelRef]:
@@ -59,12 +82,19 @@ def _concerned(state: State, event: e.ProviderFailed, verdict: Verdict) -> list[
         return of_provider
     if event.model is not None:
         return [ref for ref in of_provider if ref.model == event.model]
-    return [ref for ref in of_provider if ref in state.current.routes.values()]
+    return [ref for ref in of_provider if ref in state.in_use]
 
 
 def _is_late(at: datetime, checked_at: datetime) -> bool:
     """Whether a line is from shortly before a report; a clock that was set back is not late."""
     return 0.0 < (checked_at - at).total_seconds() <= LATE
+
+
+def _is_overtaken(answer: Report, known: Health) -> bool:
+    """Whether traffic met a trouble after the answer, while others of its batch were awaited;
+    the next probe is planned then."""
+    trouble = known.report.from_traffic and known.away and known.probe_at is not None
+    return trouble and _is_late(answer.checked_at, known.report.checked_at)
 
 
 def _report(
@@ -98,7 +128,7 @@ def _learn_trouble(step: Step, ref: ModelRef, health: Health) -> None:
         e.Tell(
             "error_seen",
             f"{subject} is away ({status}{detail}).",
-            " ".join(advice([status])),
+            advice_on([health.report]),
             data={
                 "provider": ref.provider,
                 "model": ref.model,
@@ -110,11 +140,11 @@ def _learn_trouble(step: Step, ref: ModelRef, health: Health) -> None:
 
 
 def _network_failed(step: Step, _event: e.NetworkFailed) -> None:
-    _count_anonymous(step, step.state.current.routes.values())
+    _count_anonymous(step, step.state.in_use)
 
 
 def _upstream_silent(step: Step, _event: e.UpstreamSilent) -> None:
-    _suspect(step, step.state.current.routes.values())
+    _suspect(step, step.state.in_use)
 
 
 def _count_anonymous(step: Step, refs: Iterable[ModelRef]) -> None:
@@ -149,6 +179,8 @@ def _probed(step: Step, event: e.Probed) -> None:
         if report.ref not in state.models:
             continue
         before = state.health.get(report.ref)
+        if before and _is_overtaken(report, before):
+            continue
         wished = state.asked is not None and report.ref in state.suspects
         confirmations = 1 if wished else h.CONFIRMATIONS  # a person's word is the other one
         after = h.probed(before, report, step.now, state.settings, confirmations)
@@ -157,7 +189,7 @@ def _probed(step: Step, event: e.Probed) -> None:
         else:
             step.put(report.ref, after)
             _learn_return(step, report.ref, before)
-    _spread_account_news(step, event.reports)
+    _spread_account_news(step, event.reports, state.health)
 
 
 def _learn_probe_trouble(step: Step, report: Report, before: Health | None, after: Health) -> None:
@@ -181,37 +213,36 @@ def _learn_return(step: Step, ref: ModelRef, before: Health | None) -> None:
     )
 
 
-def _spread_account_news(step: Step, reports: Iterable[Report]) -> None:
-    """One model speaks for its account: when the account answers again, its other
-    models are asked at once; while it does not, they are not asked one by one; when
-    it ceases to, those that are thought to be here are asked."""
+def _spread_account_news(
+    step: Step, reports: Iterable[Report], before: Mapping[ModelRef, Health]
+) -> None:
+    """One model speaks for its account: when it answers again, the account's other models
+    are asked at once; while it does not, they are not asked one by one; when it ceases
+    to, those that are thought to be here are asked. What is no news moves nobody: a
+    provider may refuse one model for ever in the words of an account's trouble."""
     asked = {report.ref for report in reports}
     for report in reports:
-        speaker = step.state.health.get(report.ref)
+        speaker, was = step.state.health.get(report.ref), before.get(report.ref)
+        news = was is None or (was.away and was.report.account) != report.account
         for ref, other in step.state.health.items():
             if speaker is None or ref.provider != report.provider or ref in asked:
                 continue
-            if not other.away and report.account:
+            shares_it = other.away and other.report.account and not other.confirmed
+            if news and report.account and not other.away:
                 _suspect(step, [ref])
-            elif not (other.away and other.report.account) or other.confirmed:
-                continue
-            elif report.status in SERVING:
+            elif news and report.status in SERVING and shares_it:
                 step.put(ref, replace(other, probe_at=step.now.mono))
-            elif report.account:
+            elif report.account and shares_it:
                 step.put(ref, replace(other, probe_at=speaker.probe_at))
 
 
 def _backend_ready(step: Step, _event: e.BackendReady) -> None:
-    if step.state.phase is not Phase.STOPPING:
-        now = step.now.mono
-        step.set(phase=Phase.SERVING, alive=True, restart_at=None, ready_at=now)
+    step.set(phase=Phase.SERVING, alive=True, restart_at=None, ready_at=step.now.mono)
 
 
 def _backend_died(step: Step, event: e.BackendDied) -> None:
     state, now = step.state, step.now.mono
     step.set(alive=False)
-    if state.phase is Phase.STOPPING:
-        return
     if state.alive and state.ready_at is not None and now - state.ready_at >= CRASH_WINDOW:
         step.set(crashes=0)
         step.forget("crashing")
@@ -233,7 +264,7 @@ def _backend_died(step: Step, event: e.BackendDied) -> None:
 
 def _swap_done(step: Step, _event: e.SwapDone) -> None:
     state, plan = step.state, step.state.plan
-    if state.phase is Phase.STOPPING or plan is None:
+    if plan is None:
         return
     refused = {key: times for key, times in state.refused.items() if key != digest(plan.to)}
     step.set(
@@ -249,7 +280,7 @@ def _swap_done(step: Step, _event: e.SwapDone) -> None:
 
 def _swap_failed(step: Step, _event: e.SwapFailed) -> None:
     plan, state, now = step.state.plan, step.state, step.now.mono
-    if state.phase is Phase.STOPPING or plan is None:
+    if plan is None:
         return
     key, settings = digest(plan.to), state.settings
     since, until = state.refused.get(key, (now, now))

@@ -54,6 +54,8 @@ def decide(state: State, event: Event, now: Now) -> tuple[State, tuple[Action, .
     allowed = TRANSITIONS.get((state.phase, type(event)))
     if allowed is None:
         raise IllegalTransition(f"{type(event).__name__} while {state.phase}")
+    if state.phase is Phase.STOPPING:
+        return state, ()
     step = Step(state, now)
     LEARN[type(event)](step, event)
     conclude(step)

@@ -18,7 +18,7 @@ from synccr.policy import events as e
 from synccr.policy.choice import serves
 from synccr.policy.events import Action, Event, Now
 from synccr.policy.health import Health
-from synccr.profile import Profile, Role, owner_order
+from synccr.profile import SCENARIOS, Profile, Role, owner_order
 from synccr.report import SERVING, ModelRef, Report, Status
 from synccr.settings import Settings
 
@@ -100,7 +100,8 @@ class State:
         probing: models asked and not yet answered for, and until when to wait for that.
         suspects: models to ask now; a wish or an edit waits for their answers.
         anonymous: times of troubles of which CCR did not say whose they are.
-        swaps: times of recent swaps.
+        swaps: times of recent swaps that no person asked for.
+        swapped_at: when the latest swap began, whoever wanted it.
         refused: configurations that did not come up: since when, and until when they
             are not tried.
         ready_at: when the latest backend began to serve.
@@ -126,6 +127,7 @@ class State:
     suspects: frozenset[ModelRef] = frozenset()
     anonymous: tuple[float, ...] = ()
     swaps: tuple[float, ...] = ()
+    swapped_at: float | None = None
     refused: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     ready_at: float | None = None
     crashes: int = 0
@@ -148,6 +150,11 @@ class State:
     def models(self) -> tuple[ModelRef, ...]:
         """Every model of both profiles, in the owner's order."""
         return owner_order(self.primary, self.fallback)
+
+    @property
+    def in_use(self) -> frozenset[ModelRef]:
+        """The models that CCR takes by itself; what a prompt names goes elsewhere."""
+        return frozenset(self.current.scenario(name) for name in SCENARIOS)
 
     def away(self, ref: ModelRef) -> bool:
         """Whether no route should lead to this model."""
