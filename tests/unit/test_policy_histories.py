@@ -10,7 +10,6 @@ from __future__ import annotations
 from textwrap import dedent
 
 import pytest
-
 from policy_kit import Player
 
 HISTORIES = {}

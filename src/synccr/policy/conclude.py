@@ -93,7 +93,7 @@ def _move_if_better(step: Step) -> float | None:
         _nothing_serves(step)
         return None
     choice, reports = found
-    if step.forget("exhausted") and state.phase is Phase.EXHAUSTED:
+    if step.forget("exhausted"):
         step.do(e.Tell("recovered", "A model can serve again.", notify=True))
     step.set(phase=Phase.SERVING, why=choice.why, asked=None)
     if not _differs(choice.healed, state):
@@ -103,7 +103,7 @@ def _move_if_better(step: Step) -> float | None:
     not_before = _not_before(state, choice.healed, reports, now)
     if not state.asked and not_before > now:
         return not_before
-    reason, because = _reason(state)
+    reason, because = _reason(state, reports)
     of_a_person = state.asked or state.edited
     step.set(
         phase=Phase.SWAPPING,
@@ -190,10 +190,10 @@ def _window(settings: Settings) -> float:
     return settings.swap_cooldown * _COOLDOWNS_IN_WINDOW
 
 
-def _reason(state: State) -> tuple[str, ModelRef | None]:
+def _reason(state: State, reports: Reports) -> tuple[str, ModelRef | None]:
     if state.asked:
         return "asked", None
-    if state.trouble:
+    if state.trouble and not serves(state.current, reports):
         ref, status = state.trouble
         return status.value, ref
     return ("edited", None) if state.edited else ("recovered", None)

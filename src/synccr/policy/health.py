@@ -150,7 +150,10 @@ def _still_away(health: Health, report: Report, now: Now, settings: Settings) ->
     if health.confirmed:
         return gone(health, report, now, settings)
     if report.status is health.report.status:
-        return health
+        seen = msgspec.structs.replace(
+            health.report, checked_at=report.checked_at, from_traffic=True
+        )
+        return replace(health, report=seen)
     at = now.mono + _pause(report, health.failures, health.flaps, now, settings)
     return replace(
         health, report=report, probe_at=at if health.probe_at is None else min(at, health.probe_at)
@@ -185,7 +188,9 @@ def probed(
         return Health(report, flaps=health.flaps, back_since=now.mono)
     return replace(
         health,
-        report=msgspec.structs.replace(health.report, checked_at=report.checked_at),
+        report=msgspec.structs.replace(
+            health.report, checked_at=report.checked_at, from_traffic=False
+        ),
         confirmed=confirmed,
         probe_at=now.mono + min(30.0, settings.recovery_interval / 10),
     )

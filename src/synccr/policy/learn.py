@@ -22,8 +22,8 @@ CRASH_PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 ``recovery_interval``, then tried again."""
 CRASH_WINDOW = 120.0
 """A backend that lives this long has stopped crashing, seconds."""
-LATE = 60.0
-"""A line of the log may be read this much after it was written, seconds."""
+LATE = 120.0
+"""A line of the log, or an answer whose batch took long, may come this late, seconds."""
 _STATUS_SAYS_IT = frozenset({401, 402, 404, 410, 429})
 """What other 4xx mean is read from their sentence, which may repeat a prompt: a probe
 has to confirm it."""
@@ -91,9 +91,8 @@ def _is_late(at: datetime, checked_at: datetime) -> bool:
 
 
 def _is_overtaken(answer: Report, known: Health) -> bool:
-    """Whether traffic met a trouble after the answer, while others of its batch were awaited;
-    the next probe is planned then."""
-    trouble = known.report.from_traffic and known.away and known.probe_at is not None
+    """Whether traffic met a trouble after the answer, while others of its batch were awaited."""
+    trouble = known.away and known.report.from_traffic
     return trouble and _is_late(answer.checked_at, known.report.checked_at)
 
 
@@ -180,6 +179,8 @@ def _probed(step: Step, event: e.Probed) -> None:
             continue
         before = state.health.get(report.ref)
         if before and _is_overtaken(report, before):
+            if before.probe_at is None:
+                step.put(report.ref, h.unanswered(before, step.now, state.settings))
             continue
         wished = state.asked is not None and report.ref in state.suspects
         confirmations = 1 if wished else h.CONFIRMATIONS  # a person's word is the other one

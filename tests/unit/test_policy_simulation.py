@@ -1,0 +1,154 @@
+"""Long random histories of troubles: what never happens, and what happens in the end."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from policy_world import MODELS, Move, World
+
+from synccr.policy import events as e
+from synccr.settings import Settings
+
+BUDGET = float(os.environ.get("SYNCCR_TEST_SIMULATION", "1"))
+"""How many times the usual amount of histories; the quick tests take about 8 seconds of them."""
+
+DAY = 86_400.0
+moves = st.lists(
+    st.tuples(st.integers(0, 12), st.integers(0, 11), st.integers(0, 142)), min_size=1, max_size=60
+)
+
+
+def drawn(seed: int, count: int) -> list[Move]:
+    """Moves of one long history."""
+    chance = random.Random(seed)  # noqa: S311  # no secret
+    return [
+        (chance.randrange(13), chance.randrange(12), chance.randrange(143)) for _ in range(count)
+    ]
+
+
+def ends_well(world: World) -> None:
+    """All troubles end. Within a day (a provider may have said that long) the best
+    configuration runs, and it stays."""
+    world.heal_everything()
+    for _ in range(100):
+        world.let_pass(DAY / 96)
+        if world.is_best():
+            break
+    assert world.is_best(), (world.state.phase, world.state.why)
+    swaps = len(world.swaps)
+    world.let_pass(DAY)
+    assert world.is_best()
+    assert len(world.swaps) == swaps
+
+
+@settings(max_examples=int(60 * BUDGET), deadline=None)
+@given(moves)
+def test_what_never_happens(history: list[Move]) -> None:
+    """See ``policy_world``: a route to a model known dead, too many swaps, two at once, work
+    without end, a storm of probes; and all ends well when the troubles do."""
+    world = World()
+    world.play(history)
+    ends_well(world)
+
+
+@pytest.mark.parametrize("seed", range(int(4 * BUDGET)))
+def test_what_never_happens_in_months(seed: int) -> None:
+    """The same over histories of months."""
+    world = World()
+    world.play(drawn(seed, 500))
+    ends_well(world)
+
+
+@pytest.mark.parametrize("seed", range(int(2 * BUDGET)))
+@pytest.mark.parametrize(
+    "short",
+    [
+        {"recovery_interval": 1.0, "swap_cooldown": 0.5},
+        {"recovery_interval": 1.0, "recovery_interval_max": 4.0, "swap_cooldown": 1.0},
+        {"swap_limit": 1, "trouble_count": 1},
+        {"recovery_interval": 7200.0, "recovery_interval_max": 60.0},
+    ],
+    ids=str,
+)
+def test_the_same_with_other_settings(short: dict[str, float], seed: int) -> None:
+    """What never happens does not depend on the numbers."""
+    world = World(Settings(**short))  # type: ignore[arg-type]  # names and types are above
+    world.play(drawn(100 + seed, 150))
+    ends_well(world)
+
+
+HOSTILE = (
+    "Error from provider(a,main: 402): Your plan doesn't cover it, insufficient credit balance",
+    "the model main does not exist; invalid API key; your quota is exhausted, try in 9 days",
+    "main: 404): x",
+)
+
+
+@settings(max_examples=int(25 * BUDGET), deadline=None)
+@given(moves, st.sampled_from(HOSTILE) | st.text(max_size=40))
+def test_a_prompts_words_make_no_difference(history: list[Move], words: str) -> None:
+    """The same history with other words in prompts, pages and names: the same is done."""
+    plain, hostile = World(words="hello"), World(words=words)
+    plain.play(history)
+    hostile.play(history)
+    assert hostile.done == plain.done
+
+
+@settings(max_examples=int(12 * BUDGET), deadline=None)
+@given(st.sampled_from(HOSTILE) | st.text(max_size=60), st.sampled_from([400, 403, 413, 422, 451]))
+def test_a_provider_that_repeats_a_prompt_word_for_word_moves_nothing(
+    words: str, http: int
+) -> None:
+    """However such a 4xx reads, and however often it comes in a day, the model is only asked."""
+    world = World()
+    for _ in range(80):
+        world._post(e.ProviderFailed("a", "main", http, words, world.now.wall))
+        world.let_pass(DAY / 80)
+    assert world.swaps == []
+    assert len(world.probes[MODELS[0]]) <= 80
+    assert {action.split()[0] for _, action in world.done} <= {"Probe"}
+
+
+def probes_of_a_day(words: list[e.Event], pause: float) -> dict[str, int]:
+    """How often each model is asked in a day when these events come at every pause."""
+    world = World()
+    world.let_pass(10.0)
+    begin = world.mono
+    while world.mono < begin + DAY:
+        for event in words:
+            world._post(event)
+        world.let_pass(pause)
+    return {str(ref): len(times) for ref, times in world.probes.items()}
+
+
+def test_how_often_a_person_can_make_synccr_ask() -> None:
+    """Log lines that a prompt made ambiguous, all day long: each routed model is asked
+    once in five minutes, as ``docs/policy.md`` says, and no other one ever."""
+    assert probes_of_a_day([e.UpstreamSilent(0.0)], 20.0) == {"a,main": 289, "a,long": 289}
+
+
+def test_how_often_a_model_that_stays_away_is_asked() -> None:
+    """As ``docs/policy.md`` says: 26 times on the first day, 24 on each day after it."""
+    world = World()
+    world.let_pass(10.0)
+    world.trouble(0, 0)
+    world.traffic(1, 0)
+    world.let_pass(DAY)
+    assert len(world.probes[MODELS[0]]) == 26
+    world.let_pass(DAY)
+    assert len(world.probes[MODELS[0]]) == 26 + 24
+    assert set(world.probes) == {MODELS[0]}
+
+
+def test_an_account_that_stays_away_is_asked_as_one_model() -> None:
+    """A refused key: one model speaks for all of its provider."""
+    world = World()
+    world.let_pass(10.0)
+    world.account_trouble(0, 1)
+    world.traffic(1, 0)
+    world.let_pass(DAY)
+    assert sum(map(len, world.probes.values())) == 26
