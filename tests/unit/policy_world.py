@@ -417,3 +417,5 @@ _MOVES: Sequence[Callable[[World, int, int], None]] = (
     World.traffic,
     World.good_again,
 )
+PERSON = _MOVES.index(World.person)
+"""The move that people make."""

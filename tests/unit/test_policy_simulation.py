@@ -8,7 +8,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_world import MODELS, Move, World
+from policy_world import MODELS, PERSON, Move, World
 
 from synccr.policy import events as e
 from synccr.settings import Settings
@@ -23,10 +23,11 @@ moves = st.lists(
 
 
 def drawn(seed: int, count: int) -> list[Move]:
-    """Moves of one long history."""
+    """Moves of one long history; no people, who repair what is stuck, if ``seed`` is odd."""
     chance = random.Random(seed)  # noqa: S311  # no secret
+    kinds = [kind for kind in range(13) if kind != PERSON or seed % 2 == 0]
     return [
-        (chance.randrange(13), chance.randrange(12), chance.randrange(143)) for _ in range(count)
+        (chance.choice(kinds), chance.randrange(12), chance.randrange(143)) for _ in range(count)
     ]
 
 
@@ -45,7 +46,7 @@ def ends_well(world: World) -> None:
     assert len(world.swaps) == swaps
 
 
-@settings(max_examples=int(60 * BUDGET), deadline=None)
+@settings(max_examples=int(150 * BUDGET), deadline=None)
 @given(moves)
 def test_what_never_happens(history: list[Move]) -> None:
     """See ``policy_world``: a route to a model known dead, too many swaps, two at once, work
@@ -55,11 +56,11 @@ def test_what_never_happens(history: list[Move]) -> None:
     ends_well(world)
 
 
-@pytest.mark.parametrize("seed", range(int(4 * BUDGET)))
+@pytest.mark.parametrize("seed", range(int(8 * BUDGET)))
 def test_what_never_happens_in_months(seed: int) -> None:
     """The same over histories of months."""
     world = World()
-    world.play(drawn(seed, 500))
+    world.play(drawn(seed, 300))
     ends_well(world)
 
 
@@ -68,7 +69,7 @@ def test_what_never_happens_in_months(seed: int) -> None:
     "short",
     [
         {"recovery_interval": 1.0, "swap_cooldown": 0.5},
-        {"recovery_interval": 1.0, "recovery_interval_max": 4.0, "swap_cooldown": 1.0},
+        {"recovery_interval": 1.0, "recovery_interval_max": 60.0, "swap_cooldown": 1.0},
         {"swap_limit": 1, "trouble_count": 1},
         {"recovery_interval": 7200.0, "recovery_interval_max": 60.0},
     ],
@@ -77,7 +78,7 @@ def test_what_never_happens_in_months(seed: int) -> None:
 def test_the_same_with_other_settings(short: dict[str, float], seed: int) -> None:
     """What never happens does not depend on the numbers."""
     world = World(Settings(**short))  # type: ignore[arg-type]  # names and types are above
-    world.play(drawn(100 + seed, 150))
+    world.play(drawn(100 + seed, 80))
     ends_well(world)
 
 
@@ -142,6 +143,19 @@ def test_how_often_a_model_that_stays_away_is_asked() -> None:
     world.let_pass(DAY)
     assert len(world.probes[MODELS[0]]) == 26 + 24
     assert set(world.probes) == {MODELS[0]}
+
+
+def test_one_model_that_speaks_of_its_account_is_no_storm() -> None:
+    """A provider that refuses one model for ever in the words of an account's trouble, while it
+    serves the others, is asked about that model as about any other, and about those once."""
+    world = World()
+    world.let_pass(10.0)
+    world.trouble(0, 2)
+    world._post(e.UpstreamSilent(95.0))
+    world.let_pass(DAY)
+    asked = {ref.model: len(times) for ref, times in world.probes.items()}
+    assert asked == {"main": 27, "long": 1, "spare": 1}
+    assert len(world.swaps) == 1
 
 
 def test_an_account_that_stays_away_is_asked_as_one_model() -> None:

@@ -69,7 +69,7 @@ def _account_in_doubt(step: Step, event: e.ProviderFailed, verdict: Verdict) -> 
     of_provider = [ref for ref in step.state.models if ref.provider == event.provider]
     for ref in of_provider:
         if ref.model == event.model and event.http_status in _STATUS_SAYS_IT:
-            _take_at_its_word(step, ref, event, verdict)
+            _take_at_its_word(step, ref, event, replace(verdict, account=False))
         else:
             _suspect(step, [ref])
 
@@ -139,7 +139,7 @@ def _learn_trouble(step: Step, ref: ModelRef, health: Health) -> None:
 
 
 def _network_failed(step: Step, _event: e.NetworkFailed) -> None:
-    _count_anonymous(step, step.state.in_use)
+    _count_anonymous(step, step.state.current.routes.values())
 
 
 def _upstream_silent(step: Step, _event: e.UpstreamSilent) -> None:
