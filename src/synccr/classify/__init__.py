@@ -99,6 +99,8 @@ def _judge(http: int, words: Words) -> Verdict:
             return Verdict(Status.AUTH, account=True)
         case 403:
             return _forbidden(words)
+        case 404 if phrases.MODALITY.search(words.text):
+            return _REQUEST_FAULT
         case 404 | 405 | 410:
             return Verdict(Status.MISSING)
         case 408:

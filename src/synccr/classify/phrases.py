@@ -152,6 +152,10 @@ NO_MODEL = _any(
     r"no endpoints found|unable to access[\w -]{0,16} model",
     r"\bno model\b|not a known model|\bmodel\b.{0,80} could not be found",
 )
+MODALITY = _any(
+    r"no endpoints found that support (image|audio|video|file|the requested (in|out)put)",
+)
+"""A model that takes no such input; a prompt decides whether it has any."""
 TOO_MUCH = _any(
     r"context (length|size|window|limit)|maximum context|(prompt|input|messages?) (is |are )?too l",
     r"too many tokens|reduce the length|max_(completion_|output_)?tokens|content (policy|filter)",

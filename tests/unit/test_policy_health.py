@@ -1,0 +1,130 @@
+"""The life of one model: it does what the table ``LIVES`` says, all of it and nothing else."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from policy_kit import report
+
+from synccr.policy import health as h
+from synccr.policy.events import Now
+from synccr.policy.health import LIVES, Fact, Health, Life
+from synccr.report import DEAD, TRANSIENT, ModelRef, Status
+from synccr.settings import Settings
+
+DAWN = datetime(2026, 1, 1, tzinfo=UTC)
+REF = ModelRef("a", "main")
+SETTINGS = Settings()
+
+statuses = {
+    Fact.PASSING: st.sampled_from(sorted(TRANSIENT)),
+    Fact.DEADLY: st.sampled_from(sorted(DEAD)),
+    Fact.WELL: st.sampled_from([Status.OK, Status.UNVERIFIED]),
+    Fact.BADLY: st.sampled_from(sorted(TRANSIENT | DEAD)),
+}
+facts = st.sampled_from(Fact).flatmap(
+    lambda fact: st.tuples(
+        st.just(fact),
+        statuses[fact],
+        st.sampled_from([0.0, 1.0, 70.0, 400.0, 4000.0]),  # seconds that pass before
+        st.none() | st.sampled_from([-60.0, 1.0, 90.0, 1e5]),  # when the provider says it serves
+        st.sampled_from([1, h.CONFIRMATIONS]),
+    )
+)
+Told = tuple[Fact, Status, float, float | None, int]
+
+
+def learn(health: Health | None, told: Told, mono: float) -> Health:
+    """What is known after one more fact."""
+    fact, status, _, wait, confirmations = told
+    now = Now(mono, DAWN + timedelta(seconds=mono))
+    retry_at = None if wait is None else now.wall + timedelta(seconds=wait)
+    found = report(REF, status, now.wall, retry_at=retry_at, from_traffic=fact in TRAFFIC)
+    if fact in TRAFFIC:
+        return h.seen_failing(health, found, now, SETTINGS)
+    return h.probed(health, found, now, SETTINGS, confirmations)
+
+
+TRAFFIC = (Fact.PASSING, Fact.DEADLY)
+
+
+def lives(history: list[Told]) -> list[tuple[Life, Fact, Life]]:
+    """Each step of one model's life."""
+    health: Health | None = None
+    mono, steps = 0.0, []
+    for told in history:
+        mono += told[2]
+        before = health.life if health else Life.HERE
+        health = learn(health, told, mono)
+        steps.append((before, told[0], health.life))
+    return steps
+
+
+@given(st.lists(facts, max_size=12))
+def test_a_life_goes_only_where_the_table_says(history: list[Told]) -> None:
+    """Whatever is learned in whatever order."""
+    for before, fact, after in lives(history):
+        assert after in LIVES[before, fact]
+
+
+def test_the_table_promises_nothing_that_does_not_happen() -> None:
+    """Every entry is reached, from four short lives."""
+    reached = defaultdict(set)
+    here: list[Told] = []
+    away: list[Told] = [(Fact.DEADLY, Status.BILLING, 1.0, None, 2)]
+    returning: list[Told] = [*away, (Fact.WELL, Status.OK, 400.0, None, 2)]
+    for first in (here, away, returning):
+        for last in (
+            (Fact.PASSING, Status.RATE_LIMITED, 1.0, None, 2),
+            (Fact.DEADLY, Status.BILLING, 1.0, None, 2),
+            (Fact.WELL, Status.OK, 1.0, None, 2),
+            (Fact.WELL, Status.OK, 1.0, None, 1),
+            (Fact.BADLY, Status.BILLING, 1.0, None, 2),
+        ):
+            before, fact, after = lives([*first, last])[-1]
+            reached[before, fact].add(after)
+    persists = lives([(Fact.PASSING, Status.RATE_LIMITED, 1.0, None, 2)] * 5)[-1]
+    reached[persists[:2]].add(persists[2])
+    assert {key: frozenset(value) for key, value in reached.items()} == LIVES
+
+
+@given(st.lists(facts, min_size=1, max_size=12))
+def test_who_is_away_is_always_asked_again(history: list[Told]) -> None:
+    """Within the longest interval, or a day when the provider itself said so."""
+    health: Health | None = None
+    mono = 0.0
+    for told in history:
+        mono += told[2]
+        health = learn(health, told, mono)
+        if health.away:
+            assert health.probe_at is not None
+            assert health.probe_at <= mono + 86_400.0
+        else:
+            assert health.probe_at is None
+
+
+@pytest.mark.parametrize(
+    ("status", "wait", "pauses"),
+    [
+        (Status.BILLING, None, [300, 600, 1200, 2400, 3600, 3600]),
+        (Status.RATE_LIMITED, 20.0, [300, 600, 1200]),
+        (Status.RATE_LIMITED, 7200.0, [7202, 7202]),
+        (Status.RATE_LIMITED, 9e6, [86_400]),
+        (Status.QUOTA, 1000.0, [1002, 1002]),
+        (Status.QUOTA, 90_000.0, [3600, 3600]),
+        (Status.QUOTA, 5.0, [7, 300, 300]),  # a renewal that is always a moment ahead
+        (Status.QUOTA, -5.0, [2, 600, 1200]),  # one that has passed
+    ],
+)
+def test_pauses(status: Status, wait: float | None, pauses: list[float]) -> None:
+    """Seconds from a failed probe to the next one, when each probe finds the same."""
+    health: Health | None = None
+    mono = 0.0
+    for pause in pauses:
+        health = learn(health, (Fact.BADLY, status, 0.0, wait, 2), mono)
+        assert health.probe_at == pytest.approx(mono + pause)
+        mono = health.probe_at
