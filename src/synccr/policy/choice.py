@@ -112,7 +112,7 @@ def _explain(
     if not better:
         first += ", its owner's first choice"
     moved = [
-        f"{name} on {ref} as {_state(wanted, reports)}"
+        f"route {name} leads to {ref}, because {_state(wanted, reports)}"
         for name, wanted in chosen.profile.routes.items()
         if name != "default" and (ref := chosen.routes[name]) != wanted
     ]
@@ -126,4 +126,4 @@ def _state(ref: ModelRef, reports: Reports) -> str:
         no_tools = report is not None and report.tools is False
         return f"{ref} {'calls no tools' if no_tools else 'is not what this profile would take'}"
     until = f" until {report.retry_at:%Y-%m-%d %H:%M} UTC" if report.retry_at else ""
-    return f"{ref} is {report.status}{until}"
+    return f"{ref} is away ({report.status}{until})"

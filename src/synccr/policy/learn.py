@@ -30,6 +30,9 @@ has to confirm it."""
 
 
 def _provider_failed(step: Step, event: e.ProviderFailed) -> None:
+    """A line is taken at its word where the status alone says what it means and the model is
+    known. Where a prompt could have written the sentence, or chosen the model that speaks for
+    its account, those concerned are asked; a fault of the request itself tells nothing."""
     verdict = classify(event.http_status, event.body, now=event.at)
     if verdict.request_fault or verdict.status in SERVING:
         return
@@ -51,9 +54,10 @@ def _provider_failed(step: Step, event: e.ProviderFailed) -> None:
 
 
 def _take_at_its_word(step: Step, ref: ModelRef, event: e.ProviderFailed, verdict: Verdict) -> None:
+    """One model is what the verdict says, unless a later probe has seen otherwise."""
     known = step.state.health.get(ref)
     if known and _is_late(event.at, known.report.checked_at):
-        return  # a line of before the latest probe tells nothing new
+        return
     report = _report(ref, event, verdict, known)
     _learn_trouble(step, ref, h.seen_failing(known, report, step.now, step.state.settings))
 
