@@ -66,8 +66,8 @@ def running() -> Healed:
             {"a_main": "quota+7200", "a_spare": "auth", "a_long": "auth"},
             (
                 "fallback serves b,twin; a,main is away (quota until 2026-01-01 02:00 UTC); "
-                "a,spare is away (auth); route longContext leads to b,twin, because a,spare is away "
-                "(auth); "
+                "a,spare is away (auth); "
+                "route longContext leads to b,twin, because a,spare is away (auth); "
                 "primary has no model that can serve"
             ),
         ),
@@ -142,7 +142,7 @@ def test_exhausted_says_once_what_to_do() -> None:
             "fallback was asked for; fallback serves a,spare, its owner's first choice",
         ),
         (
-            "10 > pin fallback\n10.6 > swapped\n20 > b.twin 401 key\n21 > a.spare 401 key",
+            "10 > pin fallback\n10.6 > swapped\n20 > b.twin 401 key\n20.6 > swapped\n60 > a.spare 401 key",
             "no model can serve: ",
         ),
     ],
