@@ -142,7 +142,7 @@ def test_exhausted_says_once_what_to_do() -> None:
             "fallback was asked for; fallback serves a,spare, its owner's first choice",
         ),
         (
-            "10 > pin fallback\n10.6 > swapped\n20 > b.twin 401 key\n20.6 > swapped\n60 > a.spare 401 key",
+            "10 > pin fallback\n11 > swapped\n20 > b.twin 401 key\n21 > swapped\n60 > a.? 401 key",
             "no model can serve: ",
         ),
     ],

@@ -45,7 +45,7 @@ _KNOWING = {
     Phase.RESTARTING: frozenset({Phase.RESTARTING}),
     Phase.STOPPING: frozenset({Phase.STOPPING}),
 }
-_HAPPENS_ANYWHERE = (
+NEWS = (
     e.ProviderFailed,
     e.NetworkFailed,
     e.UpstreamSilent,
@@ -54,8 +54,10 @@ _HAPPENS_ANYWHERE = (
     e.ProfilesRead,
     e.WokeUp,
 )
+"""What can happen in every phase, and leads from each to the same others."""
+
 TRANSITIONS: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = {
-    **{(phase, event): after for event in _HAPPENS_ANYWHERE for phase, after in _KNOWING.items()},
+    **{(phase, event): after for event in NEWS for phase, after in _KNOWING.items()},
     **{(phase, e.StopAsked): frozenset({Phase.STOPPING}) for phase in Phase},
     (Phase.STARTING, e.BackendReady): _UP,
     (Phase.RESTARTING, e.BackendReady): _UP,

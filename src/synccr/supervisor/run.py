@@ -321,14 +321,11 @@ class Supervisor:
 
     async def _listen_for_silence(self) -> None:
         """An upstream that never answers is noticed long before CCR's own 301 s."""
-        told = False
         while True:
             await asyncio.sleep(min(_SILENCE_LOOKS, self.settings.silence_timeout / 4))
             age = self.fleet.silence()
-            silent = age is not None and age > self.settings.silence_timeout
-            if silent and not told:
-                self.loop.post(e.UpstreamSilent(age or 0.0))
-            told = silent
+            if age is not None and age > self.settings.silence_timeout:
+                self.loop.post(e.UpstreamSilent(age))  # the policy bounds what follows
 
     def _reread(self) -> bool:
         """Whether no profile was edited. One that was is taken, or it is said why it cannot be."""
