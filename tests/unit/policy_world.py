@@ -398,7 +398,7 @@ class World:
             state.phase is Phase.SERVING
             and not state.degraded
             and best.healed.profile == state.current.profile
-            and dict(best.healed.routes) == dict(state.current.routes)
+            and best.healed.config == state.current.config
         )
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_kit import report
 
@@ -64,6 +64,7 @@ def lives(history: list[Told]) -> list[tuple[Life, Fact, Life]]:
     return steps
 
 
+@settings(max_examples=50)
 @given(st.lists(facts, max_size=12))
 def test_a_life_goes_only_where_the_table_says(history: list[Told]) -> None:
     """Whatever is learned in whatever order."""
@@ -92,6 +93,7 @@ def test_the_table_promises_nothing_that_does_not_happen() -> None:
     assert {key: frozenset(value) for key, value in reached.items()} == LIVES
 
 
+@settings(max_examples=50)
 @given(st.lists(facts, min_size=1, max_size=12))
 def test_who_is_away_is_always_asked_again(history: list[Told]) -> None:
     """Within the longest interval, or a day when the provider itself said so."""

@@ -416,6 +416,27 @@ HISTORIES = {
         344 > a.main 402 on-demand @-10
         = serving primary on a.main (long a.long)
     """,
+    "in_flight_fallback_is_told_of_a_return": """
+        0 > ready
+        1 > edit fallback=a.main
+        1 < swap to primary on a.main (long a.long): edited
+        1.6 > swapped
+        40 > a.spare 402 on-demand
+        40 < tell error_seen a.spare billing
+        50 > a.long 404 gone
+        50 < tell error_seen a.long missing
+        50 < swap to primary on a.main: missing of a.long
+        50.6 > swapped
+        340 < probe a.spare
+        341 > probed a.spare=ok
+        350 < probe a.long
+        351 > probed a.long=missing
+        371 > probed a.spare=ok
+        371 < tell recovered a.spare
+        371 < swap to primary on a.main: recovered
+        371.6 > swapped
+        = serving primary on a.main
+    """,
     "clock_set_back": """
         0 > ready
         10 > a.main 429 cap

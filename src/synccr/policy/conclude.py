@@ -165,20 +165,33 @@ def _differs(healed: Healed, state: State) -> bool:
     current = state.current
     if state.edited or state.asked:
         return healed.config != current.config or healed.profile.role != current.profile.role
-    return dict(healed.routes) != dict(current.routes)
+    return dict(healed.routes) != dict(current.routes) or _is_fuller(healed, current)
+
+
+def _is_fuller(healed: Healed, current: Healed) -> bool:
+    """Whether CCR's in-flight fallback may use a model again that it was not told of, being
+    away when the current configuration was written. One that went away since is no reason:
+    CCR passes it over."""
+    wanted, told = healed.config.get("fallback") or {}, current.config.get("fallback") or {}
+    return any(set(wanted[name]) - set(told.get(name) or ()) for name in wanted)
 
 
 def _not_before(state: State, target: Healed, reports: Reports, now: float) -> float:
-    """When a swap to ``target`` is allowed: at once when the current configuration
-    does not serve and it is not the target that failed to come up; a better or an
-    edited one waits for the cooldown; never more than the limit in a window, in which
-    what a person does is not counted."""
+    """When a swap to ``target`` is allowed.
+
+    At once when the current configuration does not serve and it is not the target that
+    failed to come up; a better or an edited one waits for the cooldown, one whose routes
+    are the same for ``recovery_interval``. Never more than the limit in a window, in which
+    what a person does is not counted.
+    """
     times = [state.refused.get(digest(target), (now, now))[1]]
     recent, limit = _recent_swaps(state, now), state.settings.swap_limit
     if len(recent) >= limit and not state.edited:
         times.append(recent[-limit] + _window(state.settings))
     if state.swapped_at is not None and serves(state.current, reports):
         times.append(state.swapped_at + state.settings.swap_cooldown)
+        if dict(target.routes) == dict(state.current.routes) and not state.edited:
+            times.append(state.swapped_at + state.settings.recovery_interval)
     return max(times)
 
 
