@@ -86,7 +86,7 @@ def test_between_equals_what_serves_stays() -> None:
     assert first is not None
     assert first.healed.profile.role == "primary"
     assert first.why.endswith("fallback would serve the same models")
-    second = choose(one, two, {}, LOCAL, choose(two, two, {}, LOCAL, None).healed)  # type: ignore[union-attr]
+    second = choose(one, two, {}, LOCAL, choose(two, two, {}, LOCAL, None).healed)
     assert second is not None
     assert second.healed.profile.role == "fallback"
 

@@ -77,7 +77,7 @@ def test_what_never_happens_in_months(seed: int) -> None:
 )
 def test_the_same_with_other_settings(short: dict[str, float], seed: int) -> None:
     """What never happens does not depend on the numbers."""
-    world = World(Settings(**short))  # type: ignore[arg-type]  # names and types are above
+    world = World(Settings(**short))
     world.play(drawn(100 + seed, 80))
     ends_well(world)
 

@@ -55,7 +55,7 @@ def decide(state: State, event: Event, now: Now) -> tuple[State, tuple[Action, .
     if allowed is None:
         raise IllegalTransition(f"{type(event).__name__} while {state.phase}")
     if state.phase is Phase.STOPPING:
-        return state, ()
+        return state, ()  # whatever still happens, nothing follows from it
     step = Step(state, now)
     LEARN[type(event)](step, event)
     conclude(step)
