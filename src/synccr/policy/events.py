@@ -11,6 +11,9 @@ from synccr.heal import Healed, Local
 from synccr.profile import Profile, Role
 from synccr.report import ModelRef, Report
 
+LATE = 120.0
+"""A line of the log, or an answer whose batch took long, may come this late, seconds."""
+
 
 class Now(NamedTuple):
     """One moment on both clocks.
@@ -22,6 +25,12 @@ class Now(NamedTuple):
 
     mono: float
     wall: datetime
+
+    def mono_of(self, at: datetime) -> float:
+        """When something happened that is told now, on the clock that never goes back. Only a
+        clock that was set since lets it seem to lie ahead, or longer ago than ``LATE``."""
+        ago = (self.wall - at).total_seconds()
+        return self.mono - ago if 0.0 <= ago <= LATE else self.mono
 
 
 class Event:

@@ -82,6 +82,7 @@ class Health:
         probe_at: when to ask again; None while nobody has a reason to, or it is being asked.
         alarms: suspicions in a row that a probe did not confirm.
         calm_until: until when a further suspicion is not looked at.
+        seen_at: when the latest fact came about; older ones tell nothing new.
     """
 
     report: Report
@@ -94,6 +95,7 @@ class Health:
     probe_at: float | None = None
     alarms: int = 0
     calm_until: float | None = None
+    seen_at: float = 0.0
 
     @property
     def away(self) -> bool:
@@ -150,10 +152,7 @@ def _still_away(health: Health, report: Report, now: Now, settings: Settings) ->
     if health.confirmed:
         return gone(health, report, now, settings)
     if report.status is health.report.status:
-        seen = msgspec.structs.replace(
-            health.report, checked_at=report.checked_at, from_traffic=True
-        )
-        return replace(health, report=seen)
+        return health
     at = now.mono + _pause(report, health.failures, health.flaps, now, settings)
     return replace(
         health, report=report, probe_at=at if health.probe_at is None else min(at, health.probe_at)
@@ -188,9 +187,6 @@ def probed(
         return Health(report, flaps=health.flaps, back_since=now.mono)
     return replace(
         health,
-        report=msgspec.structs.replace(
-            health.report, checked_at=report.checked_at, from_traffic=False
-        ),
         confirmed=confirmed,
         probe_at=now.mono + min(30.0, settings.recovery_interval / 10),
     )

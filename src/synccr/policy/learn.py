@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
 
 from synccr.classify import Verdict, classify
 from synccr.heal import advice_on
@@ -22,8 +21,6 @@ CRASH_PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 ``recovery_interval``, then tried again."""
 CRASH_WINDOW = 120.0
 """A backend that lives this long has stopped crashing, seconds."""
-LATE = 120.0
-"""A line of the log, or an answer whose batch took long, may come this late, seconds."""
 _STATUS_SAYS_IT = frozenset({401, 402, 404, 410, 429})
 """What other 4xx mean is read from their sentence, which may repeat a prompt: a probe
 has to confirm it."""
@@ -55,11 +52,12 @@ def _provider_failed(step: Step, event: e.ProviderFailed) -> None:
 
 def _take_at_its_word(step: Step, ref: ModelRef, event: e.ProviderFailed, verdict: Verdict) -> None:
     """One model is what the verdict says, unless a later probe has seen otherwise."""
-    known = step.state.health.get(ref)
-    if known and _is_late(event.at, known.report.checked_at):
+    known, when = step.state.health.get(ref), step.now.mono_of(event.at)
+    if known and when < known.seen_at:
         return
     report = _report(ref, event, verdict, known)
-    _learn_trouble(step, ref, h.seen_failing(known, report, step.now, step.state.settings))
+    health = h.seen_failing(known, report, step.now, step.state.settings)
+    _learn_trouble(step, ref, replace(health, seen_at=when))
 
 
 def _asked_by_route(state: State, event: e.ProviderFailed) -> bool:
@@ -86,18 +84,7 @@ def _concerned(state: State, event: e.ProviderFailed, verdict: Verdict) -> list[
         return of_provider
     if event.model is not None:
         return [ref for ref in of_provider if ref.model == event.model]
-    return [ref for ref in of_provider if ref in state.in_use]
-
-
-def _is_late(at: datetime, checked_at: datetime) -> bool:
-    """Whether a line is from shortly before a report; a clock that was set back is not late."""
-    return 0.0 < (checked_at - at).total_seconds() <= LATE
-
-
-def _is_overtaken(answer: Report, known: Health) -> bool:
-    """Whether traffic met a trouble after the answer, while others of its batch were awaited."""
-    trouble = known.away and known.report.from_traffic
-    return trouble and _is_late(answer.checked_at, known.report.checked_at)
+    return [ref for ref in of_provider if ref in state.in_use] or of_provider
 
 
 def _report(
@@ -182,19 +169,26 @@ def _probed(step: Step, event: e.Probed) -> None:
         if report.ref not in state.models:
             continue
         before = state.health.get(report.ref)
-        if before and _is_overtaken(report, before):
-            if before.probe_at is None:
-                step.put(report.ref, h.unanswered(before, step.now, state.settings))
+        when = step.now.mono_of(report.checked_at)
+        if before and before.away and when < before.seen_at:
+            _overtaken(step, report.ref, before)
             continue
         wished = state.asked is not None and report.ref in state.suspects
         confirmations = 1 if wished else h.CONFIRMATIONS  # a person's word is the other one
         after = h.probed(before, report, step.now, state.settings, confirmations)
+        after = replace(after, seen_at=when)
         if after.away:
             _learn_probe_trouble(step, report, before, after)
         else:
             step.put(report.ref, after)
             _learn_return(step, report.ref, before)
     _spread_account_news(step, event.reports, state.health)
+
+
+def _overtaken(step: Step, ref: ModelRef, known: Health) -> None:
+    """Traffic met a trouble after this answer, while others of its batch were awaited."""
+    if known.probe_at is None:
+        step.put(ref, h.unanswered(known, step.now, step.state.settings))
 
 
 def _learn_probe_trouble(step: Step, report: Report, before: Health | None, after: Health) -> None:

@@ -40,7 +40,9 @@ def start(
     state = State(settings, primary, fallback, current, local)
     known = {r.ref: r for r in reports}
     health = {
-        ref: h.probed(None, known[ref], now, settings) for ref in state.models if ref in known
+        ref: replace(h.probed(None, known[ref], now, settings), seen_at=now.mono)
+        for ref in state.models
+        if ref in known
     }
     return replace(state, health=health)
 
