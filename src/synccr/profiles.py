@@ -73,6 +73,7 @@ def load_profiles(
     config: Path | None = None,
     fallback_config: Path | None = None,
     port: int | None = None,
+    keyless: bool = False,
 ) -> Profiles:
     """Read both profiles; writes nothing.
 
@@ -80,6 +81,8 @@ def load_profiles(
     configuration directory; for the primary a ``config.json`` in CCR's
     directory that a person wrote; the shipped one (for a primary that names the
     same provider), else the fallback is derived from the primary.
+
+    With ``keyless`` it does not matter whether any provider has its key.
 
     Raises:
         ConfigError: a profile cannot be used, or no provider has its key.
@@ -107,7 +110,8 @@ def load_profiles(
                 primary, fallback = mended, _fallback(paths, environ, fallback_config, mended)
             else:
                 fallback = mended
-    require_key((primary, fallback))
+    if not keyless:
+        require_key((primary, fallback))
     local = Local(port=port or primary.port, api_key=_api_key(primary, written))
     watch = (
         config or paths.config / FILES["primary"],

@@ -141,6 +141,26 @@ async def provide(
     return Package(version, command, None)
 
 
+def cached(
+    version: str,
+    node: Node,
+    environ: Mapping[str, str],
+    cache: Path,
+    *,
+    pins: Mapping[str, Pin] = PINS,
+) -> Package | None:
+    """The package when npm's cache has it; fetches nothing. Arguments as of ``provide``.
+
+    Raises:
+        RuntimeMissing: what lies there is not what npm published.
+    """
+    checked = _Checked(cache / "packages.json")
+    for modules in (*checked.places(version), npx_directory(version, environ)):
+        if package := _resolve(modules, version, node, checked, pins.get(version)):
+            return package
+    return None
+
+
 def check_supported(version: str) -> None:
     """Refuse what this program does not know how to run.
 

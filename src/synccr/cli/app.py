@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from synccr import __version__
-from synccr.cli import check, look, notify, run, use
+from synccr.cli import check, doctor, look, notify, run, use
 
 
 def _version(wanted: bool) -> None:
@@ -47,6 +47,6 @@ def command() -> Any:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for group in (run, check, use, look, notify):
+    for group in (run, check, use, look, notify, doctor):
         group.add_to(app)
     return typer.main.get_command(app)

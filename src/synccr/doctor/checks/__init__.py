@@ -1,0 +1,1 @@
+"""The checks, one file a subject. Each looks at its context and changes nothing."""

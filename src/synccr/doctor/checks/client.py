@@ -1,0 +1,154 @@
+"""Claude Code: there, and led to the router."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synccr.doctor import lines
+from synccr.doctor.context import Context
+from synccr.doctor.result import Finding, fail, ok, together, warn
+
+_INSTALL = "npm install -g @anthropic-ai/claude-code"
+_OTHER_CLOUDS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
+_ASK_TIMEOUT = 15.0
+
+
+def present(context: Context) -> Finding:
+    """``claude`` on the PATH."""
+    program = shutil.which("claude", path=context.environ.get("PATH", os.defpath))
+    if program is None:
+        return warn("Claude Code is not installed (no claude on the PATH).", _INSTALL)
+    asked = subprocess.run(
+        [program, "--version"],
+        env=dict(context.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_ASK_TIMEOUT,
+        check=False,
+    )
+    version = asked.stdout.decode(errors="replace").strip()
+    if asked.returncode or not version:
+        return fail(f"{program} does not run (exit code {asked.returncode}).", _INSTALL)
+    return ok(f"{version.split()[0]} ({program})")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a setting of Claude Code comes from.
+
+    Attributes:
+        path: a settings file; None for the environment.
+        env: the variables that it sets.
+        helper: it names a program that provides the key.
+    """
+
+    path: Path | None
+    env: Mapping[str, str]
+    helper: bool = False
+
+    def fix(self, name: str) -> str:
+        """What takes a variable out."""
+        return lines.edit(self.path) if self.path else lines.unset([name])
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path else "the environment"
+
+
+def sources(context: Context) -> Iterator[Source]:
+    """As Claude Code reads them, the strongest first; ``env`` of a file goes before the shell."""
+    claude = context.environ.get("CLAUDE_CONFIG_DIR")
+    user = Path(claude) if claude else context.home / ".claude"
+    project = context.cwd / ".claude"
+    files = [
+        *context.managed,
+        project / "settings.local.json",
+        project / "settings.json",
+        user / "settings.json",
+    ]
+    for path in dict.fromkeys(files):
+        document = _read(path)
+        env = document.get("env")
+        texts = {k: str(v) for k, v in env.items()} if isinstance(env, dict) else {}
+        helper = bool(document.get("apiKeyHelper"))
+        if texts or helper:
+            yield Source(path, texts, helper)
+    yield Source(None, context.environ)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes()) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def points(context: Context) -> Finding:
+    """Nothing leads Claude Code past the router."""
+    status = context.status
+    number = context.profiles.local.port
+    here = status["endpoint"] if status else f"http://127.0.0.1:{number}"
+    found = list(sources(context))
+    findings = [*_elsewhere(found, here), *_own_keys(found, here)]
+    if findings:
+        return together(findings)
+    shell = next((s for s in found if s.env.get("ANTHROPIC_BASE_URL")), None)
+    if shell is None:
+        return ok("nothing overrides the router; start Claude Code with synccr code")
+    return ok(f"ANTHROPIC_BASE_URL of {shell} leads to the router")
+
+
+def _elsewhere(found: list[Source], here: str) -> Iterator[Finding]:
+    for source in found:
+        for name in _OTHER_CLOUDS:
+            if source.env.get(name) not in (None, "", "0", "false"):
+                yield fail(
+                    f"{source} sets {name}, so Claude Code goes to that cloud and not to the "
+                    "router.",
+                    source.fix(name),
+                )
+    first = next((s for s in found if s.env.get("ANTHROPIC_BASE_URL")), None)
+    if first is None or _same(first.env["ANTHROPIC_BASE_URL"], here):
+        return
+    url = first.env["ANTHROPIC_BASE_URL"]
+    if first.path:
+        yield fail(
+            f"{first} leads Claude Code to {url} instead of {here}, whatever the shell or synccr "
+            "code say.",
+            first.fix("ANTHROPIC_BASE_URL"),
+        )
+    else:
+        yield warn(
+            f"ANTHROPIC_BASE_URL of this shell is {url} instead of {here} (synccr code sets it "
+            "right).",
+            lines.export("ANTHROPIC_BASE_URL", lines.quote(here)),
+        )
+
+
+def _own_keys(found: list[Source], here: str) -> Iterator[Finding]:
+    """A key of Anthropic's would be sent to the router, or asked about, instead of its own."""
+    for source in found:
+        if source.helper:
+            yield warn(
+                f"{source} has an apiKeyHelper, whose key Claude Code sends instead of the "
+                "router's.",
+                source.fix("apiKeyHelper"),
+            )
+        if not source.env.get("ANTHROPIC_API_KEY"):
+            continue
+        if source.path or _same(source.env.get("ANTHROPIC_BASE_URL", ""), here):
+            yield warn(
+                f"{source} sets ANTHROPIC_API_KEY, which Claude Code prefers to the router's key.",
+                source.fix("ANTHROPIC_API_KEY"),
+            )
+
+
+def _same(url: str, here: str) -> bool:
+    return url.rstrip("/").replace("//localhost", "//127.0.0.1") == here

@@ -1,0 +1,215 @@
+"""The profiles, and the configuration that CCR reads."""
+
+from __future__ import annotations
+
+import secrets as random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from synccr.doctor import lines
+from synccr.doctor.context import Context
+from synccr.doctor.json_text import with_value
+from synccr.doctor.result import Finding, fail, ok, skip, together, warn
+from synccr.errors import ConfigError
+from synccr.files import write_atomic
+from synccr.profile import Profile, read_profile
+from synccr.profiles import read_written
+from synccr.report import DEAD, ModelRef
+
+_LEVELS = ("fatal", "error", "warn", "info", "debug", "trace")
+
+
+def valid(context: Context) -> Finding:
+    """Both profiles can be used, and every name in them means something."""
+    for path in context.profile_files():
+        try:
+            read_profile(path, "primary", context.environ)
+        except ConfigError as error:
+            return fail(str(error), lines.edit(path))
+    try:
+        profiles = context.profiles_or_error()
+    except ConfigError as error:
+        missing = [p for p in (context.config, context.fallback_config) if p and not p.exists()]
+        return fail(str(error), lines.edit((missing or [context.paths.ccr_config])[0]))
+    odd = [
+        warn(line, context.edit(profile))
+        for profile in (profiles.primary, profiles.fallback)
+        for line in _odd(profile)
+    ]
+    if odd:
+        return together(odd)
+    return ok(f"primary: {profiles.primary.source}; fallback: {profiles.fallback.source}")
+
+
+def _odd(profile: Profile) -> Iterator[str]:
+    from synccr.preflight import transformer_hint, url_hint
+
+    for finding in profile.findings:
+        yield f"{profile.source}: {finding.place} {finding.what}. {finding.instead}".rstrip()
+    for provider in profile.providers:
+        if url := url_hint(provider):
+            yield (
+                f"{profile.source}: api_base_url of {provider.name} lacks its path. "
+                f"Did you mean {url!r}?"
+            )
+        if hint := transformer_hint(provider):
+            yield f"{profile.source}: {hint}"
+
+
+def in_flight(context: Context) -> Finding:
+    """CCR sends a failed request to another model at once."""
+    if context.settings.ccr_version.startswith("1."):
+        fix = lines.unset(["SYNCCR_CCR_VERSION"])
+        if "SYNCCR_CCR_VERSION" not in context.environ:
+            fix = lines.edit(context.paths.settings)
+        return warn(
+            f"CCR {context.settings.ccr_version} has no in-flight fallback: clients see each "
+            "error once. CCR 2.0.0 has it.",
+            fix,
+        )
+    profiles = context.profiles
+    if len(profiles.primary.models()) < 2:
+        return warn(
+            f"{profiles.primary.source} has one model only, so nothing can take over from it. "
+            "Add another to models.",
+            context.edit(profiles.primary),
+        )
+    document = _read(context.paths.ccr_config)
+    if document is None:
+        return ok("synccr writes the lists at its start")
+    lists = document.get("fallback")
+    if isinstance(lists, dict) and lists.get("default"):
+        return ok(f"{len(lists['default'])} models stand behind the default")
+    return warn(
+        f"{context.paths.ccr_config} has no fallback.default, so clients see a 402 of the default "
+        "model. synccr writes it at its start.",
+        lines.synccr("heal"),
+    )
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """CCR's configuration; None when there is none that could be read."""
+    try:
+        return dict(read_profile(path, "primary", {}).raw)
+    except ConfigError:
+        return None
+
+
+def log_level(context: Context) -> Finding:
+    """What CCR's log keeps on disk."""
+    path = context.paths.ccr_config
+    document = _read(path)
+    if document is None:
+        return ok("synccr writes level error at its start")
+    level = document.get("LOG_LEVEL")
+    if document.get("LOG") is False or level in ("fatal", "error", "warn"):
+        return ok("errors only; neither prompts nor keys")
+    fix = lines.synccr("doctor", "--fix", "log.level")
+
+    def mend() -> str:
+        _set(path, "LOG_LEVEL", "error")
+        return f"LOG_LEVEL is error in {path}; a CCR that runs takes it at its next start."
+
+    if level == "info":
+        return warn(f"{path}: LOG_LEVEL info writes every prompt to disk.", fix, mend)
+    what = f"LOG_LEVEL {level}" if level in _LEVELS else "no LOG_LEVEL (which is debug)"
+    return fail(f"{path}: {what} writes the provider's key and every prompt to disk.", fix, mend)
+
+
+def api_key(context: Context) -> Finding:
+    """Who may use the local port."""
+    profile = context.profiles.primary
+    if profile.api_key_text or profile.shipped:
+        return ok("the local port asks for a key")
+    path = Path(profile.source)
+
+    def mend() -> str:
+        _set(path, "APIKEY", random.token_urlsafe(24))
+        return (
+            f"{path} has an APIKEY now. Start anew (synccr stop, synccr start --detach); then "
+            'clients must send it: eval "$(synccr env)" in each shell. synccr code does so itself.'
+        )
+
+    return warn(
+        f"{path} has no APIKEY: every program and every user of this machine can use your models "
+        f"through port {context.profiles.local.port}, and read your provider's key there "
+        "(GET /api/config).",
+        lines.synccr("doctor", "--fix", "apikey.local"),
+        mend,
+    )
+
+
+def _set(path: Path, name: str, value: str) -> None:
+    """Change one value; comments stay, and the file is yours alone afterwards."""
+    text = path.read_bytes().decode("utf-8")
+    write_atomic(path, with_value(text, name, value).encode("utf-8"))
+
+
+def overrides(context: Context) -> Finding:
+    """CCR's files for one project or session, whose routes go before all others."""
+    files = list(_override_files(context.paths.ccr))
+    if not files:
+        return skip("no project and no session has routes of its own")
+    reports = context.survey.reports
+    providers = {p.name for p in context.providers()}
+    findings = []
+    for path, routes in files:
+        for name, value in routes.items():
+            if trouble := _dead(value, providers, reports):
+                findings.append(fail(f"{path}: Router.{name} {trouble}.", lines.edit(path)))
+    return together(findings) if findings else ok(f"{len(files)} with routes that serve")
+
+
+def _override_files(directory: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """CCR reads ``<project>/<session>.json``, then ``<project>/config.json``."""
+    for path in sorted(directory.glob("*/*.json")):
+        if path.parent.name in {"presets", "logs", "plugins"} or not path.is_file():
+            continue
+        document = _loose(path)
+        router = document.get("Router")
+        if isinstance(router, dict):
+            yield path, {k: v for k, v in router.items() if isinstance(v, str) and v}
+
+
+def _loose(path: Path) -> dict[str, Any]:
+    import json
+
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _dead(value: str, providers: set[str], reports: Any) -> str | None:
+    try:
+        ref = ModelRef.parse(value)
+    except ValueError:
+        return f"is {value!r}, which names no provider"
+    if ref.provider not in providers:
+        return f"names the provider {ref.provider!r}, which there is not"
+    report = reports.get(ref)
+    if report is not None and report.status in DEAD:
+        return f"leads to {ref}, which is {report.status}"
+    return None
+
+
+def written(context: Context) -> Finding:
+    """The configuration that CCR reads is the one synccr wrote."""
+    from synccr.ccr.config_file import ConfigFile
+
+    path = context.paths.ccr_config
+    if not path.exists():
+        return skip("synccr has not written it yet; it does so at its start")
+    document = _read(path)
+    if document is None:
+        return fail(
+            f"{path} cannot be read as a CCR configuration, so a bare ccr start would fail.",
+            lines.edit(path),
+        )
+    if read_written(context.paths) is None:
+        return ok("written by hand; synccr takes it for the primary profile unless you have one")
+    if ConfigFile(context.paths).changed_by_others():
+        return ok("edited since synccr wrote it; the edits become part of your profile")
+    return ok("as synccr wrote it")

@@ -1,0 +1,150 @@
+"""The models: which serve, whether they call tools, where the routes lead, what is left."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from synccr.doctor import lines
+from synccr.doctor.context import Context
+from synccr.doctor.result import Finding, fail, ok, skip, together, warn
+from synccr.errors import NoModelServes
+from synccr.heal import advice, heal
+from synccr.profile import SCENARIOS, Profile, owner_order
+from synccr.report import DEAD, ModelRef, Report, Status
+
+_BILLING_PAGES = {
+    "api.synthetic.new": "https://synthetic.new/billing",
+    "openrouter.ai": "https://openrouter.ai/settings/credits",
+    "api.openai.com": "https://platform.openai.com/settings/organization/billing",
+    "api.anthropic.com": "https://console.anthropic.com/settings/billing",
+    "api.deepseek.com": "https://platform.deepseek.com/top_up",
+}
+LOW = 0.1
+"""Part of an allowance below which its end is near."""
+
+
+def state(context: Context) -> Finding:
+    """Every configured model, asked now."""
+    reports = context.survey.reports
+    routed = set(context.profiles.primary.routes.values())
+    bad = [r for r in reports.values() if r.status not in (Status.OK, Status.UNVERIFIED)]
+    if not bad:
+        times = [r.latency_ms for r in reports.values() if r.latency_ms is not None]
+        speed = f", {min(times)} to {max(times)} ms" if times else ""
+        return ok(f"{len(reports)} of {len(reports)} serve{speed}")
+    findings = []
+    for report in bad:
+        dead = report.status in DEAD and report.ref in routed
+        say = fail if dead or len(bad) == len(reports) else warn
+        findings.append(say(_described(context, report), _fix(context, report)))
+    return together(findings)
+
+
+def _described(context: Context, report: Report) -> str:
+    words = f"{report.ref}: {report.status}"
+    if report.http_status:
+        words += f" ({report.http_status})"
+    if report.detail:
+        words += f", {report.detail.rstrip('.')}"
+    if report.retry_at:
+        words += f", until {report.retry_at:%Y-%m-%d %H:%M} UTC"
+    instead = _instead(context, report.ref)
+    return f"{words}; instead: {instead[0]}" if instead else words
+
+
+def _instead(context: Context, ref: ModelRef) -> list[ModelRef]:
+    from synccr.preflight import alternatives
+
+    survey, profiles = context.survey, context.profiles
+    order = owner_order(profiles.primary, profiles.fallback)
+    return list(alternatives(ref, order, survey.reports, survey.offered))
+
+
+def _fix(context: Context, report: Report) -> str:
+    if report.status in (Status.BILLING, Status.QUOTA):
+        page = _billing_page(context, report.provider)
+        if page:
+            return page
+    if report.status in (Status.BILLING, Status.MISSING, Status.QUOTA, Status.UNREACHABLE):
+        return context.edit(_owner(context, report.ref))
+    if report.status is Status.AUTH:
+        return lines.synccr("doctor", "keys.set", "key.accepted")
+    return lines.synccr("models", "--fresh")
+
+
+def _owner(context: Context, ref: ModelRef) -> Profile:
+    """The profile that names a model."""
+    profiles = context.profiles
+    return profiles.primary if ref in profiles.primary.models() else profiles.fallback
+
+
+def _billing_page(context: Context, name: str) -> str | None:
+    provider = next((p for p in context.providers() if p.name == name), None)
+    return _BILLING_PAGES.get(urlsplit(provider.url).hostname or "") if provider else None
+
+
+def tools(context: Context) -> Finding:
+    """The routed models call tools, which Claude Code lives by."""
+    reports, profiles = context.survey.reports, context.profiles
+    findings = []
+    for name, ref in profiles.primary.routes.items():
+        report = reports.get(ref)
+        if report is None or report.tools is not False or name == "image":
+            continue
+        say = fail if name in SCENARIOS else warn
+        instead = [r for r in _instead(context, ref) if r in reports and reports[r].tools]
+        hint = f" Instead: {instead[0]}." if instead else ""
+        findings.append(
+            say(
+                f"Router.{name} leads to {ref}, which calls no tools, and Claude Code needs "
+                f"them.{hint}",
+                context.edit(profiles.primary),
+            )
+        )
+    if findings:
+        return together(findings)
+    known = [r for r in set(profiles.primary.routes.values()) if r in reports and reports[r].tools]
+    if not known:
+        return skip("no routed model could be asked")
+    return ok(f"{len(known)} of {len(set(profiles.primary.routes.values()))} seen to call a tool")
+
+
+def routes(context: Context) -> Finding:
+    """Every route leads to a model that can serve, its own or another one."""
+    profiles, reports = context.profiles, context.survey.reports
+    try:
+        healed = heal(profiles.primary, reports, profiles.local)
+    except NoModelServes:
+        words = " ".join(advice(report.status for report in reports.values()))
+        return fail(
+            f"No model of {profiles.primary.source} can serve. {words}",
+            lines.synccr("models", "--fresh"),
+        )
+    moved = [c for c in healed.changes if c.path.startswith("Router.")]
+    if not moved:
+        return ok(f"{len(healed.routes)} routes, each on its own model")
+    return together(
+        warn(
+            f"{c.path} goes to {c.after} instead of {c.before or 'nothing'}: {c.reason}",
+            context.edit(profiles.primary),
+        )
+        for c in moved
+    )
+
+
+def quota(context: Context) -> Finding:
+    """What is left of each allowance."""
+    findings = []
+    for row in context.survey.quotas:
+        if row.remaining is None or row.limit is None:
+            continue
+        until = f", renews {row.renews_at:%Y-%m-%d %H:%M} UTC" if row.renews_at else ""
+        left = f"{row.provider}, {row.window}: {row.remaining:g} of {row.limit:g} left{until}"
+        page = _billing_page(context, row.provider) or context.edit(context.profiles.primary)
+        if row.spent:
+            findings.append(fail(left, page))
+        elif row.remaining < LOW * row.limit:
+            findings.append(warn(left, page))
+        else:
+            findings.append(ok(left))
+    return together(findings) if findings else skip("no provider tells what is left")

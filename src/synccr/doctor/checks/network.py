@@ -1,0 +1,188 @@
+"""The way to each provider, in steps: name, proxy, connection, clock."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from synccr.doctor import lines
+from synccr.doctor.context import Context
+from synccr.doctor.result import Finding, fail, ok, skip, together, warn
+from synccr.errors import ConfigError
+
+SKEW = 120.0
+"""Seconds: quota times are told to the minute."""
+BROKEN_SKEW = 3600.0
+"""Seconds: certificates that were issued lately count as not yet valid."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def dns(context: Context) -> Finding:
+    """Each provider's host has an address."""
+    findings = []
+    for provider in context.providers():
+        host, port = _address(provider.url)
+        if proxy := ccr_proxy(context):
+            findings.append(skip(f"{provider.name}: the proxy {_shown(proxy)} looks it up"))
+            continue
+        try:
+            found = context.resolve(host, port)
+        except socket.gaierror as error:
+            findings.append(
+                fail(
+                    f"{provider.name}: {host} has no address ({error.strerror}). Is the network "
+                    "up, and the name in api_base_url right?",
+                    context.edit(context.profiles.primary),
+                )
+            )
+        except (OSError, UnicodeError) as error:
+            findings.append(
+                fail(f"{provider.name}: {host}: {error}.", context.edit(context.profiles.primary))
+            )
+        else:
+            findings.append(ok(f"{provider.name}: {host} is {found[0][4][0]}"))
+    return together(findings)
+
+
+def connect(context: Context) -> Finding:
+    """Each provider's server answers: TCP, TLS, HTTP."""
+    from synccr.preflight.transport import Reply
+
+    findings = []
+    for name, answer in context.visits.items():
+        if isinstance(answer, Reply):
+            findings.append(ok(f"{name} answers in {1000 * answer.seconds:.0f} ms"))
+        else:
+            findings.append(fail(f"{name}: {answer.detail}.", _way(context, answer.detail)))
+    return together(findings)
+
+
+def _way(context: Context, trouble: str) -> str:
+    """What mends a connection that did not come about."""
+    proxies = [name for name in _PROXIES if context.environ.get(name)]
+    if trouble.startswith("TLS"):
+        # The file of a company's certificate authority: CCR (Node) and synccr both take it.
+        name = "NODE_EXTRA_CA_CERTS"
+        return (
+            f"read -r {name} && export {name}" if sys.platform != "win32" else lines.ask_for(name)
+        )
+    if proxies and "DNS" not in trouble:
+        return lines.unset(proxies)
+    return context.edit(context.profiles.primary)
+
+
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+_CCR_READS = ("HTTPS_PROXY", "https_proxy", "httpsProxy")
+
+
+def ccr_proxy(context: Context) -> str | None:
+    """The proxy that CCR sends every provider's requests through.
+
+    CCR 2.0.0 reads these names from its environment and its configuration, the
+    environment first, then ``PROXY_URL``; it has no exceptions (``NO_PROXY``).
+    """
+    raw: Mapping[str, Any] = context.profiles.primary.raw
+    for name in _CCR_READS:
+        if found := context.environ.get(name) or raw.get(name):
+            return str(found)
+    return context.environ.get("PROXY_URL") or context.profiles.proxy
+
+
+def proxy(context: Context) -> Finding:
+    """The proxy variables mean the same to CCR, to the preflight and to Claude Code."""
+    from synccr.preflight.quotas import is_loopback
+    from synccr.preflight.transport import make_client
+
+    providers, environ = context.providers(), context.environ
+    named = [name for name in _PROXIES if environ.get(name)]
+    try:
+        make_client(providers, proxy=context.profiles.proxy)
+    except ConfigError as error:
+        return fail(error.what, lines.unset(named or ["SSL_CERT_FILE"]))
+    way = ccr_proxy(context)
+    if not named and not way:
+        return ok("no proxy")
+    findings = []
+    local = [p.name for p in providers if is_loopback(_address(p.url)[0])]
+    if way and way.lower().startswith("socks"):
+        findings.append(
+            fail(f"CCR cannot use a SOCKS proxy ({_shown(way)}).", lines.unset(_set(context)))
+        )
+    elif way and local:
+        findings.append(
+            fail(
+                f"CCR sends {', '.join(local)}, which is on this machine, through the proxy "
+                f"{_shown(way)} too: it does not heed NO_PROXY.",
+                lines.unset(_set(context) or ["PROXY_URL"]),
+            )
+        )
+    elif not way and len(local) < len(providers):
+        other = named[0]
+        findings.append(
+            warn(
+                f"CCR does not read {other}: it would go to the provider without the proxy.",
+                lines.export("HTTPS_PROXY", f'"${other}"'),
+            )
+        )
+    exempt = (environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",")
+    if named and not {"127.0.0.1", "*"} & {word.strip() for word in exempt}:
+        findings.append(
+            warn(
+                "NO_PROXY does not name 127.0.0.1, so clients that you start yourself would ask "
+                "the proxy for the router (synccr code sets it).",
+                lines.export("NO_PROXY", '"${NO_PROXY:+$NO_PROXY,}127.0.0.1,localhost"'),
+            )
+        )
+    return together(findings) if findings else ok(f"CCR goes through {_shown(way or '')}")
+
+
+def _set(context: Context) -> list[str]:
+    return [name for name in _CCR_READS if context.environ.get(name)]
+
+
+def clock(context: Context) -> Finding:
+    """This machine's clock agrees with the providers'."""
+    from synccr.preflight.transport import Reply
+
+    skews = {}
+    for name, answer in context.visits.items():
+        if isinstance(answer, Reply) and (date := answer.headers.get("date")):
+            try:
+                skews[name] = (context.now() - parsedate_to_datetime(date)).total_seconds()
+            except (TypeError, ValueError):
+                continue
+    if not skews:
+        return skip("no provider told its time")
+    name, skew = min(skews.items(), key=lambda item: abs(item[1]))
+    if abs(skew) <= SKEW:
+        return ok(f"within {abs(skew):.0f} s of {name}")
+    fix = {
+        "darwin": "sudo sntp -sS time.apple.com",
+        "win32": "w32tm /resync",
+    }.get(sys.platform, "sudo timedatectl set-ntp true")
+    what = (
+        f"This machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} {name}"
+    )
+    if abs(skew) > BROKEN_SKEW:
+        return fail(f"{what}: certificates and quota times are judged wrongly.", fix)
+    return warn(f"{what}.", fix)
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    return parts.hostname or "", port or _PORTS.get(parts.scheme, 443)
+
+
+def _shown(url: str) -> str:
+    """A proxy without its password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.scheme else url

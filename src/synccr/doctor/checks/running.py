@@ -1,0 +1,230 @@
+"""What runs: the port, CCR's pid file, the supervisor, its backend, the service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from synccr.ccr.identity import Identity, identify
+from synccr.ccr.pid_file import (
+    ForeignCCR,
+    Stranger,
+    pid_file_owner,
+    read_pid_file,
+    remove_pid_file,
+)
+from synccr.doctor import lines
+from synccr.doctor.context import Context
+from synccr.doctor.result import Finding, fail, ok, skip, warn
+from synccr.errors import SynccrError
+
+_HEALTH_TIMEOUT = 5.0
+_NOT_RUNNING = "synccr is not running"
+
+
+def port(context: Context) -> Finding:
+    """The public port is free, or synccr's."""
+    from synccr.ccr.spawn import free_port
+    from synccr.supervisor.port import listener_of
+
+    status = context.status
+    number = context.profiles.local.port
+    if status and status["endpoint"].endswith(f":{number}"):
+        return ok(f"synccr serves at {status['endpoint']}")
+    if _can_listen(number):
+        return ok(f"port {number} is free")
+    owner = pid_file_owner(context.paths)
+    if isinstance(owner, ForeignCCR) and number in owner.ports:
+        return fail(
+            f"A Claude Code Router that synccr did not start (pid {owner.identity.pid}) serves on "
+            f"port {number}.",
+            lines.end(owner.identity.pid),
+        )
+    whose = listener_of(number) or "another process"
+    return fail(
+        f"Port {number} is taken by {whose}.",
+        lines.synccr("start", "--port", str(free_port())),
+    )
+
+
+def _can_listen(number: int) -> bool:
+    """As the supervisor would: a port in TIME_WAIT is free."""
+    with socket.socket() as probe:
+        if sys.platform != "win32":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", number))
+            probe.listen()
+        except OSError:
+            return False
+    return True
+
+
+def pid_file(context: Context) -> Finding:
+    """CCR's pid file names a live CCR, or is not there."""
+    status, paths = context.status, context.paths
+    pid = read_pid_file(paths)
+    if pid is None:
+        if paths.ccr_pid.exists():
+            return warn(
+                f"{paths.ccr_pid} holds no number.",
+                lines.remove([paths.ccr_pid]),
+                lambda: _remove_pid_file(context, None),
+            )
+        return ok("there is none" if status is None else "there is none; ccr status shows nothing")
+    owner = pid_file_owner(paths, _backend(status))
+    line = lines.remove([paths.ccr_pid])
+    if owner is None:
+        return warn(
+            f"{paths.ccr_pid} names pid {pid}, which does not run.",
+            line,
+            lambda: _remove_pid_file(context, pid),
+        )
+    if isinstance(owner, Stranger):
+        return fail(
+            f"{paths.ccr_pid} names pid {pid}, which is no Claude Code Router: ccr start would do "
+            "nothing, and ccr stop would end that process.",
+            line,
+            lambda: _remove_pid_file(context, pid),
+        )
+    if isinstance(owner, ForeignCCR):
+        return warn(
+            f"It names a Claude Code Router (pid {pid}) that synccr did not start.", lines.end(pid)
+        )
+    return ok(f"it names the CCR that serves (pid {pid})")
+
+
+def _backend(status: dict[str, Any] | None) -> list[Identity]:
+    pid = status["ccr"]["pid"] if status else None
+    identity = identify(pid) if pid else None
+    return [identity] if identity else []
+
+
+def _remove_pid_file(context: Context, pid: int | None) -> str:
+    remove_pid_file(context.paths, pid)
+    return "removed CCR's pid file."
+
+
+def supervisor(context: Context) -> Finding:
+    """The supervisor answers and has a model for every route."""
+    try:
+        status = context.status_or_error()
+    except SynccrError as error:
+        pid = _hung(context)
+        fix = lines.end(pid) if pid else lines.synccr("stop")
+        return fail(f"{error.what} The supervisor hangs.", fix)
+    if status is None:
+        return skip(f"{_NOT_RUNNING}; synccr start runs it")
+    where = f"{status['state']} on the {status['profile']} profile at {status['endpoint']}"
+    if status["state"] == "degraded":
+        return warn(f"It is {where}: some route has no healthy model.", lines.synccr("models"))
+    version = status["ccr"]["version"]
+    if version != context.settings.ccr_version:
+        return warn(
+            f"It runs CCR {version}, and the settings say {context.settings.ccr_version}.",
+            f"{lines.synccr('stop')} && {lines.synccr('start', '--detach')}",
+        )
+    return ok(where)
+
+
+def _hung(context: Context) -> int | None:
+    """A supervisor of this directory that does not answer."""
+    import psutil
+
+    from synccr.ccr.marks import environment_of, is_mine
+
+    home = str(context.home)
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "start" not in words or not any("synccr" in word for word in words):
+            continue
+        identity = identify(process.pid)
+        if identity is None or process.pid == os.getpid() or not is_mine(identity):
+            continue
+        environment = environment_of(identity) or {}
+        if environment.get("USERPROFILE" if os.name == "nt" else "HOME") == home:
+            return process.pid
+    return None
+
+
+def backend(context: Context) -> Finding:
+    """The CCR behind the public port answers."""
+    from synccr.ccr.health import answers
+
+    status = context.status
+    if status is None:
+        return skip(_NOT_RUNNING)
+    ccr = status["ccr"]
+    restart = lines.synccr("restart")
+    if not ccr["pid"] or not ccr["port"]:
+        return warn("The supervisor has no CCR at this moment.", restart)
+    if not asyncio.run(answers(ccr["port"], _HEALTH_TIMEOUT)):
+        return fail(
+            f"CCR (pid {ccr['pid']}) does not answer on its port {ccr['port']} within "
+            f"{_HEALTH_TIMEOUT:g} s.",
+            restart,
+        )
+    if ccr["restarts"] > 2:
+        return warn(
+            f"CCR answers, and had to be started anew {ccr['restarts']} times.",
+            lines.synccr("logs"),
+        )
+    return ok(f"CCR {ccr['version']} (pid {ccr['pid']}) answers on port {ccr['port']}")
+
+
+def orphans(context: Context) -> Finding:
+    """A CCR whose supervisor was killed."""
+    from synccr.ccr.orphans import end_orphans, find_orphans
+
+    if context.status is not None:
+        return ok("the supervisor knows every CCR of its own")
+    found = find_orphans(context.paths)
+    if not found:
+        return ok("none")
+
+    def mend() -> str:
+        ended = asyncio.run(end_orphans(context.paths))
+        return f"ended {len(ended)} CCR that nobody supervised."
+
+    pids = ", ".join(str(orphan.pid) for orphan in found)
+    return warn(
+        f"A supervisor that was killed left CCR running: pid {pids}.",
+        "\n".join(lines.end(orphan.pid) for orphan in found),
+        mend,
+    )
+
+
+def service(context: Context) -> Finding:
+    """The service that starts synccr at login, if there is one."""
+    unit = context.home / ".config" / "systemd" / "user" / "synccr.service"
+    if sys.platform == "darwin":
+        unit = context.home / "Library" / "LaunchAgents" / "synccr.plist"
+    if not unit.exists():
+        return skip("not installed; synccr runs when you start it")
+    if context.status is not None:
+        return ok(f"{unit} is installed, and synccr runs")
+    return _unit_state(unit)
+
+
+def _unit_state(unit: Path) -> Finding:
+    program = shutil.which("systemctl")
+    start = "systemctl --user start synccr.service"
+    if program is None or sys.platform != "linux":
+        return warn(f"{unit} is installed, and synccr does not run.", lines.synccr("start", "-d"))
+    asked = subprocess.run(
+        [program, "--user", "is-active", "synccr.service"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=5,
+        check=False,
+    )
+    state = asked.stdout.decode(errors="replace").strip() or "unknown"
+    if state == "active":
+        return ok(f"{unit} is active")
+    return fail(f"{unit} is installed, and its state is {state}.", start)

@@ -1,0 +1,349 @@
+"""What a check may look at: made from the environment once, shared by all checks."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from synccr.doctor import lines
+from synccr.doctor.secrets import Secrets, key_fields
+from synccr.errors import ConfigError, NotRunning, RuntimeMissing, SynccrError, UsageError
+from synccr.paths import Paths
+from synccr.profile import Profile, variables
+from synccr.profiles import FILES, Profiles, load_profiles, read_written
+from synccr.redact import Redactor
+from synccr.settings import Settings, load
+
+if TYPE_CHECKING:
+    from synccr.ccr.node import Node
+    from synccr.preflight.run import Result as Survey
+    from synccr.preflight.transport import NoReply, Reply
+    from synccr.report import Report
+
+_VISIT_TIMEOUT = 10.0
+_STATUS_TIMEOUT = 5.0
+
+T = TypeVar("T")
+
+
+class Blocked(Exception):
+    """A check cannot look, because of what another check reports."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__(by)
+        self.by = by
+
+
+class Once(Generic[T]):
+    """A value made by whoever needs it first; a failure is the same for all, too."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._value: list[T] = []
+        self._error: Exception | None = None
+
+    def __call__(self) -> T:
+        with self._lock:
+            if self._error:
+                raise self._error
+            if not self._value:
+                try:
+                    self._value.append(self._make())
+                except Exception as error:
+                    self._error = error
+                    raise
+            return self._value[0]
+
+
+@dataclass
+class Context:
+    """The surroundings of the checks. What costs something is made when it is first asked for.
+
+    Attributes:
+        paths: where things are.
+        environ: the environment.
+        cwd: the project that the person stands in.
+        config, fallback_config, port: as on the command line.
+        tell: hears of each model that has been asked.
+        now: the wall clock, UTC.
+        free: bytes free for this user on the disk of a path.
+        resolve: addresses of a host and port; as ``socket.getaddrinfo``.
+        managed: settings of Claude Code that an administrator made.
+    """
+
+    paths: Paths
+    environ: Mapping[str, str] = field(repr=False)
+    cwd: Path = field(default_factory=Path.cwd)
+    config: Path | None = None
+    fallback_config: Path | None = None
+    port: int | None = None
+    tell: Callable[[Report], None] = lambda _report: None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
+    resolve: Callable[[str, int], Sequence[Any]] = socket.getaddrinfo
+    managed: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._settings = Once(self._read_settings)
+        self._profiles = Once(self._read_profiles)
+        self._node = Once(self._find_node)
+        self._status = Once(self._ask_supervisor)
+        self._survey = Once(self._ask_models)
+        self._visits = Once(self._visit)
+        self._secrets = Once(self._gather)
+
+    def again(self) -> Context:
+        """The same surroundings, to be looked at afresh."""
+        return replace(self)
+
+    @property
+    def home(self) -> Path:
+        """The person's home directory, as CCR finds it."""
+        return self.paths.ccr.parent
+
+    # ------------------------------------------------------------ settings, profiles
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, or the defaults when they cannot be used (``settings.valid`` says why)."""
+        found = self._settings()
+        return found if isinstance(found, Settings) else Settings()
+
+    @property
+    def settings_error(self) -> UsageError | None:
+        """Why the settings cannot be used."""
+        found = self._settings()
+        return found if isinstance(found, UsageError) else None
+
+    def _read_settings(self) -> Settings | UsageError:
+        try:
+            return load(self.paths.settings, self.environ)
+        except UsageError as error:
+            return error
+
+    @property
+    def profiles(self) -> Profiles:
+        """Both profiles, whether their keys are set or not.
+
+        Raises:
+            Blocked: they cannot be used.
+        """
+        try:
+            return self._profiles()
+        except ConfigError as error:
+            raise Blocked("config.valid") from error
+
+    def profiles_or_error(self) -> Profiles:
+        """Both profiles.
+
+        Raises:
+            ConfigError: they cannot be used.
+        """
+        return self._profiles()
+
+    def _read_profiles(self) -> Profiles:
+        return load_profiles(
+            self.paths,
+            self.environ,
+            config=self.config,
+            fallback_config=self.fallback_config,
+            port=self.port,
+            keyless=True,
+        )
+
+    def profile_files(self) -> list[Path]:
+        """Files in which a person may have written a profile; those that exist."""
+        candidates = [
+            self.config or self.paths.config / FILES["primary"],
+            self.fallback_config or self.paths.config / FILES["fallback"],
+            self.paths.ccr_config,
+        ]
+        return [path for path in dict.fromkeys(candidates) if path.exists()]
+
+    def edit(self, profile: Profile) -> str:
+        """The line that opens a profile; a shipped one is copied to where edits stay."""
+        source = Path(profile.source)
+        if not profile.shipped and source.is_file():
+            return lines.edit(source)
+        target = self.paths.config / FILES[profile.role]
+        if not profile.shipped:  # derived from the primary
+            return self.edit(self.profiles.primary)
+        made = f"mkdir -p {lines.quote(target.parent)} && cp {lines.quote(source)}"
+        return f"{made} {lines.quote(target)} && {lines.edit(target)}"
+
+    # ------------------------------------------------------------ what runs
+
+    @property
+    def node(self) -> Node:
+        """Node.
+
+        Raises:
+            Blocked: there is none.
+        """
+        try:
+            return self._node()
+        except RuntimeMissing as error:
+            raise Blocked("node.version") from error
+
+    def node_or_error(self) -> Node:
+        """Node.
+
+        Raises:
+            RuntimeMissing: there is none.
+        """
+        return self._node()
+
+    def _find_node(self) -> Node:
+        from synccr.ccr.node import find_node
+
+        return find_node(self.environ, self.paths.cache)
+
+    @property
+    def status(self) -> dict[str, Any] | None:
+        """The supervisor's status; None when none runs.
+
+        Raises:
+            Blocked: it does not answer.
+        """
+        try:
+            return self.status_or_error()
+        except SynccrError as error:
+            raise Blocked("supervisor.healthy") from error
+
+    def status_or_error(self) -> dict[str, Any] | None:
+        """The supervisor's status; None when none runs.
+
+        Raises:
+            SynccrError: it does not answer.
+        """
+        return self._status()
+
+    def _ask_supervisor(self) -> dict[str, Any] | None:
+        from synccr.control import request
+
+        try:
+            status = request(self.paths.instance, "status", timeout=_STATUS_TIMEOUT)
+        except NotRunning:
+            return None
+        return status if isinstance(status, dict) else None
+
+    # ------------------------------------------------------------ providers
+
+    @property
+    def survey(self) -> Survey:
+        """Every model of both profiles, asked now.
+
+        Raises:
+            Blocked: the profiles, or the proxy settings, cannot be used.
+        """
+        try:
+            return self._survey()
+        except ConfigError as error:
+            raise Blocked("provider.proxy") from error
+
+    def _ask_models(self) -> Survey:
+        import asyncio
+
+        from synccr.preflight.ask import ask_models
+        from synccr.profile import probe_targets
+
+        profiles = self.profiles
+        return asyncio.run(
+            ask_models(
+                probe_targets(profiles.primary, profiles.fallback),
+                settings=self.settings,
+                instance=self.paths.instance,
+                fresh=True,
+                progress=self.tell,
+                proxy=profiles.proxy,
+            )
+        )
+
+    @property
+    def visits(self) -> Mapping[str, Reply | NoReply]:
+        """What each provider's server answers to a request without a key, by provider.
+
+        Raises:
+            Blocked: the profiles, or the proxy settings, cannot be used.
+        """
+        try:
+            return self._visits()
+        except ConfigError as error:
+            raise Blocked("provider.proxy") from error
+
+    def _visit(self) -> Mapping[str, Reply | NoReply]:
+        import asyncio
+        from urllib.parse import urlsplit
+
+        from synccr.preflight.dialects import Ask
+        from synccr.preflight.transport import make_client, send
+
+        providers = self.providers()
+        roots = {p.name: "{0.scheme}://{0.netloc}/".format(urlsplit(p.url)) for p in providers}
+
+        async def visit() -> dict[str, Reply | NoReply]:
+            async with make_client(providers, proxy=self.profiles.proxy) as client:
+                urls = list(dict.fromkeys(roots.values()))
+                answers = await asyncio.gather(
+                    *(send(Ask("GET", url, {}), client, timeout=_VISIT_TIMEOUT) for url in urls)
+                )
+            found = dict(zip(urls, answers, strict=True))
+            return {name: found[url] for name, url in roots.items()}
+
+        return asyncio.run(visit())
+
+    def providers(self) -> list[Any]:
+        """The providers of both profiles, each name once."""
+        profiles = self.profiles
+        both = (*profiles.primary.providers, *profiles.fallback.providers)
+        return list({p.name: p for p in reversed(both)}.values())[::-1]
+
+    # ------------------------------------------------------------ secrets
+
+    @property
+    def secrets(self) -> Secrets:
+        """Every key that is known here, the local port's among them."""
+        return self._secrets()
+
+    @property
+    def redactor(self) -> Redactor:
+        """Masks all of them."""
+        return Redactor(self.secrets.values)
+
+    @property
+    def local_keys(self) -> set[str]:
+        """Keys of the local port, which have to stand in CCR's configuration."""
+        written = read_written(self.paths)
+        found = [written.document.get("APIKEY") if written else None]
+        with contextlib.suppress(Blocked):
+            found += [p.api_key for p in (self.profiles.primary, self.profiles.fallback)]
+        return {key for key in found if isinstance(key, str) and key}
+
+    def _gather(self) -> Secrets:
+        literals: list[str] = [v for path in self.key_files() for v in key_fields(path)]
+        names: Iterable[str] = ()
+        try:
+            both = (self.profiles.primary, self.profiles.fallback)
+            literals += [s for p in both for s in p.secrets()]
+            names = {n for p in both for n in variables([p.raw.get("Providers"), p.api_key_text])}
+        except (Blocked, OSError):
+            pass  # what stands in the environment and in files is known all the same
+        return Secrets.gather(self.environ, [*literals, *self.local_keys], names)
+
+    def key_files(self) -> list[Path]:
+        """Configurations and their copies, CCR's presets included."""
+        found = [
+            *self.profile_files(),
+            *self.paths.ccr.glob("config.json*"),
+            *self.paths.ccr.glob("presets/**/*.json"),
+            *self.paths.config.glob("*.json*"),
+        ]
+        return [path for path in dict.fromkeys(found) if path.is_file()]

@@ -1,0 +1,51 @@
+"""One top-level value of a JSON5 document changed in its text: comments and form stay.
+
+The result is read again and compared, so a text that is written in a way this does not
+foresee is refused and never damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from synccr.errors import SynccrError
+
+
+def with_value(text: str, name: str, value: str) -> str:
+    """``text`` with the top-level ``name`` set to ``value``.
+
+    Raises:
+        SynccrError: the text cannot be changed safely.
+    """
+    wanted = _load(text)
+    if not isinstance(wanted, dict):
+        raise SynccrError("The document is no object.")
+    wanted = wanted | {name: value}
+    pair = f"{json.dumps(name)}: {json.dumps(value)}"
+    present = re.compile(
+        rf"""(?P<before>["']?)\b{re.escape(name)}(?P=before)\s*:\s*"""
+        r"""(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|true|false|null|-?\d+)"""
+    )
+    candidates = [text[: m.start()] + pair + text[m.end() :] for m in present.finditer(text)]
+    candidates += [
+        text[: m.end()] + f"\n  {pair}," + text[m.end() :]
+        for m in list(re.finditer(r"\{", text))[:8]
+    ]
+    for candidate in candidates:
+        try:
+            if _load(candidate) == wanted:
+                return candidate
+        except ValueError:
+            continue
+    raise SynccrError(f"{name} cannot be set without rewriting the file.")
+
+
+def _load(text: str) -> Any:
+    try:
+        return json.loads(text.lstrip("\ufeff"))
+    except ValueError:
+        import json5
+
+        return json5.loads(text.lstrip("\ufeff"))

@@ -1,0 +1,182 @@
+"""All checks side by side, each guarded: a crash or a hang is a result, not the end."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from synccr.doctor import lines
+from synccr.doctor.context import Blocked, Context
+from synccr.doctor.result import Check, Finding, Level, Result, fail, skip
+from synccr.errors import SynccrError
+from synccr.redact import Redactor
+
+_LONGEST = 1200
+_PATIENCE = 10.0
+_GOOD = frozenset({Level.OK, Level.SKIP})
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What a display may want to hear.
+
+    Attributes:
+        waiting: called with the ids that are still out.
+        done: called with each result, in the order of the checks.
+    """
+
+    waiting: Callable[[Sequence[str]], None] = lambda _ids: None
+    done: Callable[[Result], None] = lambda _result: None
+
+
+def examine(
+    checks: Sequence[Check], context: Context, *, mend: bool = False, watcher: Watcher | None = None
+) -> list[Result]:
+    """Run checks, and with ``mend`` do what is safe and look again.
+
+    Args:
+        checks: which ones; results come in their order.
+        context: what they look at.
+        mend: apply the mends, one after the other; then every quick check and every mended
+            one is run again, because one mend may touch what another check looks at.
+        watcher: hears of each step.
+    """
+    watcher = watcher or Watcher()
+    mask = _masker(context)
+    if not mend:
+        found = _run(checks, context, lambda c, f: watcher.done(_result(c, f, mask)), watcher)
+        return [_result(check, found[check.id], mask) for check in checks]
+    found = _run(checks, context, lambda _check, _finding: None, watcher)
+    said: dict[str, str] = {}
+    broken: dict[str, str] = {}
+    for check in checks:
+        finding = found[check.id]
+        if finding.level not in _GOOD and finding.mend:
+            try:
+                said[check.id] = finding.mend()
+            except Exception as error:  # noqa: BLE001 - told as the check's result
+                broken[check.id] = _words(error)
+    if said:
+        again = [c for c in checks if c.id in said or not c.slow]
+        found |= _run(again, context.again(), lambda _check, _finding: None, watcher)
+    results = []
+    for check in checks:
+        result = _result(check, found[check.id], mask, said.get(check.id), broken.get(check.id))
+        watcher.done(result)
+        results.append(result)
+    return results
+
+
+def _run(
+    checks: Sequence[Check],
+    context: Context,
+    done: Callable[[Check, Finding], None],
+    watcher: Watcher,
+) -> dict[str, Finding]:
+    """One finding for each check; ``done`` hears of them in the order of the checks.
+
+    The threads are daemons, so that one that hangs does not keep the program from ending.
+    """
+    arrivals: queue.SimpleQueue[tuple[str, Finding]] = queue.SimpleQueue()
+    started = time.monotonic()
+    for check in checks:
+        threading.Thread(
+            target=lambda c=check: arrivals.put((c.id, _guarded(c, context))),
+            name=check.id,
+            daemon=True,
+        ).start()
+    found: dict[str, Finding] = {}
+    todo = list(checks)
+    while todo:
+        _take_overdue(checks, found, time.monotonic() - started)
+        while todo and todo[0].id in found:
+            check = todo.pop(0)
+            done(check, found[check.id])
+        missing = [check for check in checks if check.id not in found]
+        if not missing:
+            continue
+        watcher.waiting([check.id for check in missing])
+        patience = min(check.timeout for check in missing) - (time.monotonic() - started)
+        try:
+            name, finding = arrivals.get(timeout=max(0.0, patience))
+        except queue.Empty:
+            continue
+        found.setdefault(name, finding)
+    return found
+
+
+def _take_overdue(checks: Collection[Check], found: dict[str, Finding], age: float) -> None:
+    for check in checks:
+        if check.id not in found and age >= check.timeout:
+            found[check.id] = fail(
+                f"The check did not end within {check.timeout:g} s.",
+                lines.synccr("doctor", check.id),
+            )
+
+
+def _guarded(check: Check, context: Context) -> Finding:
+    try:
+        return check.run(context)
+    except Blocked as blocked:
+        return skip(f"Cannot be looked at before {blocked.by} is in order.")
+    except PermissionError as error:
+        where = error.filename or context.paths.ccr
+        return fail(_words(error), f"ls -ld -- {lines.quote(str(where))}")
+    except Exception as error:  # noqa: BLE001 - that is what the guard is for
+        return fail(
+            f"The check itself failed: {_words(error)}",
+            f"{lines.synccr('--debug', 'doctor', check.id)}",
+        )
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, SynccrError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'The system'}: {error.strerror}."
+    return f"{type(error).__name__}: {error}"
+
+
+def _masker(context: Context) -> Redactor:
+    """What hides every key; found in a thread, because a file that hangs hangs here too."""
+    found: queue.SimpleQueue[Redactor] = queue.SimpleQueue()
+
+    def find() -> None:
+        try:
+            found.put(context.redactor)
+        except Exception:  # noqa: BLE001 - then everything in the environment is masked
+            found.put(Redactor(context.environ.values()))
+
+    threading.Thread(target=find, name="keys", daemon=True).start()
+    try:
+        return found.get(timeout=_PATIENCE)
+    except queue.Empty:
+        return Redactor(context.environ.values())
+
+
+def _result(
+    check: Check,
+    finding: Finding,
+    mask: Redactor,
+    said: str | None = None,
+    broken: str | None = None,
+) -> Result:
+    detail = finding.detail
+    mended = said is not None and finding.level in _GOOD
+    if said is not None:
+        before = f"Mended: {said}" if mended else f"{said} That was not enough."
+        detail = f"{before} {detail}"
+    elif broken is not None:
+        detail = f"{detail} It could not be mended: {broken}"
+    return Result(
+        check.id,
+        check.title,
+        finding.level,
+        mask.line(detail, _LONGEST),
+        mask(finding.fix) if finding.fix else None,
+        finding.mend is not None,
+        mended,
+    )
