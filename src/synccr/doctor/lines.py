@@ -45,11 +45,11 @@ def close(paths: Iterable[Path]) -> str:
     return f"chmod go-rwx -- {' '.join(map(quote, paths))}"
 
 
-def ask_for(name: str) -> str:
-    """Have a variable typed without showing it or keeping it in the history."""
+def ask_for(name: str, *, shown: bool = False) -> str:
+    """Have a variable typed; unless it is ``shown``, neither the screen nor the history has it."""
     if _WINDOWS:
         return f"$env:{name} = Read-Host {name}"
-    return f"read -rs {name} && export {name}"
+    return f"read -r {name} && export {name}" if shown else f"read -rs {name} && export {name}"
 
 
 def export(name: str, value: str) -> str:
@@ -64,6 +64,8 @@ def unset(names: Iterable[str]) -> str:
     return f"unset {' '.join(names)}"
 
 
-def end(pid: int) -> str:
-    """End a process."""
-    return f"Stop-Process -Id {pid}" if _WINDOWS else f"kill {pid}"
+def end(pid: int, *, now: bool = False) -> str:
+    """End a process; ``now`` also one that hears nothing."""
+    if _WINDOWS:
+        return f"Stop-Process -Force -Id {pid}"
+    return f"kill -9 {pid}" if now else f"kill {pid}"

@@ -242,13 +242,21 @@ def accepted(context: Context) -> Finding:
         own = [r for ref, r in reports.items() if ref.provider == provider.name]
         refused = [r for r in own if r.status is Status.AUTH]
         if refused:
-            names = [n for n in _names(context) if context.environ.get(n) == provider.key]
-            fix = lines.ask_for(names[0]) if names else context.edit(context.profiles.primary)
+            detail = refused[0].detail.rstrip(".")
             findings.append(
-                fail(f"{provider.name} refuses the key: {refused[0].detail}.{_page(provider)}", fix)
+                fail(
+                    f"{provider.name} refuses the key: {detail}.{_page(provider)}",
+                    another_key(context, provider),
+                )
             )
         elif any(r.http_status is not None for r in own):
             findings.append(ok(f"{provider.name} takes it"))
         else:
             findings.append(skip(f"{provider.name} could not be asked"))
     return together(findings)
+
+
+def another_key(context: Context, provider: Provider) -> str:
+    """The line that takes another key for a provider."""
+    names = [n for n in _names(context) if context.environ.get(n) == provider.key]
+    return lines.ask_for(names[0]) if names else context.edit(context.profiles.primary)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from synccr.doctor import lines
-from synccr.doctor.context import Context
+from synccr.doctor.checks.keys import another_key
+from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import NoModelServes
 from synccr.heal import advice, heal
@@ -19,13 +20,29 @@ _BILLING_PAGES = {
     "api.anthropic.com": "https://console.anthropic.com/settings/billing",
     "api.deepseek.com": "https://platform.deepseek.com/top_up",
 }
+_NO_ANSWER = frozenset({Status.UNREACHABLE, Status.TIMEOUT})
 LOW = 0.1
 """Part of an allowance below which its end is near."""
 
 
+def _asked(context: Context) -> dict[ModelRef, Report]:
+    """What is known of the models that could be asked.
+
+    Raises:
+        Blocked: none could.
+    """
+    keyless = {p.name for p in context.providers() if p.unset}
+    reports = {r: v for r, v in context.survey.reports.items() if r.provider not in keyless}
+    if not reports:
+        raise Blocked("keys.set")
+    if all(r.status in _NO_ANSWER and r.http_status is None for r in reports.values()):
+        raise Blocked("provider.connect")
+    return reports
+
+
 def state(context: Context) -> Finding:
     """Every configured model, asked now."""
-    reports = context.survey.reports
+    reports = _asked(context)
     routed = set(context.profiles.primary.routes.values())
     bad = [r for r in reports.values() if r.status not in (Status.OK, Status.UNVERIFIED)]
     if not bad:
@@ -68,7 +85,8 @@ def _fix(context: Context, report: Report) -> str:
     if report.status in (Status.BILLING, Status.MISSING, Status.QUOTA, Status.UNREACHABLE):
         return context.edit(_owner(context, report.ref))
     if report.status is Status.AUTH:
-        return lines.synccr("doctor", "keys.set", "key.accepted")
+        provider = next(p for p in context.providers() if p.name == report.provider)
+        return another_key(context, provider)
     return lines.synccr("models", "--fresh")
 
 
@@ -85,7 +103,7 @@ def _billing_page(context: Context, name: str) -> str | None:
 
 def tools(context: Context) -> Finding:
     """The routed models call tools, which Claude Code lives by."""
-    reports, profiles = context.survey.reports, context.profiles
+    reports, profiles = _asked(context), context.profiles
     findings = []
     for name, ref in profiles.primary.routes.items():
         report = reports.get(ref)
@@ -111,7 +129,9 @@ def tools(context: Context) -> Finding:
 
 def routes(context: Context) -> Finding:
     """Every route leads to a model that can serve, its own or another one."""
-    profiles, reports = context.profiles, context.survey.reports
+    profiles = context.profiles
+    _asked(context)
+    reports = context.survey.reports
     try:
         healed = heal(profiles.primary, reports, profiles.local)
     except NoModelServes:

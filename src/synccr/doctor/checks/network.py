@@ -37,7 +37,7 @@ def dns(context: Context) -> Finding:
                 fail(
                     f"{provider.name}: {host} has no address ({error.strerror}). Is the network "
                     "up, and the name in api_base_url right?",
-                    context.edit(context.profiles.primary),
+                    _address_line(context, provider.url),
                 )
             )
         except (OSError, UnicodeError) as error:
@@ -57,22 +57,28 @@ def connect(context: Context) -> Finding:
     for name, answer in context.visits.items():
         if isinstance(answer, Reply):
             findings.append(ok(f"{name} answers in {1000 * answer.seconds:.0f} ms"))
+        elif answer.detail.startswith("DNS"):
+            findings.append(skip(f"{name}: cannot be looked at before provider.dns is in order"))
         else:
-            findings.append(fail(f"{name}: {answer.detail}.", _way(context, answer.detail)))
+            findings.append(fail(f"{name}: {answer.detail}.", _way(context, name, answer.detail)))
     return together(findings)
 
 
-def _way(context: Context, trouble: str) -> str:
+def _way(context: Context, name: str, trouble: str) -> str:
     """What mends a connection that did not come about."""
-    proxies = [name for name in _PROXIES if context.environ.get(name)]
     if trouble.startswith("TLS"):
         # The file of a company's certificate authority: CCR (Node) and synccr both take it.
-        name = "NODE_EXTRA_CA_CERTS"
-        return (
-            f"read -r {name} && export {name}" if sys.platform != "win32" else lines.ask_for(name)
-        )
-    if proxies and "DNS" not in trouble:
+        return lines.ask_for("NODE_EXTRA_CA_CERTS", shown=True)
+    if proxies := [name for name in _PROXIES if context.environ.get(name)]:
         return lines.unset(proxies)
+    return _address_line(context, next(p.url for p in context.providers() if p.name == name))
+
+
+def _address_line(context: Context, url: str) -> str:
+    """Where a wrong address is put right; that of a shipped profile is right, so it is tried."""
+    if context.profiles.primary.shipped:
+        host, port = _address(url)
+        return f"curl -sSI {lines.quote(f'{urlsplit(url).scheme}://{host}:{port}/')}"
     return context.edit(context.profiles.primary)
 
 

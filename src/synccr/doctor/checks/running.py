@@ -117,7 +117,7 @@ def supervisor(context: Context) -> Finding:
         status = context.status_or_error()
     except SynccrError as error:
         pid = _hung(context)
-        fix = lines.end(pid) if pid else lines.synccr("stop")
+        fix = lines.end(pid, now=True) if pid else lines.synccr("stop")
         return fail(f"{error.what} The supervisor hangs.", fix)
     if status is None:
         return skip(f"{_NOT_RUNNING}; synccr start runs it")
