@@ -186,7 +186,7 @@ class Display:
         words += [f"{count['fail']} wrong"] if count["fail"] else []
         words += [f"{count['skip']} not looked at"] if count["skip"] else []
         colour = "red" if count["fail"] else "yellow" if count["warn"] else "green"
-        put(paint(", ".join(words) + ".", colour, sys.stdout))
+        self._put(", ".join(words) + ".", colour)
         mended = [r.id for r in results if r.mended]
         if mended:
             self._put(f"Mended: {', '.join(mended)}.")
@@ -194,8 +194,8 @@ class Display:
         if open_now and not asked:
             self._put(f"synccr doctor --fix mends: {', '.join(open_now)}.")
 
-    def _put(self, text: str) -> None:
+    def _put(self, text: str, colour: str | None = None) -> None:
         import textwrap
 
         for line in textwrap.wrap(text, self._width, break_on_hyphens=False):
-            put(line)
+            put(paint(line, colour, sys.stdout) if colour else line)

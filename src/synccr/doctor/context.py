@@ -138,7 +138,7 @@ class Context:
         """
         try:
             return self._profiles()
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:
             raise Blocked("config.valid") from error
 
     def profiles_or_error(self) -> Profiles:
@@ -334,7 +334,7 @@ class Context:
             both = (self.profiles.primary, self.profiles.fallback)
             literals += [s for p in both for s in p.secrets()]
             names = {n for p in both for n in variables([p.raw.get("Providers"), p.api_key_text])}
-        except (Blocked, OSError):
+        except Blocked:
             pass  # what stands in the environment and in files is known all the same
         return Secrets.gather(self.environ, [*literals, *self.local_keys], names)
 

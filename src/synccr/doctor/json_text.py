@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from synccr.errors import SynccrError
+from synccr.files import write_atomic
 
 
 def with_value(text: str, name: str, value: str) -> str:
@@ -40,6 +42,16 @@ def with_value(text: str, name: str, value: str) -> str:
         except ValueError:
             continue
     raise SynccrError(f"{name} cannot be set without rewriting the file.")
+
+
+def set_value(path: Path, name: str, value: str) -> None:
+    """Do that in a file, which is its owner's alone afterwards.
+
+    Raises:
+        SynccrError, OSError: the file is as it was.
+    """
+    text = path.read_bytes().decode("utf-8")
+    write_atomic(path, with_value(text, name, value).encode("utf-8"))
 
 
 def _load(text: str) -> Any:

@@ -45,6 +45,11 @@ def close(paths: Iterable[Path]) -> str:
     return f"chmod go-rwx -- {' '.join(map(quote, paths))}"
 
 
+def let_in(path: Path) -> str:
+    """Give a file or directory back to its owner."""
+    return f"chmod u+rwX -- {quote(path)}"
+
+
 def ask_for(name: str, *, shown: bool = False) -> str:
     """Have a variable typed; unless it is ``shown``, neither the screen nor the history has it."""
     if _WINDOWS:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import stat
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Check, Finding, Level, Result, fail, skip
+from synccr.doctor.secrets import Secrets
 from synccr.errors import SynccrError
 from synccr.redact import Redactor
 
@@ -123,13 +127,25 @@ def _guarded(check: Check, context: Context) -> Finding:
     except Blocked as blocked:
         return skip(f"Cannot be looked at before {blocked.by} is in order.")
     except PermissionError as error:
-        where = error.filename or context.paths.ccr
-        return fail(_words(error), f"ls -ld -- {lines.quote(str(where))}")
+        return fail(_words(error), _open(Path(error.filename or context.paths.ccr)))
     except Exception as error:  # noqa: BLE001 - that is what the guard is for
         return fail(
             f"The check itself failed: {_words(error)}",
             f"{lines.synccr('--debug', 'doctor', check.id)}",
         )
+
+
+def _open(path: Path) -> str:
+    """The line that lets its owner into the outermost directory that keeps them out."""
+    for place in (*reversed(path.parents), path):
+        try:
+            found = place.stat()
+        except OSError:
+            break
+        needed = stat.S_IRWXU if place.is_dir() else stat.S_IRUSR
+        if os.name != "nt" and found.st_uid == os.geteuid() and found.st_mode & needed != needed:
+            return lines.let_in(place)
+    return f"ls -ld -- {lines.quote(path)}"
 
 
 def _words(error: Exception) -> str:
@@ -142,19 +158,20 @@ def _words(error: Exception) -> str:
 
 def _masker(context: Context) -> Redactor:
     """What hides every key; found in a thread, because a file that hangs hangs here too."""
+    known = Redactor(Secrets.gather(context.environ, (), ()).values)
     found: queue.SimpleQueue[Redactor] = queue.SimpleQueue()
 
     def find() -> None:
         try:
             found.put(context.redactor)
-        except Exception:  # noqa: BLE001 - then everything in the environment is masked
-            found.put(Redactor(context.environ.values()))
+        except Exception:  # noqa: BLE001 - files that cannot be read show no key either
+            found.put(known)
 
     threading.Thread(target=find, name="keys", daemon=True).start()
     try:
         return found.get(timeout=_PATIENCE)
     except queue.Empty:
-        return Redactor(context.environ.values())
+        return known
 
 
 def _result(

@@ -9,10 +9,9 @@ from typing import Any
 
 from synccr.doctor import lines
 from synccr.doctor.context import Context
-from synccr.doctor.json_text import with_value
+from synccr.doctor.json_text import set_value
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import ConfigError
-from synccr.files import write_atomic
 from synccr.profile import Profile, read_profile
 from synccr.profiles import read_written
 from synccr.report import DEAD, ModelRef
@@ -108,7 +107,7 @@ def log_level(context: Context) -> Finding:
     fix = lines.synccr("doctor", "--fix", "log.level")
 
     def mend() -> str:
-        _set(path, "LOG_LEVEL", "error")
+        set_value(path, "LOG_LEVEL", "error")
         return f"LOG_LEVEL is error in {path}; a CCR that runs takes it at its next start."
 
     if level == "info":
@@ -125,7 +124,7 @@ def api_key(context: Context) -> Finding:
     path = Path(profile.source)
 
     def mend() -> str:
-        _set(path, "APIKEY", random.token_urlsafe(24))
+        set_value(path, "APIKEY", random.token_urlsafe(24))
         return (
             f"{path} has an APIKEY now. Start anew (synccr stop, synccr start --detach); then "
             'clients must send it: eval "$(synccr env)" in each shell. synccr code does so itself.'
@@ -138,12 +137,6 @@ def api_key(context: Context) -> Finding:
         lines.synccr("doctor", "--fix", "apikey.local"),
         mend,
     )
-
-
-def _set(path: Path, name: str, value: str) -> None:
-    """Change one value; comments stay, and the file is yours alone afterwards."""
-    text = path.read_bytes().decode("utf-8")
-    write_atomic(path, with_value(text, name, value).encode("utf-8"))
 
 
 def overrides(context: Context) -> Finding:

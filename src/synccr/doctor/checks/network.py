@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from typing import Any
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from synccr.doctor import lines
 from synccr.doctor.context import Context
+from synccr.doctor.json_text import set_value
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import ConfigError
 
@@ -27,8 +28,8 @@ def dns(context: Context) -> Finding:
     findings = []
     for provider in context.providers():
         host, port = _address(provider.url)
-        if proxy := ccr_proxy(context):
-            findings.append(skip(f"{provider.name}: the proxy {_shown(proxy)} looks it up"))
+        if way := ccr_proxy(context):
+            findings.append(skip(f"{provider.name}: the proxy {_shown(way[1])} looks it up"))
             continue
         try:
             found = context.resolve(host, port)
@@ -83,72 +84,83 @@ def _address_line(context: Context, url: str) -> str:
 
 
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-_CCR_READS = ("HTTPS_PROXY", "https_proxy", "httpsProxy")
+_CCR_READS = ("HTTPS_PROXY", "https_proxy", "httpsProxy", "PROXY_URL")
+"""Names in CCR's configuration, the first that is there counts. It reads none from the
+environment, and knows no exceptions: measured with 2.0.0."""
 
 
-def ccr_proxy(context: Context) -> str | None:
-    """The proxy that CCR sends every provider's requests through.
-
-    CCR 2.0.0 reads these names from its environment and its configuration, the
-    environment first, then ``PROXY_URL``; it has no exceptions (``NO_PROXY``).
-    """
-    raw: Mapping[str, Any] = context.profiles.primary.raw
-    for name in _CCR_READS:
-        if found := context.environ.get(name) or raw.get(name):
-            return str(found)
-    return context.environ.get("PROXY_URL") or context.profiles.proxy
+def ccr_proxy(context: Context) -> tuple[str, str] | None:
+    """The proxy that CCR sends every provider's requests through, and the name it stands under."""
+    raw = context.profiles.primary.raw
+    return next(((name, str(raw[name])) for name in _CCR_READS if raw.get(name)), None)
 
 
 def proxy(context: Context) -> Finding:
     """The proxy variables mean the same to CCR, to the preflight and to Claude Code."""
-    from synccr.preflight.quotas import is_loopback
     from synccr.preflight.transport import make_client
 
-    providers, environ = context.providers(), context.environ
-    named = [name for name in _PROXIES if environ.get(name)]
+    named = [name for name in _PROXIES if context.environ.get(name)]
     try:
-        make_client(providers, proxy=context.profiles.proxy)
+        make_client(context.providers(), proxy=context.profiles.proxy)
     except ConfigError as error:
         return fail(error.what, lines.unset(named or ["SSL_CERT_FILE"]))
     way = ccr_proxy(context)
     if not named and not way:
         return ok("no proxy")
-    findings = []
+    findings = [*_of_ccr(context, way, named), *_of_clients(context, named)]
+    if findings:
+        return together(findings)
+    return ok(f"CCR goes through {_shown(way[1])}" if way else "CCR needs none")
+
+
+def _of_ccr(context: Context, way: tuple[str, str] | None, named: list[str]) -> Iterator[Finding]:
+    from synccr.preflight.quotas import is_loopback
+
+    providers, profile = context.providers(), context.profiles.primary
     local = [p.name for p in providers if is_loopback(_address(p.url)[0])]
-    if way and way.lower().startswith("socks"):
-        findings.append(
-            fail(f"CCR cannot use a SOCKS proxy ({_shown(way)}).", lines.unset(_set(context)))
+    if way and way[1].lower().startswith("socks"):
+        yield fail(
+            f"{profile.source}: CCR cannot use a SOCKS proxy ({way[0]}: {_shown(way[1])}).",
+            context.edit(profile),
         )
     elif way and local:
-        findings.append(
-            fail(
-                f"CCR sends {', '.join(local)}, which is on this machine, through the proxy "
-                f"{_shown(way)} too: it does not heed NO_PROXY.",
-                lines.unset(_set(context) or ["PROXY_URL"]),
-            )
+        yield fail(
+            f"{profile.source}: CCR sends {', '.join(local)}, which is on this machine, through "
+            f"the proxy {_shown(way[1])} too ({way[0]}): it knows no exceptions.",
+            context.edit(profile),
         )
-    elif not way and len(local) < len(providers):
-        other = named[0]
-        findings.append(
-            warn(
-                f"CCR does not read {other}: it would go to the provider without the proxy.",
-                lines.export("HTTPS_PROXY", f'"${other}"'),
-            )
-        )
+    elif not way and named and len(local) < len(providers):
+        yield _not_read(context, named[0])
+
+
+def _not_read(context: Context, name: str) -> Finding:
+    """A proxy that the shell knows and CCR does not."""
+    value, profile = context.environ[name], context.profiles.primary
+    what = (
+        f"CCR does not read {name} from the environment and goes to the provider without the "
+        'proxy; it reads "PROXY_URL" of its configuration.'
+    )
+    unusable = value.lower().startswith("socks") or "@" in value  # a password is for no file
+    if profile.shipped or unusable:
+        return warn(what, context.edit(profile))
+    path = Path(profile.source)
+
+    def mend() -> str:
+        set_value(path, "PROXY_URL", value)
+        return f"PROXY_URL stands in {path}."
+
+    return warn(what, lines.synccr("doctor", "--fix", "provider.proxy"), mend)
+
+
+def _of_clients(context: Context, named: list[str]) -> Iterator[Finding]:
+    environ = context.environ
     exempt = (environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",")
     if named and not {"127.0.0.1", "*"} & {word.strip() for word in exempt}:
-        findings.append(
-            warn(
-                "NO_PROXY does not name 127.0.0.1, so clients that you start yourself would ask "
-                "the proxy for the router (synccr code sets it).",
-                lines.export("NO_PROXY", '"${NO_PROXY:+$NO_PROXY,}127.0.0.1,localhost"'),
-            )
+        yield warn(
+            "NO_PROXY does not name 127.0.0.1, so clients that you start yourself would ask the "
+            "proxy for the router (synccr code sets it).",
+            lines.export("NO_PROXY", '"${NO_PROXY:+$NO_PROXY,}127.0.0.1,localhost"'),
         )
-    return together(findings) if findings else ok(f"CCR goes through {_shown(way or '')}")
-
-
-def _set(context: Context) -> list[str]:
-    return [name for name in _CCR_READS if context.environ.get(name)]
 
 
 def clock(context: Context) -> Finding:

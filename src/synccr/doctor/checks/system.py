@@ -118,7 +118,7 @@ def modes(context: Context) -> Finding:
             found = path.stat()
         except FileNotFoundError:
             continue
-        if not found.st_mode & 0o077:
+        if not found.st_mode & 0o077 or not found.st_size:  # a lock is empty
             continue
         (mine if found.st_uid == os.geteuid() else others).append(path)
         if path.is_file() and context.secrets.in_file(path):
