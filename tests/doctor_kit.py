@@ -22,8 +22,6 @@ from typing import Any
 import pytest
 
 from home import KEY, Home
-from synccr.control import socket_path
-from synccr.files import private_directory
 from synccr.paths import Paths
 from synccr.sandbox import ProviderThread
 
@@ -194,11 +192,8 @@ def dead_pid(stage: Stage) -> None:
 
 
 def leftovers(stage: Stage) -> None:
-    """A socket that nobody listens on, and half a file, an hour old."""
-    path = socket_path(stage.instance)
-    private_directory(path.parent)
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(path))
+    """The address of a supervisor that is gone, and half a file, years old."""
+    stage.put(str((stage.instance / "control.json").relative_to(stage.home.root)), "{}")
     half = stage.put(".claude-code-router/.config.json.abc.tmp", "{")
     os.utime(half, (1e9, 1e9))
 

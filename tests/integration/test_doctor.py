@@ -124,6 +124,9 @@ CASES = [
          ("lacks its path",), editor="sed -i -E s#(http://[0-9.:]+)#\\1/v1/chat/completions#"),
     Case("config.valid", lambda s: s.put(".claude-code-router/config.json", "{"), "fail",
          ("config.json",), editor="cp .config/synccr/ccr-config.json"),
+    Case("config.valid",
+         lambda s: os.mkfifo(s.put("x", "").parent / ".config/synccr/ccr-config-fallback.json"),
+         "fail", ("is no file",)),
     Case("config.written", lambda s: s.put(".claude-code-router/config.json", "{"), "fail",
          ("config.json",), editor="cp .config/synccr/ccr-config.json"),
     Case("fallback.inflight", config(), "warn", ("fallback.default",)),
@@ -170,7 +173,7 @@ CASES = [
     Case("pidfile.stale", dead_pid, "warn", ("does not run",), fix=True),
     Case("pidfile.stale", file(".claude-code-router/.claude-code-router.pid", "x"), "warn",
          ("no number",), fix=True),
-    Case("state.leftovers", leftovers, "warn", (".sock", ".tmp"), fix=True),
+    Case("state.leftovers", leftovers, "warn", ("control.json", ".tmp"), fix=True),
     Case("client.present", lambda s: claude(s, "exit 1"), "fail", ("does not run",), paste=False,
          then=claude),
     Case(

@@ -150,6 +150,9 @@ class Context:
         return self._profiles()
 
     def _read_profiles(self) -> Profiles:
+        for path in self.profile_files():
+            if not path.is_file():  # a pipe would be waited for without end
+                raise ConfigError(f"{path} is no file.", "Move it away.")
         return load_profiles(
             self.paths,
             self.environ,

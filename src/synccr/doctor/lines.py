@@ -40,6 +40,12 @@ def remove(paths: Iterable[Path]) -> str:
     return f"rm -rf -- {' '.join(words)}"
 
 
+def put_aside(path: Path) -> str:
+    """Move what lies in the way."""
+    verb = "Move-Item" if _WINDOWS else "mv --"
+    return f"{verb} {quote(path)} {quote(f'{path}.aside')}"
+
+
 def close(paths: Iterable[Path]) -> str:
     """Take files and directories from everybody else."""
     return f"chmod go-rwx -- {' '.join(map(quote, paths))}"

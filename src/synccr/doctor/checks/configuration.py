@@ -22,6 +22,8 @@ _LEVELS = ("fatal", "error", "warn", "info", "debug", "trace")
 def valid(context: Context) -> Finding:
     """Both profiles can be used, and every name in them means something."""
     for path in context.profile_files():
+        if not path.is_file():
+            return fail(f"{path} is no file.", lines.put_aside(path))
         try:
             read_profile(path, "primary", context.environ)
         except ConfigError as error:
@@ -90,7 +92,7 @@ def in_flight(context: Context) -> Finding:
 def _read(path: Path) -> dict[str, Any] | None:
     """CCR's configuration; None when there is none that could be read."""
     try:
-        return dict(read_profile(path, "primary", {}).raw)
+        return dict(read_profile(path, "primary", {}).raw) if path.is_file() else None
     except ConfigError:
         return None
 

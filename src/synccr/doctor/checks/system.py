@@ -169,16 +169,14 @@ def _listed(paths: list[Path]) -> str:
 
 def leftovers(context: Context) -> Finding:
     """What an interrupted write or a killed supervisor leaves behind."""
-    from synccr.control import socket_path
-
     found = [
         path
         for directory in (context.paths.ccr, context.paths.config, context.paths.instance)
         for path in directory.glob(".*.tmp")
         if time.time() - _modified(path) > _ABANDONED
     ]
-    channel = [socket_path(context.paths.instance), context.paths.instance / "control.json"]
     if context.status is None:
+        channel = [context.paths.instance / name for name in ("control.sock", "control.json")]
         found += [path for path in channel if path.exists()]
     if not found:
         return ok("nothing was left behind")
