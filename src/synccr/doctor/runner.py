@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from synccr.control import user_id
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Check, Finding, Level, Result, fail, skip
@@ -143,7 +144,7 @@ def _open(path: Path) -> str:
         except OSError:
             break
         needed = stat.S_IRWXU if place.is_dir() else stat.S_IRUSR
-        if os.name != "nt" and found.st_uid == os.geteuid() and found.st_mode & needed != needed:
+        if os.name != "nt" and found.st_uid == user_id() and found.st_mode & needed != needed:
             return lines.let_in(place)
     return f"ls -ld -- {lines.quote(path)}"
 

@@ -7,9 +7,10 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from synccr.control import user_id
 from synccr.doctor import lines
 from synccr.doctor.context import Context
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
@@ -44,10 +45,10 @@ def system(context: Context) -> Finding:
     return ok(f"{facts}, in WSL")
 
 
-def is_wsl(environ: object, release: str) -> bool:
+def is_wsl(environ: Mapping[str, str], release: str) -> bool:
     """Whether this Linux runs in Windows."""
     return sys.platform == "linux" and (
-        "microsoft" in release.lower() or "WSL_DISTRO_NAME" in environ  # type: ignore[operator]
+        "microsoft" in release.lower() or "WSL_DISTRO_NAME" in environ
     )
 
 
@@ -120,7 +121,7 @@ def modes(context: Context) -> Finding:
             continue
         if not found.st_mode & 0o077 or not found.st_size:  # a lock is empty
             continue
-        (mine if found.st_uid == os.geteuid() else others).append(path)
+        (mine if found.st_uid == user_id() else others).append(path)
         if path.is_file() and context.secrets.in_file(path):
             secret.append(path)
     findings = []
@@ -128,7 +129,7 @@ def modes(context: Context) -> Finding:
         findings.append(
             fail(
                 f"{_listed(others)} belongs to another user.",
-                f"sudo chown -R {os.geteuid()} -- {' '.join(map(lines.quote, others[:_SHOWN]))}",
+                f"sudo chown -R {user_id()} -- {' '.join(map(lines.quote, others[:_SHOWN]))}",
             )
         )
     if mine:
