@@ -198,6 +198,13 @@ def leftovers(stage: Stage) -> None:
     os.utime(half, (1e9, 1e9))
 
 
+def project(stage: Stage, name: str, default: str) -> None:
+    """Routes of a project or session, which CCR reads when Claude Code knows it."""
+    stage.put(".claude/projects/-srv-project/0f3a.jsonl", "")
+    routes = json.dumps({"Router": {"default": default}})
+    stage.put(f".claude-code-router/-srv-project/{name}", routes)
+
+
 def not_cached(stage: Stage) -> None:
     """An empty npm cache and no registry."""
     stage.home.env["npm_config_cache"] = str(stage.home.root / "npm")

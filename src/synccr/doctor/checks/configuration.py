@@ -157,9 +157,11 @@ def overrides(context: Context) -> Finding:
 
 
 def _override_files(directory: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """CCR reads ``<project>/<session>.json``, then ``<project>/config.json``."""
+    """CCR reads ``<project>/<session>.json``, then ``<project>/config.json``, of the projects
+    that Claude Code knows."""
     for path in sorted(directory.glob("*/*.json")):
-        if path.parent.name in {"presets", "logs", "plugins"} or not path.is_file():
+        known = directory.parent / ".claude" / "projects" / path.parent.name
+        if not known.is_dir() or not path.is_file():
             continue
         document = _loose(path)
         router = document.get("Router")
