@@ -14,7 +14,6 @@ from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import ConfigError
 from synccr.profile import Profile, read_profile
 from synccr.profiles import read_written
-from synccr.report import DEAD, ModelRef
 
 _LEVELS = ("fatal", "error", "warn", "info", "debug", "trace")
 
@@ -142,54 +141,24 @@ def api_key(context: Context) -> Finding:
 
 
 def overrides(context: Context) -> Finding:
-    """CCR's files for one project or session, whose routes go before all others."""
-    files = list(_override_files(context.paths.ccr))
-    if not files:
-        return skip("no project and no session has routes of its own")
+    """CCR's files for one project, session or preset, whose routes go before all others."""
+    from synccr.ccr.overrides import find_overrides, troubles
+
+    found = find_overrides(context.paths.ccr)
+    if not found:
+        return skip("no project, session or preset has routes of its own")
     reports = context.survey.reports
     providers = {p.name for p in context.providers()}
     findings = []
-    for path, routes in files:
-        for name, value in routes.items():
-            if trouble := _dead(value, providers, reports):
-                findings.append(fail(f"{path}: Router.{name} {trouble}.", lines.edit(path)))
-    return together(findings) if findings else ok(f"{len(files)} with routes that serve")
-
-
-def _override_files(directory: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """CCR reads ``<project>/<session>.json``, then ``<project>/config.json``, of the projects
-    that Claude Code knows."""
-    for path in sorted(directory.glob("*/*.json")):
-        known = directory.parent / ".claude" / "projects" / path.parent.name
-        if not known.is_dir() or not path.is_file():
-            continue
-        document = _loose(path)
-        router = document.get("Router")
-        if isinstance(router, dict):
-            yield path, {k: v for k, v in router.items() if isinstance(v, str) and v}
-
-
-def _loose(path: Path) -> dict[str, Any]:
-    import json
-
-    try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _dead(value: str, providers: set[str], reports: Any) -> str | None:
-    try:
-        ref = ModelRef.parse(value)
-    except ValueError:
-        return f"is {value!r}, which names no provider"
-    if ref.provider not in providers:
-        return f"names the provider {ref.provider!r}, which there is not"
-    report = reports.get(ref)
-    if report is not None and report.status in DEAD:
-        return f"leads to {ref}, which is {report.status}"
-    return None
+    for override in found:
+        line = lines.edit(override.file)
+        if override.problem:
+            findings.append(warn(f"{override.file}: {override.problem}.", line))
+        findings += [
+            fail(f"{override.file}: {bad.route} {bad.target!r} {bad.text}.", line)
+            for bad in troubles(override, providers, reports)
+        ]
+    return together(findings) if findings else ok(f"{len(found)} with routes that serve")
 
 
 def written(context: Context) -> Finding:
