@@ -127,7 +127,7 @@ def test_a_mend_is_told_only_after_another_look(context: Context) -> None:
         check("e.byhand", lambda _: fail("yours", "fix")),
     ]
     good, vain, broken, side, by_hand = examine(checks, context, mend=True)
-    assert (good.status, good.mended, good.detail) == ("ok", True, "Mended: put right. now")
+    assert (good.status, good.mended, good.detail) == ("ok", True, "Mended: put right. Now")
     assert (vain.status, vain.mended) == ("warn", False)
     assert "not enough" in vain.detail
     assert "No space left" in broken.detail

@@ -33,11 +33,13 @@ def edit(path: Path) -> str:
 
 
 def remove(paths: Iterable[Path]) -> str:
-    """Delete files."""
-    words = list(map(quote, paths))
+    """Delete files, or directories with what is in them."""
+    listed = list(paths)
+    words = list(map(quote, listed))
     if _WINDOWS:
         return f"Remove-Item -Recurse -Force {', '.join(words)}"
-    return f"rm -rf -- {' '.join(words)}"
+    flags = "-f" if all(path.is_file() for path in listed) else "-rf"
+    return f"rm {flags} -- {' '.join(words)}"
 
 
 def put_aside(path: Path) -> str:

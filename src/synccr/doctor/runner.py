@@ -186,7 +186,7 @@ def _result(
     mended = said is not None and finding.level in _GOOD
     if said is not None:
         before = f"Mended: {said}" if mended else f"{said} That was not enough."
-        detail = f"{before} {detail}"
+        detail = f"{before} {detail[:1].upper()}{detail[1:]}"
     elif broken is not None:
         detail = f"{detail} It could not be mended: {broken}"
     return Result(
