@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from synccr.ccr.health import answers
+from synccr.ccr.health import Look, look
 from synccr.ccr.identity import Identity, ask_to_end, descendants, end_now, identify, is_alive
 from synccr.ccr.log_files import find_log
 from synccr.ccr.orphans import Register
@@ -103,9 +103,13 @@ class Backend:
         """What it printed last; for one that has ended."""
         return self._output.finish()
 
+    async def look(self, timeout: float = 5.0) -> Look:
+        """Whether it answers ``/health`` within ``timeout`` seconds."""
+        return await look(self.port, timeout) if self.exit_code is None else Look.CLOSED
+
     async def healthy(self, timeout: float = 5.0) -> bool:
         """Whether it runs and answers ``/health`` within ``timeout`` seconds."""
-        return self.exit_code is None and await answers(self.port, timeout)
+        return await self.look(timeout) is Look.HEALTHY
 
     async def wait(self) -> int:
         """Until it ends; its exit code, negative for a signal."""

@@ -148,6 +148,12 @@ def swap(
         Paths.from_environment().instance, "swap", timeout=180.0, profile=profile
     )
     if status["profile"] != profile:
+        if status["failure"]:
+            raise SynccrError(
+                f"The {profile} profile did not come up: {status['failure']}. "
+                f"{status['profile']} serves on.",
+                "See: synccr logs",
+            )
         raise SynccrError(
             f"The {profile} profile cannot serve now; {status['profile']} serves on.",
             "See why: synccr status",

@@ -32,7 +32,7 @@ class ControlServer:
     def __init__(self, instance: Path, handler: Handler) -> None:
         self._instance = instance
         self._handler = handler
-        self._clients = 0
+        self._clients: set[asyncio.Task[None]] = set()
         self._token = ""
         self._server: asyncio.Server | None = None
 
@@ -56,17 +56,22 @@ class ControlServer:
             path.chmod(0o600)
 
     async def close(self) -> None:
-        """Stop listening and remove the address."""
+        """Stop listening, remove the address, and leave what is being done for a client."""
         if self._server:
             self._server.close()
+        for client in tuple(self._clients):
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
         for path in (socket_path(self._instance), self._instance / "control.json"):
             with contextlib.suppress(OSError):
                 path.unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients += 1
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # asyncio runs this in one
+        self._clients.add(task)
         try:
-            if self._clients <= MOST_CLIENTS:
+            if len(self._clients) <= MOST_CLIENTS:
                 async with asyncio.timeout(PATIENCE):
                     line = await reader.readuntil(b"\n")
                 writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
@@ -75,7 +80,7 @@ class ControlServer:
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the client's loss
         finally:
-            self._clients -= 1
+            self._clients.discard(task)
             writer.close()
 
     async def _answer(self, line: bytes) -> dict[str, Any]:

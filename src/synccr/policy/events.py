@@ -68,7 +68,7 @@ class UpstreamSilent(Event):
 
 @dataclass(frozen=True)
 class BackendReady(Event):
-    """The backend asked for by ``Restart`` (or at the start) serves."""
+    """The backend asked for by ``Restart`` (or at the start, or by a person) serves."""
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ TRANSITIONS: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = {
     **{(phase, e.StopAsked): frozenset({Phase.STOPPING}) for phase in Phase},
     (Phase.STARTING, e.BackendReady): _UP,
     (Phase.RESTARTING, e.BackendReady): _UP,
+    (Phase.SERVING, e.BackendReady): _UP,
+    (Phase.EXHAUSTED, e.BackendReady): _UP,
     (Phase.STARTING, e.BackendDied): frozenset({Phase.RESTARTING}),
     (Phase.SERVING, e.BackendDied): frozenset({Phase.RESTARTING}),
     (Phase.EXHAUSTED, e.BackendDied): frozenset({Phase.RESTARTING}),

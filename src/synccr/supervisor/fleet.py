@@ -13,6 +13,7 @@ from typing import Any
 
 from synccr.ccr.backend import Backend
 from synccr.ccr.config_file import ConfigFile
+from synccr.ccr.health import Look
 from synccr.ccr.launch import Launcher
 from synccr.ccr.package import Package
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
@@ -26,7 +27,10 @@ from synccr.settings import Settings
 UNHEALTHY_AFTER = 3
 """Looks at ``/health`` in a row without an answer after which a backend is dead."""
 HEALTH_PATIENCE = 5.0
-"""Seconds for one answer of ``/health``."""
+"""Seconds for one answer of ``/health``: CCR counts the tokens of a long request in one go,
+and answers nothing meanwhile."""
+_SOON = 1.0
+"""Seconds until the next look after one without an answer."""
 _LAST_BREATH = 2.0
 
 
@@ -58,6 +62,8 @@ class Fleet:
     current: Backend | None = None
     restarts: int = 0
     _generation: int = 0
+    _healed: Healed | None = None
+    _counted: tuple[int, int] = (0, 0)
     _all: list[Backend] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _look: asyncio.Event = field(default_factory=asyncio.Event)
@@ -73,22 +79,19 @@ class Fleet:
             SynccrError: it did not come up, or its configuration could not be written.
         """
         async with self._one_at_a_time:
-            ours = [backend.identity for backend in self._all]
-            self.before_writing()
-            with (
-                recorded(self.paths, healed.profile.role, healed.config, healed.profile.source),
-                ConfigFile(self.paths).transaction(healed.config),
-            ):
-                backend = await self.launcher.launch(self.package, ours=ours)
-            old, self.current = self.current, backend
-            self._all.append(backend)
-            self._generation += 1
-            self.relay.switch(Upstream(self._generation, "127.0.0.1", backend.port))
-            if old is not None:
-                self._spawn(self._retire(old, self._generation - 1))
-            self._spawn(self._mind(backend))
-            self.on_serving(backend)
-            return backend
+            return await self._bring(healed)
+
+    async def renew(self) -> Backend | None:
+        """Start a backend of the configuration that runs, in place of the one that serves.
+
+        Returns:
+            None when none has been brought yet.
+
+        Raises:
+            SynccrError: as ``bring``.
+        """
+        async with self._one_at_a_time:  # a swap under way decides which configuration runs
+            return await self._bring(self._healed) if self._healed else None
 
     async def replace_dead(self, healed: Healed) -> Backend:
         """Start a backend in place of one that died.
@@ -104,57 +107,89 @@ class Fleet:
         """Look after the current backend at once: the relay has lost it."""
         self._look.set()
 
+    def toll(self) -> dict[str, int]:
+        """Requests carried over and answers cut since this was asked last."""
+        stats, (carried, cut) = self.relay.stats, self._counted
+        self._counted = stats.carried, stats.cut
+        return {"carried": stats.carried - carried, "cut": stats.cut - cut}
+
     def silence(self) -> float | None:
         """Seconds for which the longest silent request has waited; None when none waits."""
         return self.relay.oldest_unanswered(self._generation)
 
     async def close(self, deadline: float) -> None:
-        """End every backend, within ``deadline`` seconds or by force."""
+        """End every backend, within ``deadline`` seconds or by force; cancelled, at once."""
         for task in tuple(self._tasks):
             task.cancel()
         self.current = None
-        await asyncio.gather(*(backend.stop(deadline) for backend in self._all))
+        try:
+            await asyncio.gather(*(backend.stop(deadline) for backend in self._all))
+        except asyncio.CancelledError:
+            for backend in self._all:
+                backend.kill()
+            raise
         self._all.clear()
+
+    async def _bring(self, healed: Healed) -> Backend:
+        ours = [backend.identity for backend in self._all]
+        self.before_writing()
+        with (
+            recorded(self.paths, healed.profile.role, healed.config, healed.profile.source),
+            ConfigFile(self.paths).transaction(healed.config),
+        ):
+            backend = await self.launcher.launch(self.package, ours=ours)
+        old, self.current = self.current, backend
+        self._healed = healed
+        self._all.append(backend)
+        self._generation += 1
+        self.relay.switch(Upstream(self._generation, "127.0.0.1", backend.port))
+        if old is not None:
+            self._spawn(self._retire(old, self._generation - 1))
+        self._spawn(self._mind(backend))
+        self.on_serving(backend)
+        return backend
 
     async def _mind(self, backend: Backend) -> None:
         """Notice when the serving backend exits, stops listening or no longer answers."""
+        generation = self._generation
         ended = asyncio.create_task(backend.wait())
         missed = 0
         try:
             while backend is self.current:
-                urgent = await self._next_look(ended)
+                await self._next_look(ended, soon=missed > 0)
+                found = Look.CLOSED if ended.done() else await backend.look(HEALTH_PATIENCE)
+                if found is Look.CLOSED:
+                    # A process that is dying is seen to exit a moment later.
+                    await asyncio.wait({ended}, timeout=0.05)
                 if backend is not self.current:
                     return None
                 if ended.done():
                     code = ended.result()
                     how = f"signal {-code}" if code < 0 else f"exit code {code}"
                     return self._lost(how, self._bury(backend))
-                missed = 0 if await backend.healthy(HEALTH_PATIENCE) else missed + 1
-                if missed and urgent:
-                    # Refused while it runs: it was told to end, and finishes what it has begun.
-                    retire = self._retire(backend, self._generation)
+                if found is Look.CLOSED:
+                    # It was told to end, as by `ccr stop`, and finishes what it has begun.
+                    retire = self._retire(backend, generation)
                     return self._lost("it stopped listening", retire)
+                missed = missed + 1 if found is Look.SILENT else 0
                 if missed >= UNHEALTHY_AFTER:
-                    self.relay.abandon(self._generation)
+                    self.relay.abandon(generation)
                     return self._lost("it no longer answers /health", self._bury(backend))
                 self._name_in_pid_file(backend)
         finally:
             ended.cancel()
 
-    async def _next_look(self, ended: asyncio.Task[int]) -> bool:
-        """Wait until it is time; True when the relay asks."""
+    async def _next_look(self, ended: asyncio.Task[int], *, soon: bool) -> None:
+        """Wait until it is time, or the relay asks, or the backend has ended."""
+        interval = self.settings.health_interval
         asked = asyncio.create_task(self._look.wait())
         await asyncio.wait(
             {ended, asked},
-            timeout=self.settings.health_interval,
+            timeout=min(_SOON, interval) if soon else interval,
             return_when=asyncio.FIRST_COMPLETED,
         )
         asked.cancel()
-        if not self._look.is_set():
-            return False
         self._look.clear()
-        await asyncio.wait({ended}, timeout=0.05)  # a dying process is seen to exit a moment later
-        return True
 
     def _lost(self, reason: str, farewell: Coroutine[Any, Any, None]) -> None:
         self.current = None

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from synccr.errors import SynccrError
 from synccr.heal import Healed
 from synccr.journal import Journal, utc_now
 from synccr.policy import events as e
@@ -45,6 +46,7 @@ class Loop:
         on_state: called after each decision, e.g. to keep records.
         swaps: swaps done.
         last_swap: the latest, as the contract's ``status --json`` has it.
+        last_failure: why the latest swap did not come up; None when it did.
     """
 
     state: State
@@ -55,6 +57,7 @@ class Loop:
     on_state: Callable[[State], None] = lambda _state: None
     swaps: int = 0
     last_swap: dict[str, Any] | None = None
+    last_failure: str | None = None
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _queue: asyncio.Queue[e.Event] = field(default_factory=asyncio.Queue)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -127,13 +130,15 @@ class Loop:
         try:
             await self.fleet.bring(action.to)
         except Exception as error:  # noqa: BLE001  # whatever it is, the policy must hear of it
-            text = f"The {target} configuration did not come up ({error}); the old one stays."
-            self.journal.write("swap_failed", **story, error=str(error), text=text)
+            why = self.last_failure = _what(error)
+            text = f"The {target} configuration did not come up ({why}); the old one stays."
+            self.journal.write("swap_failed", **story, error=why, text=text)
             self.tell("swap_failed", text, "See: synccr logs", True)
-            self.post(e.SwapFailed(str(error)))
+            self.post(e.SwapFailed(why))
             return
         took = round((time.monotonic() - begin) * 1000)
         self.swaps += 1
+        self.last_failure = None
         entry = self.journal.write(
             "swapped",
             **story,
@@ -150,9 +155,9 @@ class Loop:
         try:
             backend = await self.fleet.replace_dead(healed)
         except Exception as error:  # noqa: BLE001  # whatever it is, the policy must hear of it
-            self.post(e.BackendDied(str(error)))
+            self.post(e.BackendDied(_what(error)))
             return
-        self.journal.write("restarted", pid=backend.pid)
+        self.journal.write("restarted", pid=backend.pid, **self.fleet.toll())
         self.tell("restarted", "CCR serves again.", "", False)
         self.post(e.BackendReady())
 
@@ -160,6 +165,11 @@ class Loop:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _what(error: Exception) -> str:
+    """What happened, to be put into a sentence."""
+    return (error.what if isinstance(error, SynccrError) else str(error)).rstrip(".")
 
 
 def _swap_line(action: e.Swap, source: str, took_ms: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hmac
 import socket
 import sys
 
@@ -78,3 +79,21 @@ def rebinding_guard(port: int) -> Guard:
         return b"This address is not known here; use http://127.0.0.1:%d" % port
 
     return guard
+
+
+def page_refusal(head: Head, port: int, api_key: str | None) -> tuple[int, str] | None:
+    """Why CCR would not let its page's requests in, as status and text; None when it would.
+
+    With an ``APIKEY`` CCR asks for it; without one it takes them from its own pages
+    and from programs, which send no ``Origin``.
+    """
+    if not api_key:
+        own = {f"http://{name}:{port}".encode() for name in ("127.0.0.1", "localhost")}
+        origin = head.get(b"origin")
+        foreign = origin is not None and origin not in own
+        return (403, "CORS not allowed for this origin") if foreign else None
+    given = head.get(b"authorization") or head.get(b"x-api-key")
+    if not given:
+        return 401, "APIKEY is missing"
+    token = given.removeprefix(b"Bearer").strip()
+    return None if hmac.compare_digest(token, api_key.encode()) else (401, "Invalid API key")

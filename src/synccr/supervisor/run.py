@@ -26,9 +26,9 @@ from synccr.policy import events as e
 from synccr.policy.choice import Choice, choose
 from synccr.policy.machine import Phase, start
 from synccr.preflight.ask import ask_models
-from synccr.profile import probe_targets
+from synccr.profile import interpolate, probe_targets
 from synccr.profiles import Profiles, keep_adopted
-from synccr.relay import Relay, Request, Response
+from synccr.relay import Relay, Request, Response, error
 from synccr.report import ModelRef, Report
 from synccr.settings import Settings
 from synccr.supervisor import drift
@@ -36,7 +36,7 @@ from synccr.supervisor.edges import Edges
 from synccr.supervisor.fleet import Fleet
 from synccr.supervisor.lock import held
 from synccr.supervisor.loop import Loop, Teller, now
-from synccr.supervisor.port import bind, rebinding_guard
+from synccr.supervisor.port import bind, page_refusal, rebinding_guard
 from synccr.supervisor.status import model_rows, state_word
 
 STOP_GRACE = 5.0
@@ -279,6 +279,7 @@ class Supervisor:
         self.tell("stopping", "Ending; requests in flight get 5 seconds.", "", False)
         for task in list(self._background):
             task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self.relay.close(STOP_GRACE)
         await self.fleet.close(STOP_GRACE)
         self.journal.write("stopped", pid=os.getpid())
@@ -352,7 +353,7 @@ class Supervisor:
         role = args.get("profile")
         if role not in ("primary", "fallback"):
             raise UsageError("A swap goes to primary or to fallback.")
-        before = self.loop.swaps
+        before, self.loop.last_failure = self.loop.swaps, None
         self.loop.post(e.SwapAsked(role))
         deadline = asyncio.get_running_loop().time() + 2 * self.settings.preflight_timeout
         while asyncio.get_running_loop().time() < deadline:
@@ -360,18 +361,27 @@ class Supervisor:
             state = self.loop.state
             if state.asked is None and state.phase is not Phase.SWAPPING:
                 break
-        return self.status() | {"swapped": self.loop.swaps > before}
+        swapped = self.loop.swaps > before
+        failure = None if swapped else self.loop.last_failure
+        return self.status() | {"swapped": swapped, "failure": failure}
 
     async def _renew(self) -> dict[str, Any]:
         """A new CCR of the same configuration in place of the old one, unnoticed."""
-        await self.fleet.bring(self.loop.state.current)
-        self.journal.write("restarted", asked=True)
+        if backend := await self.fleet.renew():
+            self.journal.write("restarted", pid=backend.pid, asked=True)
+            if self.loop.state.phase is not Phase.SWAPPING:
+                self.loop.post(e.BackendReady())
         return self.status()
 
-    async def _restart_from_page(self, _request: Request) -> Response:
+    async def _restart_from_page(self, request: Request) -> Response:
         """CCR's page asks for a restart after saving: what was saved is applied by a swap."""
-        self._reread()
-        self._spawn(self._renew_quietly())
+        local = self.profiles.local
+        key = interpolate(local.api_key or "", self.environ)
+        refusal = page_refusal(request.head, local.port, key)
+        if refusal:
+            return error(*refusal)
+        if self._reread():
+            self._spawn(self._renew_quietly())
         body = b'{"success": true, "message": "Service restart initiated"}'
         return Response(200, body)
 
