@@ -199,6 +199,8 @@ class Fleet:
 
     def _name_in_pid_file(self, backend: Backend) -> None:
         """``ccr restart`` from a shell leaves the pid of a CCR that never served."""
+        if self._one_at_a_time.locked():
+            return  # a CCR that is starting would take the one named there for itself
         if backend is self.current and read_pid_file(self.paths) != backend.pid:
             with contextlib.suppress(OSError):
                 write_pid_file(self.paths, backend.pid)
