@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,13 +100,26 @@ class Home:
             check=False,
         )
 
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """One command, not waited for."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "synccr", *arguments],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     @contextlib.contextmanager
-    def running(self, *arguments: str) -> Iterator[Running]:
+    def running(
+        self, *arguments: str, program: Sequence[str] = ("-m", "synccr", "start")
+    ) -> Iterator[Running]:
         """A supervisor in the foreground, ready; ended by SIGTERM if it still runs."""
         log = self.root / "terminal.txt"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "synccr", "start", *arguments],
+                [sys.executable, *program, *arguments],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -100,11 +100,13 @@ def running(home: Home, provider: ProviderThread) -> Iterator[Running]:
 
 def test_all_that_http_allows(running: Running, home: Home) -> None:
     """Kept-alive, pipelined, chunked, expecting 100-continue, HEAD, streamed: on one connection
-    that lives through two swaps and a kill, each answer is its own request's, in order."""
+    that lives through swaps, restarts and a kill, each answer is its own request's, in order."""
     with wires(home) as (wire,):
-        for move in ("none", "swap", "swap", "kill"):
+        for move in ("none", "swap", "restart", "swap", "kill", "restart"):
             if move == "swap":
                 swapped(home)
+            elif move == "restart":
+                assert home.run("restart").returncode == 0
             elif move == "kill":
                 psutil.Process(home.status()["ccr"]["pid"]).kill()
             wire.send(post(f"{move}-plain"))
@@ -129,23 +131,27 @@ def test_all_that_http_allows(running: Running, home: Home) -> None:
     assert (relay["cut"], relay["refused"]) == (0, 0)
 
 
-def test_pipelined_requests_across_a_swap(
-    running: Running, home: Home, provider: ProviderThread
+@pytest.mark.parametrize("move", [("swap", "fallback"), ("restart",)])
+def test_pipelined_requests(
+    running: Running, home: Home, provider: ProviderThread, move: tuple[str, ...]
 ) -> None:
-    """Requests that were sent ahead of an answer that is still on its way survive a swap."""
-    provider.set(MAIN, {"delay": 2.5})
+    """Requests that were sent ahead of an answer that is still on its way survive a swap
+    and a restart."""
+    provider.set(MAIN, {"delay": 8.0})
     with wires(home) as (wire,):
         nonces = [f"ahead-{turn}" for turn in range(4)]
         wire.send(b"".join(map(post, nonces)))
         running.until(lambda: provider.requests(MAIN)[-1:] and home.status()["relay"]["requests"])
-        assert home.run("swap", "fallback").returncode == 0
+        provider.set(MAIN, "ok")
+        assert home.run(*move).returncode == 0
         for nonce in nonces:
             wire.answer_to(nonce)
 
 
-def test_half_a_request(running: Running, home: Home) -> None:
-    """Half a request holds no swap up, is completed at its own pace and answered by the new
-    CCR, or goes with its client; half a head is nobody's matter."""
+@pytest.mark.parametrize("move", ["swap", "restart"])
+def test_half_a_request(running: Running, home: Home, move: str) -> None:
+    """Half a request holds neither swap nor restart up, is completed at its own pace and
+    answered by the new CCR, or goes with its client; half a head is nobody's matter."""
     whole = post("in-two-halves")
     head = whole.index(b"\r\n\r\n") + 4
     with wires(home, 4) as (body_missing, head_missing, leaves, resets):
@@ -154,7 +160,10 @@ def test_half_a_request(running: Running, home: Home) -> None:
         for wire in (leaves, resets):
             wire.send(whole[: head + 20])
         running.until(lambda: home.status()["relay"]["requests"] == 3)
-        swapped(home)
+        if move == "restart":
+            assert home.run("restart").returncode == 0
+        else:
+            swapped(home)
         leaves.close()
         resets.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         resets.close()

@@ -69,6 +69,7 @@ def _spawn(arguments: list[str], log: Path) -> tuple[subprocess.Popen[bytes], in
             stdin=subprocess.DEVNULL,
             stdout=handle,
             stderr=handle,
+            env={**os.environ, "_SYNCCR_DETACHED": "1"},
             **_apart(),
         )
     finally:

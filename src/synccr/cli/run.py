@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from synccr.errors import NotRunning, SynccrError, UsageError
 from synccr.paths import Paths
 
 _STOP_PATIENCE = 30.0
+_RESTART_PATIENCE = 900.0  # npx may have to bring another CCR over a slow line
 
 
 def add_to(app: typer.Typer) -> None:
@@ -52,21 +54,29 @@ def start(
 
     from synccr.cli.setup import Setup
     from synccr.cli.terminal import Terminal
+    from synccr.supervisor.handover import DETACHED, channel_of
     from synccr.supervisor.run import Supervisor
 
-    setup = Setup.make()
-    terminal = Terminal()
-    supervisor = Supervisor(
-        paths=setup.paths,
-        settings=setup.settings,
-        environ=setup.environ,
-        load=lambda: setup.profiles(config, fallback_config, port),
-        tell=terminal.tell,
-        on_probe=terminal.report,
-        on_ready=terminal.ready,
-        skip_preflight=skip_preflight,
-    )
-    asyncio.run(supervisor.run())
+    with channel_of(os.environ) as channel:
+        setup = Setup.make()
+        terminal = Terminal()
+        supervisor = Supervisor(
+            paths=setup.paths,
+            settings=setup.settings,
+            reload=lambda: Setup.make().settings,
+            environ=setup.environ,
+            load=lambda: setup.profiles(config, fallback_config, port),
+            tell=terminal.tell,
+            on_probe=terminal.report,
+            on_ready=terminal.ready,
+            skip_preflight=skip_preflight,
+            command=[sys.executable, "-m", "synccr", *sys.argv[1:]],
+            channel=channel,
+            detached=os.environ.pop(DETACHED, None) is not None,
+        )
+        code = asyncio.run(supervisor.run())
+    if code:
+        sys.exit(code)
 
 
 def _as_arguments(
@@ -117,19 +127,22 @@ def _wait_for_end(pid: int) -> None:
 
 
 def restart() -> None:
-    """Replace CCR by a fresh one, with settings and profiles read again; no request is lost.
+    """Replace synccr and CCR by fresh ones, without a lost request.
 
-    Starts synccr in the background when it does not run.
+    Program, settings and profiles are read again, with the options of the start;
+    should the fresh ones not come up, the old ones go on. On Windows CCR alone is
+    replaced, with profiles and with what the settings say of CCR and its requests
+    read again. Starts synccr in the background when it does not run.
     """
     from synccr.control import request
 
     try:
-        status = request(Paths.from_environment().instance, "restart", timeout=120.0)
+        status = request(Paths.from_environment().instance, "restart", timeout=_RESTART_PATIENCE)
     except NotRunning:
         from synccr.cli.detach import detach
 
         status = detach([])
-    say(f"CCR serves at {status['endpoint']} (pid {status['ccr']['pid']}).")
+    say(f"synccr runs at {status['endpoint']} (pid {status['supervisor']['pid']}).")
 
 
 def swap(

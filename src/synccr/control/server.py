@@ -37,7 +37,8 @@ class ControlServer:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen. The caller holds the instance's lock, so an old socket is a dead one."""
+        """Listen. The address is replaced in one step: who asks meanwhile asks the former
+        server, so the caller holds the instance's lock, or is about to leave it."""
         private_directory(self._instance)
         if sys.platform == "win32":
             self._server = await asyncio.start_server(
@@ -50,21 +51,31 @@ class ControlServer:
         else:
             path = socket_path(self._instance)
             _own_directory(path.parent)
+            fresh = path.with_suffix(".new")
             with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-            self._server = await asyncio.start_unix_server(self._serve, path, limit=LARGEST_REQUEST)
-            path.chmod(0o600)
+                fresh.unlink()
+            self._server = await asyncio.start_unix_server(
+                self._serve, fresh, limit=LARGEST_REQUEST
+            )
+            fresh.chmod(0o600)
+            fresh.replace(path)
 
     async def close(self) -> None:
         """Stop listening, remove the address, and leave what is being done for a client."""
-        if self._server:
-            self._server.close()
+        if self._server is not None:
+            for path in (socket_path(self._instance), self._instance / "control.json"):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+        self.withdraw()
         for client in tuple(self._clients):
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
-        for path in (socket_path(self._instance), self._instance / "control.json"):
-            with contextlib.suppress(OSError):
-                path.unlink()
+
+    def withdraw(self) -> None:
+        """Stop listening; the address is somebody else's. Those who have come are answered."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -68,6 +68,8 @@ class Carriage:
 
     def place(self, *, paused: bool = False) -> None:
         """Find out where the request goes now, and send it there."""
+        if self._client.pass_on():
+            return
         generation = self._relay.available
         number = None if generation is None else generation.backend.generation
         action = self.exchange.place(number, paused=paused)
@@ -186,6 +188,12 @@ class Carriage:
     def refuse(self, message: str) -> None:
         """No backend came, or none will: say so, and that it is worth trying again."""
         self._client.answer(error(503, message, retry_after=RETRY_AFTER))
+
+    @property
+    def movable(self) -> bool:
+        """Whether all of the request is here and no backend has got all of it."""
+        placed = self._upstream is not None and self._client.uploaded
+        return self.buffer.kept and not self.exchange.begun and not placed
 
     @property
     def waiting(self) -> bool:

@@ -61,11 +61,11 @@ class Client(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, ahead: bytes = b"") -> None:
         self._relay = relay
         self._framer = RequestFramer()
         self._idle: Upstream | None = None
-        self._backlog = b""
+        self._backlog = ahead
         self._interception: Interception | None = None
         self._started = 0.0
         self._eof = self._lingering = self._paused = False
@@ -82,6 +82,10 @@ class Client(asyncio.Protocol):
         self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.head_deadline = self._relay.clock() + self._relay.header_timeout
         self._relay.joined(self)
+        if self._relay.heir is not None:
+            asyncio.get_running_loop().call_soon(self.pass_on)
+        elif self._backlog:
+            asyncio.get_running_loop().call_soon(self._read_backlog)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came from the client."""
@@ -125,6 +129,7 @@ class Client(asyncio.Protocol):
         self.full = False
         if self.carriage is not None:
             self.carriage.throttle()
+        self.pass_on()
 
     # Called by the carriage.
 
@@ -214,6 +219,30 @@ class Client(asyncio.Protocol):
             self._idle = None
         if self.carriage is not None and generation is not None:
             self.carriage.move(generation)
+
+    def pass_on(self) -> bool:
+        """Give the connection to the relay's heir; False when that cannot be done now.
+
+        With it goes what has been read of a request that no backend is answering. Closing our
+        end of a socket that another process has as well tells the client nothing.
+        """
+        give, carriage = self._relay.heir, self.carriage
+        if give is None or self._lingering or self.transport.is_closing():
+            return False
+        if self._framer.head is None:
+            ahead = self._framer.partial
+        elif carriage is not None and carriage.movable:
+            ahead = carriage.buffer.join()
+        else:
+            return False
+        if self.transport.get_write_buffer_size():
+            self.transport.set_write_buffer_limits(0)  # `resume_writing` when all is written
+            return True
+        give(self._socket(), ahead + self._backlog)
+        self._backlog = b""
+        self._drop()
+        self.transport.abort()
+        return True
 
     def timed_out(self) -> None:
         """The head took too long."""
@@ -323,6 +352,8 @@ class Client(asyncio.Protocol):
             return
         if close or self._relay.closing:
             self._end(linger=not complete or bool(self._backlog))
+        elif self.pass_on():
+            return
         elif self._backlog:
             asyncio.get_running_loop().call_soon(self._read_backlog)
         elif self._eof:

@@ -130,6 +130,11 @@ class _Framer:
         """Whether bytes of an incomplete head are waiting here."""
         return self._partial is not None
 
+    @property
+    def partial(self) -> bytes:
+        """The bytes of an incomplete head."""
+        return bytes(self._partial or b"")
+
     def close(self) -> None:
         """Let go of the parser, which holds this object in a reference cycle."""
         self._parser = None

@@ -26,6 +26,10 @@ Observer = Callable[[int, float, bytes], None]
 """Called when an answer begins: status, seconds since the request's head, path."""
 
 
+Heir = Callable[[socket.socket, bytes], None]
+"""Takes a connection over: its socket, and what has been read from it already."""
+
+
 @dataclass(slots=True)
 class Stats:
     """What the relay has done since it was made, as counts.
@@ -69,6 +73,7 @@ class Relay:
 
     Attributes:
         stats: counts since the start.
+        heir: takes the connections; None while they are served here.
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class Relay:
         self.interceptors = dict(interceptors or {})
         self.stats = Stats()
         self.closing = False
+        self.heir: Heir | None = None
         self.clients: set[Client] = set()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -113,6 +119,31 @@ class Relay:
         """Accept clients on *sock*, a bound TCP socket, which the relay then owns."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Client(self), sock=sock, backlog=1024)
+
+    async def adopt(self, connection: socket.socket, ahead: bytes) -> None:
+        """Serve a client that another relay has accepted; *ahead* has been read from it."""
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: Client(self, ahead), connection)
+        except OSError:
+            connection.close()
+
+    def hand_over(self, heir: Heir) -> None:
+        """Accept no more, and give each connection to *heir* unless its request is being answered.
+
+        That is finished here; then, or should its backend be lost, the connection follows.
+        """
+        self.heir = heir
+        if self._server is not None:
+            self._server.close()
+        self._replace(None)
+        for client in tuple(self.clients):
+            client.pass_on()
+
+    async def emptied(self) -> None:
+        """Wait until no client is left."""
+        await self._empty.wait()
 
     def switch(self, backend: Backend) -> None:
         """Make *backend* the current one.

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 from synccr.ccr.backend import Backend
 from synccr.ccr.config_file import ConfigFile
 from synccr.ccr.health import Look
+from synccr.ccr.identity import Identity, descendants
 from synccr.ccr.launch import Launcher
 from synccr.ccr.package import Package
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
+from synccr.errors import SynccrError
 from synccr.heal import Healed
 from synccr.paths import Paths
 from synccr.profiles import recorded
@@ -49,6 +51,7 @@ class Fleet:
         before_writing: called before CCR's configuration is replaced.
         current: the backend that serves.
         restarts: backends started in place of dead ones.
+        predecessor: the supervisor before this one; its CCR may still run.
     """
 
     paths: Paths
@@ -61,6 +64,7 @@ class Fleet:
     before_writing: Callable[[], None] = lambda: None
     current: Backend | None = None
     restarts: int = 0
+    predecessor: Identity | None = None
     _generation: int = 0
     _healed: Healed | None = None
     _counted: tuple[int, int] = (0, 0)
@@ -92,6 +96,23 @@ class Fleet:
         """
         async with self._one_at_a_time:  # a swap under way decides which configuration runs
             return await self._bring(self._healed) if self._healed else None
+
+    @contextlib.asynccontextmanager
+    async def standing_still(self) -> AsyncIterator[None]:
+        """No backend is started meanwhile. Should the block fail, configuration and pid
+        file are made to name again what serves."""
+        async with self._one_at_a_time:
+            try:
+                yield
+            except BaseException:
+                self._reassert()
+                raise
+
+    def leave(self) -> None:
+        """Another supervisor's backend serves from now on; ours drains and ends."""
+        old, self.current = self.current, None
+        if old is not None:
+            self._spawn(self._retire(old, self._generation))
 
     async def replace_dead(self, healed: Healed) -> Backend:
         """Start a backend in place of one that died.
@@ -132,6 +153,7 @@ class Fleet:
 
     async def _bring(self, healed: Healed) -> Backend:
         ours = [backend.identity for backend in self._all]
+        ours += descendants(self.predecessor) if self.predecessor else []
         self.before_writing()
         with (
             recorded(self.paths, healed.profile.role, healed.config, healed.profile.source),
@@ -196,6 +218,15 @@ class Fleet:
         self.relay.hold()
         self._spawn(farewell)
         self.on_died(reason)
+
+    def _reassert(self) -> None:
+        if self.current is None or self._healed is None:
+            return
+        with contextlib.suppress(SynccrError, OSError):
+            write_pid_file(self.paths, self.current.pid)
+            file = ConfigFile(self.paths)
+            if not file.changed_by_others():
+                file.write(self._healed.config)
 
     def _name_in_pid_file(self, backend: Backend) -> None:
         """``ccr restart`` from a shell leaves the pid of a CCR that never served."""

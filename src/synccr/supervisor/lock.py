@@ -10,24 +10,39 @@ from synccr.errors import SynccrError, Taken
 from synccr.files import private_directory
 
 
+class Lock:
+    """One instance's lock. The kernel keeps it, so it ends with the process that holds
+    it, however that dies."""
+
+    def __init__(self, instance: Path) -> None:
+        from filelock import FileLock
+
+        self._instance = instance
+        self._lock = FileLock(private_directory(instance) / "supervisor.lock")
+
+    def acquire(self, timeout: float = 0.0) -> None:
+        """Take it, within so many seconds.
+
+        Raises:
+            Taken: another supervisor holds it; says where that one is.
+        """
+        from filelock import Timeout
+
+        try:
+            self._lock.acquire(timeout=timeout)
+        except Timeout as error:
+            raise Taken(_where(self._instance), "Use it, or end it: synccr stop") from error
+
+    def release(self) -> None:
+        """Leave it to others; nothing happens when it is not held."""
+        self._lock.release()
+
+
 @contextlib.contextmanager
-def held(instance: Path) -> Iterator[None]:
-    """Hold the instance's lock. The kernel keeps it, so it ends with the process that
-    holds it, however that dies.
-
-    Raises:
-        Taken: another supervisor holds it; says where that one is.
-    """
-    from filelock import FileLock, Timeout
-
-    private_directory(instance)
-    lock = FileLock(instance / "supervisor.lock", timeout=0)
+def released(lock: Lock) -> Iterator[Lock]:
+    """See that a lock is not held at the end."""
     try:
-        lock.acquire()
-    except Timeout as error:
-        raise Taken(_where(instance), "Use it, or end it: synccr stop") from error
-    try:
-        yield
+        yield lock
     finally:
         lock.release()
 

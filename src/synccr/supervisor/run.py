@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from synccr.ccr.backend import Backend
@@ -34,10 +34,13 @@ from synccr.settings import Settings
 from synccr.supervisor import drift
 from synccr.supervisor.edges import Edges
 from synccr.supervisor.fleet import Fleet
-from synccr.supervisor.lock import held
+from synccr.supervisor.handover import DETACHED, POSSIBLE, Channel, Heritage, Successor
+from synccr.supervisor.lock import Lock, released
 from synccr.supervisor.loop import Loop, Teller, now
 from synccr.supervisor.port import bind, page_refusal, rebinding_guard
-from synccr.supervisor.status import model_rows, state_word
+from synccr.supervisor.signals import stoppable
+from synccr.supervisor.status import serving, starting
+from synccr.supervisor.succession import TAKING, Succession
 
 STOP_GRACE = 5.0
 """Seconds that requests in flight get when everything ends."""
@@ -50,16 +53,21 @@ class Supervisor:
 
     Attributes:
         paths, settings, environ: the surroundings.
+        reload: reads the settings again.
         load: reads the profiles; called again when they change.
         tell: shows a line to a person.
         on_probe: hears of each report of the first preflight.
         on_ready: called when the endpoint answers.
         skip_preflight: take every model to serve.
         unseen: nobody looks at what ``tell`` shows, so that a notification is worth it.
+        command: starts such a supervisor; for a restart.
+        channel: to the supervisor that this one replaces.
+        detached: nobody waits for this process to end.
     """
 
     paths: Paths
     settings: Settings
+    reload: Callable[[], Settings]
     environ: Mapping[str, str]
     load: Callable[[], Profiles]
     tell: Teller
@@ -67,31 +75,53 @@ class Supervisor:
     on_ready: Callable[[Supervisor], None] = lambda _supervisor: None
     skip_preflight: bool = False
     unseen: bool = field(default_factory=lambda: not sys.stderr.isatty())
+    command: Sequence[str] = ()
+    channel: Channel | None = None
+    detached: bool = False
     started_at: str = field(default_factory=lambda: stamp(utc_now()))
     _following: asyncio.Task[None] | None = None
     _background: set[asyncio.Task[None]] = field(default_factory=set)
+    _heritage: Heritage | None = None
+    _adopting: asyncio.Task[None] | None = None
+    _succession: Succession | None = None
 
-    async def run(self) -> None:
+    async def run(self) -> int:
         """Serve until stopped.
+
+        Returns:
+            the exit code: 0, or that of the supervisor that has replaced this one.
 
         Raises:
             SynccrError: it could not start; nothing is left running or changed.
         """
-        with held(self.paths.instance):
+        with released(Lock(self.paths.instance)) as self._lock:
+            if self.channel:
+                self._heritage = await Heritage.receive(self.channel)
+            else:
+                self._lock.acquire()
             self.profiles = self.load()
             self._seen_files = drift.signature(self.profiles.watch)
             self.journal = Journal(self.paths.instance / "journal.jsonl", self.profiles.redactor)
             self.edges = Edges(self)
-            try:
-                async with self._stoppable(), self._listening():
-                    await self._start_and_serve()
-            finally:
-                await self.edges.notices.close()
+            async with stoppable(self.stop, self._forward):
+                try:
+                    async with self._listening():
+                        await self._start_and_serve()
+                finally:
+                    await self.edges.notices.close()
+                if self._successor and not self.detached:
+                    return await self._successor.exit_code() or 0
+        return 0
 
     @property
     def endpoint(self) -> str:
         """Where clients go."""
         return f"http://127.0.0.1:{self.profiles.local.port}"
+
+    @property
+    def _successor(self) -> Successor | None:
+        """The supervisor that has replaced this one."""
+        return self._succession.successor if self._succession else None
 
     # ------------------------------------------------------------ start
 
@@ -114,8 +144,10 @@ class Supervisor:
             on_died=lambda reason: self.loop.post(e.BackendDied(reason)),
             on_serving=self._follow,
             before_writing=self.edges.drift.save_edits,
+            predecessor=self._heritage.predecessor if self._heritage else None,
         )
-        await end_orphans(self.paths)
+        if not self._heritage:
+            await end_orphans(self.paths)
         keep_adopted(self.profiles)
         for note in self.profiles.notes:
             self.tell("edited", note, "", False)
@@ -132,11 +164,22 @@ class Supervisor:
         self.loop = Loop(state, self.fleet, self._probe, self.journal, self.tell)
         try:
             self._progress(f"starting Claude Code Router {package.version}")
+            if self._heritage:
+                await self._heritage.turn()
             await self.fleet.bring(choice.healed)
+            if self._heritage:
+                await self._take_over(self._heritage)
             self._announce(choice)
             await self.loop.run()
         finally:
             await self._end()
+
+    async def _take_over(self, heritage: Heritage) -> None:
+        await heritage.succeed()
+        self._lock.acquire(TAKING)
+        await self._open()
+        heritage.taken(self.status())
+        self._adopting = asyncio.create_task(heritage.adopt(self.relay.adopt))
 
     async def _package_and_preflight(self) -> tuple[Package, tuple[Report, ...]]:
         """CCR is fetched, should it have to be, while the models are asked."""
@@ -165,6 +208,7 @@ class Supervisor:
             pairs,
             settings=self.settings,
             instance=self.paths.instance,
+            fresh=self._heritage is not None,  # the old one may have learned from traffic since
             progress=self.on_probe,
             proxy=self.profiles.proxy,
         )
@@ -216,9 +260,13 @@ class Supervisor:
     @contextlib.asynccontextmanager
     async def _listening(self) -> AsyncIterator[None]:
         """The public port and the control channel, from the first moment on."""
-        profiles = self.profiles
+        profiles, heritage = self.profiles, self._heritage
         host = profiles.primary.host
-        listener = bind(host, profiles.local.port)
+        self._address = (host, profiles.local.port)
+        if heritage and heritage.address == self._address:
+            self._listener = heritage.listener
+        else:
+            self._listener = bind(*self._address)
         open_to_all = bool(profiles.local.api_key) or host != "127.0.0.1"
         self.relay = Relay(
             hold_timeout=self.settings.hold_timeout,
@@ -227,45 +275,26 @@ class Supervisor:
             interceptors={(b"POST", b"/api/restart"): self._restart_from_page},
             on_backend_lost=lambda _generation: self.fleet.check_now(),
         )
-        control = ControlServer(self.paths.instance, self._control)
+        self.control = ControlServer(self.paths.instance, self._control)
         try:
-            await self.relay.start(listener)
-            await control.start()
+            if not heritage:
+                await self._open()
             yield
         finally:
             await self.relay.close(0.0)
-            await control.close()
+            await self.control.close()
+            self._listener.close()
 
-    @contextlib.asynccontextmanager
-    async def _stoppable(self) -> AsyncIterator[None]:
-        """The first SIGINT or SIGTERM ends everything in order, the second at once."""
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None  # noqa: S101  # we run in one
-        asked = False
+    async def _open(self) -> None:
+        await self.relay.start(self._listener)
+        await self.control.start()
 
-        def stop() -> None:
-            nonlocal asked
-            if not asked and self.stop():
-                asked = True
-            else:
-                task.cancel()
-
-        names = ("SIGINT", "SIGTERM", "SIGHUP")
-        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-        for number in numbers:
-            try:
-                loop.add_signal_handler(number, stop)
-            except NotImplementedError:  # Windows: the loop knows no signals
-                signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
-        try:
-            yield
-        except asyncio.CancelledError:
-            task.uncancel()
-            raise KeyboardInterrupt from None
-        finally:
-            for number in numbers:
-                with contextlib.suppress(NotImplementedError):
-                    loop.remove_signal_handler(number)
+    def _forward(self, number: int) -> bool:
+        """Whether a signal is for the supervisor that has replaced this one; it is sent there."""
+        if self._successor is None or self.detached:
+            return False
+        self._successor.signal(number)
+        return True
 
     def stop(self) -> bool:
         """Begin to end; False when there is no loop yet that could be asked to."""
@@ -276,13 +305,26 @@ class Supervisor:
 
     async def _end(self) -> None:
         """What was started ends, in order: clients get their answers, then CCR goes."""
-        self.tell("stopping", "Ending; requests in flight get 5 seconds.", "", False)
+        if self._succession:
+            await self._succession.abandon()
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        if self._succession and self._succession.successor:
+            self.tell(
+                "stopping", "Another supervisor serves now; finishing what has begun.", "", False
+            )
+            return await self._succession.fade(self._adopting, STOP_GRACE)
+        served = not self._heritage or self._adopting is not None
+        if served:
+            self.tell("stopping", "Ending; requests in flight get 5 seconds.", "", False)
         await self.relay.close(STOP_GRACE)
         await self.fleet.close(STOP_GRACE)
-        self.journal.write("stopped", pid=os.getpid())
+        if self._heritage and self._adopting:
+            self._heritage.channel.finish()  # so that the predecessor ends as well
+            await asyncio.wait({self._adopting}, timeout=3 * STOP_GRACE)
+        if served:
+            self.journal.write("stopped", pid=os.getpid())
 
     def _follow(self, backend: Backend) -> None:
         """Read the log of the backend that serves from now on."""
@@ -342,11 +384,14 @@ class Supervisor:
                 if not self.stop():
                     os.kill(os.getpid(), signal.SIGTERM)
                 return {"pid": os.getpid()}
+            case "swap" | "restart" if not hasattr(self, "loop"):
+                raise SynccrError(
+                    "synccr is still starting.", "Try again once it is: synccr status"
+                )
             case "swap":
                 return await self._swap_by_hand(args)
             case "restart":
-                self._reread()
-                return await self._renew()
+                return await self._restart()
         raise UsageError(f"The supervisor does not know {verb!r}.")
 
     async def _swap_by_hand(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -364,6 +409,40 @@ class Supervisor:
         swapped = self.loop.swaps > before
         failure = None if swapped else self.loop.last_failure
         return self.status() | {"swapped": swapped, "failure": failure}
+
+    async def _restart(self) -> dict[str, Any]:
+        """A fresh supervisor in place of this one; where that cannot be, a fresh CCR."""
+        if not (POSSIBLE and self.command):
+            settings = self.reload()
+            self.load()  # what cannot be used is said here and now
+            await self._apply(settings)
+            return await self._renew() if self._reread() else self.status()
+        self._succession = self._succession or Succession(
+            self.command,
+            {**self.environ, **({DETACHED: "1"} if self.detached else {})},
+            self.settings,
+            self.fleet,
+            self.relay,
+            self.control,
+            self._lock,
+        )
+        status = await self._succession.carry_out(self._address, self._listener)
+        self.journal.write("restarted", supervisor=status["supervisor"]["pid"], asked=True)
+        self.loop.post(e.StopAsked())
+        return status
+
+    async def _apply(self, settings: Settings) -> None:
+        """Go on with other settings."""
+        node = find_node(self.environ, self.paths.cache)
+        self.fleet.package = await provide(
+            settings.ccr_version, node, self.environ, self.paths.cache, progress=self._progress
+        )
+        self.settings = self.fleet.settings = settings
+        self.relay.hold_timeout, self.relay.carry_limit = (
+            settings.hold_timeout,
+            settings.carry_limit,
+        )
+        self.loop.state = replace(self.loop.state, settings=settings)
 
     async def _renew(self) -> dict[str, Any]:
         """A new CCR of the same configuration in place of the old one, unnoticed."""
@@ -391,54 +470,13 @@ class Supervisor:
 
     def status(self) -> dict[str, Any]:
         """The contract's ``status --json``, and a little more."""
+        supervisor = {"pid": os.getpid(), "started_at": self.started_at}
+        version = self.settings.ccr_version
         if not hasattr(self, "loop"):
-            return {
-                "state": "starting",
-                "profile": "primary",
-                "endpoint": self.endpoint,
-                "supervisor": {"pid": os.getpid(), "started_at": self.started_at},
-                "ccr": {
-                    "version": self.settings.ccr_version,
-                    "pid": None,
-                    "port": None,
-                    "started_at": None,
-                    "restarts": 0,
-                },
-                "routes": {},
-                "models": [],
-                "swaps": 0,
-                "last_swap": None,
-            }
-        state, backend = self.loop.state, self.fleet.current
-        stats = self.relay.stats
-        return {
-            "state": state_word(state),
-            "profile": state.current.profile.role,
-            "endpoint": self.endpoint,
-            "supervisor": {"pid": os.getpid(), "started_at": self.started_at},
-            "ccr": {
-                "version": self.settings.ccr_version,
-                "pid": backend.pid if backend else None,
-                "port": backend.port if backend else None,
-                "started_at": stamp(backend.started_at) if backend else None,
-                "restarts": self.fleet.restarts,
-            },
-            "routes": {name: str(ref) for name, ref in state.current.routes.items()},
-            "models": model_rows(state),
-            "swaps": self.loop.swaps,
-            "last_swap": self.loop.last_swap,
-            "why": state.why,
-            "pinned": state.pinned,
-            **self.edges.status(),
-            "relay": {
-                "requests": stats.requests,
-                "carried": stats.carried,
-                "not_carried": stats.not_carried,
-                "held": stats.held,
-                "cut": stats.cut,
-                "refused": stats.refused,
-            },
-        }
+            return starting(self.endpoint, version, supervisor)
+        return serving(
+            self.endpoint, version, supervisor, self.loop, self.fleet, self.edges.status()
+        )
 
     def _progress(self, text: str) -> None:
         self.tell("progress", text, "", False)

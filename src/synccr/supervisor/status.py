@@ -7,6 +7,8 @@ from typing import Any
 from synccr.journal import stamp, utc_now
 from synccr.policy.machine import Phase, State
 from synccr.report import ModelRef, Report, Status
+from synccr.supervisor.fleet import Fleet
+from synccr.supervisor.loop import Loop
 
 _STATES = {
     Phase.STARTING: "starting",
@@ -16,6 +18,61 @@ _STATES = {
     Phase.RESTARTING: "degraded",
     Phase.STOPPING: "stopped",
 }
+
+
+def starting(endpoint: str, version: str, supervisor: dict[str, Any]) -> dict[str, Any]:
+    """While there is nothing to say yet."""
+    return {
+        "state": "starting",
+        "profile": "primary",
+        "endpoint": endpoint,
+        "supervisor": supervisor,
+        "ccr": {"version": version, "pid": None, "port": None, "started_at": None, "restarts": 0},
+        "routes": {},
+        "models": [],
+        "swaps": 0,
+        "last_swap": None,
+    }
+
+
+def serving(
+    endpoint: str,
+    version: str,
+    supervisor: dict[str, Any],
+    loop: Loop,
+    fleet: Fleet,
+    edges: dict[str, Any],
+) -> dict[str, Any]:
+    """From the first backend on."""
+    state, backend, stats = loop.state, fleet.current, fleet.relay.stats
+    return {
+        "state": state_word(state),
+        "profile": state.current.profile.role,
+        "endpoint": endpoint,
+        "supervisor": supervisor,
+        "ccr": {
+            "version": version,
+            "pid": backend.pid if backend else None,
+            "port": backend.port if backend else None,
+            "started_at": stamp(backend.started_at) if backend else None,
+            "restarts": fleet.restarts,
+        },
+        "routes": {name: str(ref) for name, ref in state.current.routes.items()},
+        "models": model_rows(state),
+        "swaps": loop.swaps,
+        "last_swap": loop.last_swap,
+        "why": state.why,
+        "pinned": state.pinned,
+        **edges,
+        "relay": {
+            "requests": stats.requests,
+            "carried": stats.carried,
+            "not_carried": stats.not_carried,
+            "held": stats.held,
+            "cut": stats.cut,
+            "refused": stats.refused,
+        },
+    }
 
 
 def state_word(state: State) -> str:

@@ -1,0 +1,126 @@
+"""The channel between two supervisors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+
+import pytest
+
+from synccr.errors import ConfigError, SynccrError
+from synccr.supervisor.handover import CHANNEL, Channel, Heritage, Successor, channel_of
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="sockets cannot be given away there")
+
+
+def pair() -> tuple[Channel, Channel]:
+    one, other = socket.socketpair()
+    return Channel(one), Channel(other)
+
+
+async def test_lines_and_sockets_stay_together() -> None:
+    """Each connection arrives with its own line, whatever else is sent in between."""
+    here, there = pair()
+    kept = [socket.socketpair() for _ in range(20)]
+    for number, (mine, theirs) in enumerate(kept):
+        mine.sendall(b"%d" % number)
+        here.send({"number": number}, theirs, b"\n" * 100 * number)
+        theirs.close()
+        here.send({"plain": number})
+    here.finish()
+    for number in range(20):
+        message, connection, payload = await there.receive()
+        assert connection is not None
+        with connection:
+            assert (message["number"], len(payload)) == (number, 100 * number)
+            assert connection.recv(10) == b"%d" % number
+        assert await there.receive() == ({"plain": number}, None, b"")
+    with pytest.raises(EOFError):
+        await there.receive()
+    for mine, _ in kept:
+        mine.close()
+    here.close()
+    there.close()
+
+
+async def test_a_reader_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sending waits for a while and then fails; it never blocks for ever."""
+    monkeypatch.setattr("synccr.supervisor.handover._PATIENCE", 0.05)
+    here, there = pair()
+    with pytest.raises(TimeoutError):
+        here.send({"much": "x" * 10_000_000})
+    here.close()
+    there.close()
+
+
+async def test_what_nobody_asked_for_is_closed() -> None:
+    """Connections that were on their way when the channel is closed are not leaked."""
+    here, there = pair()
+    mine, theirs = socket.socketpair()
+    with mine, theirs:
+        here.send({"plain": 1})
+        here.send({}, theirs)
+        theirs.close()
+        await there.receive()
+        await asyncio.sleep(0)
+        there.close()
+        here.close()
+        mine.settimeout(5)
+        assert mine.recv(1) == b""
+
+
+def successor(program: str) -> Successor:
+    return Successor([sys.executable, "-c", program], dict(os.environ))
+
+
+FAILS = """
+import os
+from synccr.errors import ConfigError
+from synccr.supervisor.handover import channel_of
+with channel_of(os.environ):
+    raise ConfigError("It is broken.", "Mend it.")
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "said", "code"),
+    [
+        (FAILS, "It is broken. Mend it.", 4),
+        ("import sys; sys.exit(9)", "ended at once (exit code 9)", 1),
+        ("import os; os.kill(os.getpid(), 9)", "ended at once (exit code 137)", 1),
+        ("import time; time.sleep(60)", "was not ready within 2 s", 1),
+    ],
+)
+async def test_a_successor_that_does_not_come_up(program: str, said: str, code: int) -> None:
+    """Its own words where it has some; in any case the old one is told, and it is gone."""
+    new = successor(program)
+    with pytest.raises(SynccrError) as caught:
+        await new.expect("turn", 2.0 if "sleep" in program else 60.0)
+    assert said in str(caught.value)
+    assert caught.value.exit_code == code
+    await new.discard()
+    assert not os.path.exists(f"/proc/{new.pid}")  # noqa: PTH110
+
+
+async def test_an_error_is_told_and_raised() -> None:
+    """The new supervisor ends with its own exit code, and the old one hears why."""
+    ours, theirs = socket.socketpair()
+    environ = {CHANNEL: str(theirs.detach())}
+    with pytest.raises(ConfigError), channel_of(environ):
+        raise ConfigError("It is broken.", "Mend it.")
+    channel = Channel(ours)
+    message, _, _ = await channel.receive()
+    assert message == {"failed": {"what": "It is broken.", "todo": "Mend it.", "exit_code": 4}}
+    assert environ == {}
+    channel.close()
+
+
+async def test_a_predecessor_that_is_gone() -> None:
+    """The new supervisor ends: nobody has asked for it any more."""
+    here, there = pair()
+    here.close()
+    with pytest.raises(SynccrError, match="is gone"):
+        await Heritage.receive(there)
+    there.close()
