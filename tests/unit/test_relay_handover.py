@@ -62,6 +62,32 @@ async def test_one_that_has_said_nothing_goes_at_once() -> None:
         assert (await wire.ask(request("/a"))).body == b"heir|GET /a HTTP/1.1|"
 
 
+@pytest.mark.parametrize("rounds", range(8))
+async def test_connections_that_are_just_being_accepted(rounds: int) -> None:
+    """Whatever the event loop has done for them so far, old relay or heir answers each;
+    those that nobody has accepted yet are left to the listener that both have."""
+    async with two_stages() as (old, new):
+        clients = [socket.create_connection(("127.0.0.1", old.port)) for _ in range(5)]
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        hand_over(old, new)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert old.relay._server
+        assert new.relay._server
+        (listener,) = old.relay._server.sockets
+        twin = socket.socket(fileno=os.dup(listener.fileno()))
+        await old.relay.close(0)
+        new.relay._server.close()
+        await new.relay.start(twin)
+        for number, client in enumerate(clients):
+            reader, writer = await asyncio.open_connection(sock=client)
+            writer.write(request(f"/{number}"))
+            async with asyncio.timeout(TIMEOUT):
+                assert b"heir|GET /%d" % number in await reader.readuntil(b"HTTP/1.1|")
+            writer.close()
+
+
 async def test_a_request_in_flight_is_finished_first() -> None:
     """The answer comes from where it began; what follows is the heir's."""
     go_on = asyncio.Event()

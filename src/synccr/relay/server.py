@@ -136,7 +136,9 @@ class Relay:
         """
         self.heir = heir
         if self._server is not None:
-            self._server.close()
+            # Not closed yet: asyncio would drop connections that it has accepted and not made.
+            for listener in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listener)
         self._replace(None)
         for client in tuple(self.clients):
             client.pass_on()
