@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -41,47 +40,16 @@ def start(
 
     Runs until Ctrl-C or SIGTERM, which end CCR too.
     """
+    from synccr.cli.serve import Options, serve
+
+    options = Options(config, fallback_config, port, skip_preflight)
     if detach:
         from synccr.cli.detach import detach as start_detached
 
-        options = _as_arguments(config, fallback_config, port, skip_preflight)
-        status = start_detached(options)
+        status = start_detached(options.as_arguments())
         say(f"synccr runs at {status['endpoint']} (pid {status['supervisor']['pid']}).")
         return
-    import asyncio
-
-    from synccr.cli.setup import Setup
-    from synccr.cli.terminal import Terminal
-    from synccr.supervisor.run import Supervisor
-
-    setup = Setup.make()
-    terminal = Terminal()
-    supervisor = Supervisor(
-        paths=setup.paths,
-        settings=setup.settings,
-        environ=setup.environ,
-        load=lambda: setup.profiles(config, fallback_config, port),
-        tell=terminal.tell,
-        on_probe=terminal.report,
-        on_ready=terminal.ready,
-        skip_preflight=skip_preflight,
-    )
-    asyncio.run(supervisor.run())
-
-
-def _as_arguments(
-    config: Path | None, fallback_config: Path | None, port: int | None, skip_preflight: bool
-) -> list[str]:
-    arguments: list[str] = []
-    if config:
-        arguments += ["--config", str(config.resolve())]
-    if fallback_config:
-        arguments += ["--fallback-config", str(fallback_config.resolve())]
-    if port:
-        arguments += ["--port", str(port)]
-    if skip_preflight:
-        arguments += ["--skip-preflight"]
-    return arguments
+    serve(options)
 
 
 def stop() -> None:
