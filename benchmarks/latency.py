@@ -150,8 +150,7 @@ async def many_clients(task: Task) -> tuple[list[float], float]:
 
     async def client() -> None:
         while block.left > 0:
-            made = _Client(block)
-            await loop.create_connection(lambda: made, "127.0.0.1", task.port)
+            _, made = await loop.create_connection(lambda: _Client(block), "127.0.0.1", task.port)
             await made.ended
 
     began = time.perf_counter()

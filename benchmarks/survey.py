@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import re
 import subprocess
@@ -18,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from benchmarks import wire
 
@@ -57,7 +59,7 @@ class Survey:
         ]
         self.requests: list[Request] = []
 
-    def __enter__(self) -> Survey:
+    def __enter__(self) -> Self:
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -72,7 +74,7 @@ def longest_gap(requests: Sequence[Request], begin: float, end: float) -> float:
     """Seconds of the longest time within [begin, end] in which no request succeeded."""
     successes = sorted(r.ended for r in requests if r.outcome == OK and begin <= r.ended <= end)
     points = [begin, *successes, end]
-    return max(after - before for before, after in zip(points, points[1:], strict=False))
+    return max(after - before for before, after in itertools.pairwise(points))
 
 
 def failures(requests: Sequence[Request], begin: float, end: float) -> Counter[str]:
@@ -101,6 +103,7 @@ class _Connection(asyncio.Protocol):
             self._waiting.set_result("whole")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        del exc
         self.open = False
         if self._waiting and not self._waiting.done():
             self._waiting.set_result(CUT if self._answer.data else "lost")
