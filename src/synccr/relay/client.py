@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from synccr.relay.carriage import Carriage
 from synccr.relay.framing import ProtocolError, RequestFramer, RequestHead
+from synccr.relay.hop import kept_open
 from synccr.relay.intercept import Interception
 from synccr.relay.messages import (
     CONTINUE,
@@ -168,8 +169,10 @@ class Client(asyncio.Protocol):
         self.carriage = None
         upstream = carriage.release()
         if upstream is not None:
-            if close or upstream.generation is not self._relay.available:
+            if upstream.generation is not self._relay.available:
                 upstream.abort()
+            elif close:
+                upstream.generation.give(upstream)
             else:
                 self._idle = upstream
         self._next(close=close)
@@ -277,6 +280,9 @@ class Client(asyncio.Protocol):
                 self._interception.append(piece)
                 return
         carriage = self.carriage = Carriage(relay, self, head)
+        if not head.keep_alive and (opened := kept_open(head, piece)) is not None:
+            carriage.closing = True
+            piece = opened
         carriage.buffer.append(piece)
         carriage.place()
 
@@ -303,7 +309,7 @@ class Client(asyncio.Protocol):
     # What comes after.
 
     def _drop(self) -> None:
-        """Let go of the current request and of every backend connection."""
+        """Let go of the current request and of its backend connection."""
         interception, self._interception = self._interception, None
         if interception is not None:
             interception.release()
@@ -314,7 +320,7 @@ class Client(asyncio.Protocol):
                 upstream.abort()
         idle, self._idle = self._idle, None
         if idle is not None:
-            idle.abort()
+            idle.generation.give(idle)
 
     def _next(self, *, close: bool) -> None:
         complete = self._framer.complete
