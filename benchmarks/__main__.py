@@ -53,9 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
             sys.stderr.write(f"measuring: {name}\n")
             results[name] = list(PARTS[name](found, scale))
             print(f"\n{name}\n{table(results[name])}")
-            for figure in results[name]:
-                if figure.note:
-                    print(f"  {figure.what}: {figure.note}")
+            for note in dict.fromkeys(figure.note for figure in results[name] if figure.note):
+                print(f"  {', '.join(f.what for f in results[name] if f.note == note)}: {note}")
             sys.stdout.flush()
     around["load_after"] = load()
     print(f"\nload average before {around['load_before']}, after {around['load_after']}")

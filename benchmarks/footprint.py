@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 
 from benchmarks.cost import load
 from benchmarks.figures import Figure
 from benchmarks.latency import Task
+from benchmarks.processes import cpu_seconds
 from benchmarks.scale import Scale
 from benchmarks.stage import KEY, MAIN, VERSION, Home, Stage, config, healthy, until
 
@@ -30,7 +30,7 @@ def footprint(stage: Stage, scale: Scale) -> Iterator[Figure]:
             yield _idle(supervisor, npx, scale.idle)
             for fresh in (False, True):
                 generator.run(Task(synccr.port, "message", scale.clients, fresh, scale.requests))
-            yield from _memory(f"after {2 * scale.requests} requests", supervisor, npx)
+            yield from _memory(f"after {2 * scale.requests} requests", supervisor, None)
 
 
 def _providers(stage: Stage) -> list[dict[str, object]]:
@@ -97,14 +97,3 @@ def _idle(ours: psutil.Process, theirs: psutil.Process | None, seconds: float) -
         target=0.2,
         note=f"over {seconds:.0f} s",
     )
-
-
-def cpu_seconds(process: psutil.Process) -> float:
-    """CPU time of all threads; in nanoseconds where the system counts those (Linux), for
-    the usual ticks of 10 ms are too coarse."""
-    tasks = Path(f"/proc/{process.pid}/task")
-    try:
-        return sum(int((t / "schedstat").read_text().split()[0]) for t in tasks.iterdir()) / 1e9
-    except (OSError, IndexError):
-        times = process.cpu_times()
-        return float(times.user + times.system)

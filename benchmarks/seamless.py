@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.figures import Figure, median_of
 from benchmarks.scale import Scale
@@ -84,7 +85,7 @@ def swap(stage: Stage, scale: Scale) -> Iterator[Figure]:
         ours, theirs = [], []
         for run in range(scale.runs):
             target = "primary" if run % 2 else "fallback"
-            ours.append(_watch(synccr.port, scale, lambda to=target: synccr.run("swap", to)))
+            ours.append(_watch(synccr.port, scale, partial(synccr.run, "swap", target)))
             theirs.append(_watch(bare.port, scale, bare.restart))
     stage.provider.set("*", None)
     yield from _figures("swap", ours, theirs, "bare: ccr restart")
@@ -97,7 +98,7 @@ def kill(stage: Stage, scale: Scale) -> Iterator[Figure]:
     with stage.bare() as bare:
         for _ in range(scale.runs):
             with stage.synccr() as synccr:  # a new one: a row of crashes is met with pauses
-                ours.append(_watch(synccr.port, scale, lambda s=synccr: _kill_ours(s)))
+                ours.append(_watch(synccr.port, scale, partial(_kill_ours, synccr)))
             theirs.append(_watch(bare.port, scale, lambda: _kill_theirs(bare)))
             bare.start()
     stage.provider.set("*", None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
 from relay_kit import Seen, chunked, echo, request, response, stage
+
 from synccr.relay.framing import RequestFramer, ResponseFramer
 from synccr.relay.hop import closing, kept_open
 from synccr.relay.upstream import MOST_SPARE
