@@ -20,7 +20,7 @@ def survey(*ends: tuple[float, str]) -> list[Request]:
 
 
 def test_the_longest_gap_counts_from_edge_to_edge() -> None:
-    """A service that is down at the end of the window is down until there; failures do not count."""
+    """A service that is down at the end of the window is down up to there."""
     requests = survey((1, OK), (2, OK), (3, "refused"), (4.5, OK), (9, OK))
     assert longest_gap(requests, 0, 10) == 4.5
     assert longest_gap(requests, 1, 4.5) == 2.5
