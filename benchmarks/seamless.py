@@ -109,7 +109,7 @@ def kill(stage: Stage, scale: Scale) -> Iterator[Figure]:
 def _kill_ours(synccr: Synccr) -> None:
     pid = synccr.status()["ccr"]["pid"]
     os.kill(pid, signal.SIGKILL)
-    until(lambda: synccr.status().get("ccr", {}).get("pid") not in (None, pid))
+    until(lambda: synccr.status().get("ccr", {}).get("pid") not in (None, pid), step=0.2)
 
 
 def _kill_theirs(bare: Bare) -> None:

@@ -36,8 +36,8 @@ PATIENCE = 60.0
 _STEP = 0.005
 
 
-def until(fact: Callable[[], object], seconds: float = PATIENCE) -> float:
-    """Wait for a fact; the monotonic time at which it was seen.
+def until(fact: Callable[[], object], seconds: float = PATIENCE, *, step: float = _STEP) -> float:
+    """Wait for a fact, looking every ``step`` seconds; the monotonic time at which it was seen.
 
     Raises:
         TimeoutError: it never came.
@@ -46,7 +46,7 @@ def until(fact: Callable[[], object], seconds: float = PATIENCE) -> float:
     while not fact():
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds:.0f} s: {fact}")
-        time.sleep(_STEP)
+        time.sleep(step)
     return time.monotonic()
 
 
