@@ -119,7 +119,8 @@ class Home:
             "XDG_STATE_HOME": str(self.root / "state"),
             "XDG_CACHE_HOME": str(self.root / "cache"),
             "npm_config_cache": cache or str(Path.home() / ".npm"),
-            **{n: v for n, v in os.environ.items() if n.startswith("npm_config_r")},
+            # TMPDIR: a control socket may lie there, and has to be found there.
+            **{n: v for n, v in os.environ.items() if n.startswith(("npm_config_r", "TMPDIR"))},
         }
 
     @property

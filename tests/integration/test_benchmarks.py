@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,18 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_part_runs_and_gives_sane_figures(tmp_path: Path, npm_cache: Path) -> None:
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory for temporary files; pytest's own is long for a socket's path."""
+    with tempfile.TemporaryDirectory(prefix="b-") as name:
+        yield Path(name)
+
+
+def test_every_part_runs_and_gives_sane_figures(short: Path, npm_cache: Path) -> None:
     """With tiny numbers: all parts, both sides, each figure a number that can be; nothing is
     left running. Times are not judged."""
-    file = tmp_path / "result.json"
-    environ = os.environ | {"SYNCCR_TEST_NPM_CACHE": str(npm_cache), "TMPDIR": str(tmp_path)}
+    file = short / "result.json"
+    environ = os.environ | {"SYNCCR_TEST_NPM_CACHE": str(npm_cache), "TMPDIR": str(short)}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file)],
         cwd=ROOT,
@@ -49,9 +58,9 @@ def test_every_part_runs_and_gives_sane_figures(tmp_path: Path, npm_cache: Path)
     assert (killed["synccr"], killed["bare"] > 0) == (0, True)
     rss = parts["footprint"]["memory of the supervisor, started: RSS"]["synccr"]
     assert 10 < rss < 100
-    left = [p for p in psutil.process_iter() if str(tmp_path) in _home(p)]
+    left = [p for p in psutil.process_iter() if str(short) in _home(p)]
     assert left == []
-    assert list(tmp_path.glob("synccr-benchmark-*")) == []
+    assert list(short.glob("synccr-benchmark-*")) == []
 
 
 def _home(process: psutil.Process) -> str:
