@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     scale = QUICK if options.quick else Scale()
     given = {n: getattr(options, n) for n in ("runs", "rounds") if getattr(options, n)}
     scale = replace(scale, **given)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends all the same
     with stage() as found:
         around = conditions(found)
         print(", ".join(f"{name} {value}" for name, value in around.items() if value))
