@@ -37,6 +37,12 @@ def main() -> None:
 
 
 def _run() -> int:
+    if sys.argv[1:2] == ["start"]:
+        from synccr.cli.serve import plain, serve
+
+        options = plain(sys.argv[2:])
+        if options is not None:
+            return serve(options)
     import typer
 
     from synccr.cli.app import command

@@ -215,7 +215,7 @@ async def test_a_response_that_ends_with_the_connection(head: bytes) -> None:
 @pytest.mark.parametrize(
     ("message", "answer"),
     [
-        (request("/", b"", "Connection: close"), response(b"ok")),
+        (request("/", b"", "Connection: close, te"), response(b"ok")),
         (request("/"), response(b"ok", "Connection: close")),
         (request("/", version="1.0"), response(b"ok")),
     ],

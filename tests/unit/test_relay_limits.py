@@ -262,7 +262,7 @@ async def test_a_client_that_leaves_an_interceptor() -> None:
             await cancelled.wait()
 
 
-async def test_the_pool_of_one_spare_connection() -> None:
+async def test_a_spare_connection_is_ready() -> None:
     """New clients find a connection ready, and one that has aged is not used."""
     now = [0.0]
     async with stage(Relay(hold_timeout=5, clock=lambda: now[0])) as scene:

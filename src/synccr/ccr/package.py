@@ -272,7 +272,8 @@ class _Checked:
             known = _dict(self._hashes.get(str(path)))
             if known.get("stamp") == stamp and isinstance(known.get("sha256"), str):
                 return str(known["sha256"])
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            with path.open("rb") as file:  # in pieces: a process keeps the memory it once took
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             return None
         self._hashes[str(path)] = {"stamp": stamp, "sha256": digest}

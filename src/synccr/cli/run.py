@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -43,55 +41,17 @@ def start(
 
     Runs until Ctrl-C or SIGTERM, which end CCR too.
     """
+    from synccr.cli.serve import Options, serve
+
+    options = Options(config, fallback_config, port, skip_preflight)
     if detach:
         from synccr.cli.detach import detach as start_detached
 
-        options = _as_arguments(config, fallback_config, port, skip_preflight)
-        status = start_detached(options)
+        status = start_detached(options.as_arguments())
         say(f"synccr runs at {status['endpoint']} (pid {status['supervisor']['pid']}).")
         return
-    import asyncio
-
-    from synccr.cli.setup import Setup
-    from synccr.cli.terminal import Terminal
-    from synccr.supervisor.handover import DETACHED, channel_of
-    from synccr.supervisor.run import Supervisor
-
-    with channel_of(os.environ) as channel:
-        setup = Setup.make()
-        terminal = Terminal()
-        supervisor = Supervisor(
-            paths=setup.paths,
-            settings=setup.settings,
-            reload=lambda: Setup.make().settings,
-            environ=setup.environ,
-            load=lambda: setup.profiles(config, fallback_config, port),
-            tell=terminal.tell,
-            on_probe=terminal.report,
-            on_ready=terminal.ready,
-            skip_preflight=skip_preflight,
-            command=[sys.executable, "-m", "synccr", *sys.argv[1:]],
-            channel=channel,
-            detached=os.environ.pop(DETACHED, None) is not None,
-        )
-        code = asyncio.run(supervisor.run())
-    if code:
+    if code := serve(options):
         sys.exit(code)
-
-
-def _as_arguments(
-    config: Path | None, fallback_config: Path | None, port: int | None, skip_preflight: bool
-) -> list[str]:
-    arguments: list[str] = []
-    if config:
-        arguments += ["--config", str(config.resolve())]
-    if fallback_config:
-        arguments += ["--fallback-config", str(fallback_config.resolve())]
-    if port:
-        arguments += ["--port", str(port)]
-    if skip_preflight:
-        arguments += ["--skip-preflight"]
-    return arguments
 
 
 def stop() -> None:

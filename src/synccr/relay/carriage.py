@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from synccr.relay.buffer import RequestBuffer
 from synccr.relay.exchange import Action, Exchange
 from synccr.relay.framing import ProtocolError, RequestHead, ResponseHead
+from synccr.relay.hop import closing
 from synccr.relay.messages import error
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Carriage:
         exchange: the judgement on this request.
         buffer: the request's bytes.
         answered: the whole answer has been passed on.
+        closing: the client was promised the end of its connection; the backend was not told.
         forwarded_at: clock reading when a backend got the request last.
     """
 
@@ -40,6 +42,7 @@ class Carriage:
         "_verifying",
         "answered",
         "buffer",
+        "closing",
         "exchange",
         "forwarded_at",
         "head",
@@ -52,6 +55,7 @@ class Carriage:
         self.exchange = Exchange()
         self.buffer = RequestBuffer(relay.budget, relay.carry_limit)
         self.answered = False
+        self.closing = False
         self.forwarded_at = 0.0
         self._upstream: Upstream | None = None
         self._held = self._verifying = False
@@ -134,6 +138,8 @@ class Carriage:
                         continue
                     return
                 self._begin(head)
+                if self.closing and head.keep_alive:
+                    piece = closing(head, piece)
             self._client.write(piece)
             if framer.complete:
                 self._end(upstream, reusable=not data)
@@ -207,12 +213,13 @@ class Carriage:
             self._timer.cancel()
             self._timer = None
         self._cancel()
+        whole = not self.buffer.unsent
         self.buffer.release()
         upstream, self._upstream = self._upstream, None
         if upstream is None:
             return None
         upstream.generation.leave(self)
-        if self.answered and not upstream.closed:
+        if self.answered and whole and not upstream.closed:
             upstream.owner = None
             return upstream
         upstream.abort()

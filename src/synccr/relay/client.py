@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from synccr.relay.carriage import Carriage
 from synccr.relay.framing import ProtocolError, RequestFramer, RequestHead
+from synccr.relay.hop import kept_open
 from synccr.relay.intercept import Interception
 from synccr.relay.messages import (
     CONTINUE,
@@ -173,8 +174,10 @@ class Client(asyncio.Protocol):
         self.carriage = None
         upstream = carriage.release()
         if upstream is not None:
-            if close or upstream.generation is not self._relay.available:
+            if upstream.generation is not self._relay.available:
                 upstream.abort()
+            elif close:
+                upstream.generation.give(upstream)
             else:
                 self._idle = upstream
         self._next(close=close)
@@ -306,6 +309,9 @@ class Client(asyncio.Protocol):
                 self._interception.append(piece)
                 return
         carriage = self.carriage = Carriage(relay, self, head)
+        if not head.keep_alive and (opened := kept_open(head, piece)) is not None:
+            carriage.closing = True
+            piece = opened
         carriage.buffer.append(piece)
         carriage.place()
 
@@ -332,7 +338,7 @@ class Client(asyncio.Protocol):
     # What comes after.
 
     def _drop(self) -> None:
-        """Let go of the current request and of every backend connection."""
+        """Let go of the current request and of its backend connection."""
         interception, self._interception = self._interception, None
         if interception is not None:
             interception.release()
@@ -343,7 +349,7 @@ class Client(asyncio.Protocol):
                 upstream.abort()
         idle, self._idle = self._idle, None
         if idle is not None:
-            idle.abort()
+            idle.generation.give(idle)
 
     def _next(self, *, close: bool) -> None:
         complete = self._framer.complete

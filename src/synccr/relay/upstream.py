@@ -19,6 +19,9 @@ SPARE_AGE: Final = 20.0
 """Seconds a spare connection may wait for use. Node answers 408 on a connection that has been
 silent for 60 s (`headersTimeout`), and that answer must not meet a request."""
 
+MOST_SPARE: Final = 32
+"""Spare connections that are kept: as many clients at once find one that is ready."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -51,7 +54,7 @@ class Generation:
         "_connecting",
         "_drained",
         "_on_refused",
-        "_spare",
+        "_spares",
         "backend",
         "failures",
         "in_flight",
@@ -72,7 +75,7 @@ class Generation:
         self.in_flight: set[Carriage] = set()
         self._clock = clock
         self._on_refused = on_refused
-        self._spare: Upstream | None = None
+        self._spares: list[Upstream] = []
         self._connecting: asyncio.Task[None] | None = None
         self._drained: list[asyncio.Future[None]] = []
 
@@ -82,7 +85,7 @@ class Generation:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 _, upstream = await loop.create_connection(
-                    lambda: Upstream(self, self._clock()), self.backend.host, self.backend.port
+                    lambda: Upstream(self), self.backend.host, self.backend.port
                 )
         except OSError as error:
             self.failures += 1
@@ -93,33 +96,39 @@ class Generation:
         return upstream
 
     def take(self) -> Upstream | None:
-        """The spare connection, if there is one; another is made ready."""
-        spare, self._spare = self._spare, None
-        if spare is not None and (spare.closed or self._clock() - spare.made_at > SPARE_AGE):
-            spare.abort()
-            spare = None
+        """The spare connection used last, if there is one; another is made ready."""
+        spare = None
+        oldest = self._clock() - SPARE_AGE
+        while spare is None and self._spares:
+            spare = self._spares.pop()
+            if spare.closed or spare.idle_since < oldest:
+                spare.abort()
+                spare = None
         self.warm()
         return spare
 
     def warm(self) -> None:
         """Have a spare connection ready, so that a new client does not wait for one."""
-        if self._connecting is None and (self._spare is None or self._spare.closed):
+        if self._connecting is None and (not self._spares or self._spares[-1].closed):
             self._connecting = asyncio.get_running_loop().create_task(self._make_spare())
 
     def give(self, upstream: Upstream) -> None:
-        """Keep an unused connection as the spare one."""
-        if self.retired or (self._spare is not None and not self._spare.closed):
+        """Keep a connection that carries no request as a spare one."""
+        self._spares = [spare for spare in self._spares if not spare.closed]
+        if self.retired or upstream.closed or len(self._spares) >= MOST_SPARE:
             upstream.abort()
-        else:
-            self._spare = upstream
+            return
+        upstream.idle_since = self._clock()
+        upstream.transport.resume_reading()  # its end is to be seen
+        self._spares.append(upstream)
 
     def cool(self) -> None:
-        """Drop the spare connection."""
+        """Drop the spare connections."""
         if self._connecting is not None:
             self._connecting.cancel()
-        if self._spare is not None:
-            self._spare.abort()
-            self._spare = None
+        for spare in self._spares:
+            spare.abort()
+        self._spares.clear()
 
     def leave(self, carriage: Carriage) -> None:
         """A request is no longer in flight here."""
@@ -151,7 +160,7 @@ class Upstream(asyncio.Protocol):
 
     Attributes:
         generation: the backend at the other end.
-        made_at: clock reading when it was made.
+        idle_since: clock reading when it became a spare one.
         framer: cuts what the backend sends.
         owner: the carriage whose request is on this connection.
         transport: the connection itself.
@@ -165,16 +174,16 @@ class Upstream(asyncio.Protocol):
         "framer",
         "full",
         "generation",
-        "made_at",
+        "idle_since",
         "owner",
         "transport",
     )
 
     transport: asyncio.Transport
 
-    def __init__(self, generation: Generation, made_at: float) -> None:
+    def __init__(self, generation: Generation) -> None:
         self.generation = generation
-        self.made_at = made_at
+        self.idle_since = 0.0
         self.framer = ResponseFramer()
         self.owner: Carriage | None = None
         self.closed = False

@@ -1,0 +1,152 @@
+"""What the relay adds: each block of requests goes to CCR directly and through the relay."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import psutil
+
+from benchmarks.figures import Figure, quantile
+from benchmarks.latency import Task
+from benchmarks.processes import cpu_seconds
+from benchmarks.scale import Scale
+from benchmarks.stage import Stage
+
+KINDS = ("health", "message", "stream")
+_MANY = 10
+"""How many times a block of many clients is that of one."""
+
+
+class Load:
+    """The load generator, a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def run(self, task: Task) -> tuple[list[float], float]:
+        """One block: seconds of each request, requests per second.
+
+        Raises:
+            RuntimeError: a request failed.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(msgspec.json.encode(task) + b"\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["times"], len(answer["times"]) / answer["took"]
+
+
+@contextlib.contextmanager
+def load() -> Iterator[Load]:
+    """Start it, and end it."""
+    command = [sys.executable, "-m", "benchmarks.latency"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        yield Load(process)
+
+
+@dataclass
+class Side:
+    """What was measured on one port.
+
+    Attributes:
+        medians: p50 of each block, ms.
+        times: of all requests, ms.
+        rates: of each block, requests per second.
+        cpu: of the relay for one request, microseconds, of each block.
+    """
+
+    medians: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def add(self, times: list[float], rate: float) -> None:
+        """One block, its times in seconds."""
+        self.times += [1000 * t for t in times]
+        self.medians.append(1000 * statistics.median(times))
+        self.rates.append(rate)
+
+
+def cost(stage: Stage, scale: Scale) -> Iterator[Figure]:
+    """All kinds of load; the relay is the running supervisor's."""
+    with stage.synccr() as synccr, load() as generator:
+        direct = synccr.status()["ccr"]["port"]
+        supervisor = psutil.Process(synccr.pid)
+        for clients in (1, scale.clients):
+            for kind in KINDS:
+                for fresh in (False, True):
+                    task = Task(
+                        0, kind, clients, fresh, scale.block * (_MANY if clients > 1 else 1)
+                    )
+                    ports = (direct, synccr.port)
+                    yield from _figures(task, *_compare(generator, task, ports, supervisor, scale))
+
+
+def _compare(
+    load: Load, task: Task, ports: tuple[int, int], relay: psutil.Process, scale: Scale
+) -> tuple[Side, Side]:
+    """Blocks in the order A B B A, so that a drift hits both. Ports: CCR's, the relay's."""
+    sides = (Side(), Side())
+    rounds = scale.rounds if task.clients == 1 else max(2, scale.rounds // 2)
+    for number in range(-1, rounds):
+        for which in (0, 1) if number % 2 else (1, 0):
+            before = cpu_seconds(relay)
+            block = load.run(msgspec.structs.replace(task, port=ports[which]))
+            spent = cpu_seconds(relay) - before
+            if number >= 0:  # one to warm up
+                sides[which].add(*block)
+                sides[which].cpu.append(1e6 * spent / len(block[0]))
+    return sides
+
+
+def _figures(task: Task, direct: Side, relayed: Side) -> Iterator[Figure]:
+    plural = "s" if task.clients > 1 else ""
+    how = "new connections" if task.fresh else "kept alive"
+    name = f"{task.kind}, {task.clients} client{plural}, {how}"
+    added = statistics.median(r - d for d, r in zip(direct.medians, relayed.medians, strict=True))
+    tail = [quantile(side.times, 0.99) for side in (relayed, direct)]
+    one = task.clients == 1 and task.kind != "stream"
+    real = task.kind != "health"  # /health alone is answered faster than any relay can pass on
+    yield Figure(
+        f"{name}: p50",
+        statistics.median(relayed.times),
+        statistics.median(direct.times),
+        "ms",
+        target=(0.40 if task.fresh else 0.08) if one else None,
+        judged=added if one else None,
+        runs=relayed.medians,
+        bare_runs=direct.medians,
+        note=f"added {added:+.3f} ms, the median over pairs of blocks",
+    )
+    yield Figure(f"{name}: p99", tail[0], tail[1], "ms", note=f"added {tail[0] - tail[1]:+.3f} ms")
+    if task.clients > 1:
+        ratio = statistics.median(r / d for d, r in zip(direct.rates, relayed.rates, strict=True))
+        yield Figure(
+            f"{name}: throughput",
+            statistics.median(relayed.rates),
+            statistics.median(direct.rates),
+            "/s",
+            target=0.97 if real else None,
+            better="higher",
+            judged=ratio,
+            runs=relayed.rates,
+            bare_runs=direct.rates,
+            note=f"ratio {ratio:.3f}, the median over pairs of blocks",
+        )
+    yield Figure(
+        f"{name}: CPU of the relay for one request",
+        statistics.median(relayed.cpu),
+        unit="us",
+        runs=relayed.cpu,
+    )

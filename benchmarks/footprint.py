@@ -1,0 +1,99 @@
+"""What the supervisor takes while it does nothing, beside what npx keeps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psutil
+
+from benchmarks.cost import load
+from benchmarks.figures import Figure
+from benchmarks.latency import Task
+from benchmarks.processes import cpu_seconds
+from benchmarks.scale import Scale
+from benchmarks.stage import KEY, MAIN, VERSION, Home, Stage, config, healthy, until
+
+_SETTLE = 2.0
+"""Seconds after which a process that has just started is idle."""
+
+
+def footprint(stage: Stage, scale: Scale) -> Iterator[Figure]:
+    """Memory after start and after load, and CPU while idle."""
+    with stage.home() as home:
+        npx = _npx(stage, home)
+        with stage.synccr(Providers=_providers(stage)) as synccr, load() as generator:
+            supervisor = psutil.Process(synccr.pid)
+            yield from _memory("started", supervisor, npx)
+            time.sleep(_SETTLE)
+            yield _idle(supervisor, npx, scale.idle)
+            for fresh in (False, True):
+                generator.run(Task(synccr.port, "message", scale.clients, fresh, scale.requests))
+            yield from _memory(f"after {2 * scale.requests} requests", supervisor, None)
+
+
+def _providers(stage: Stage) -> list[dict[str, object]]:
+    """Of these one speaks TLS, as real ones do: certificates take memory."""
+    closed = {
+        "name": "tls",
+        "api_base_url": "https://127.0.0.1:9/v1/chat/completions",
+        "api_key": KEY,
+        "models": ["unreachable"],
+    }
+    return [*config(stage.provider.url, 0, MAIN)["Providers"], closed]
+
+
+def _npx(stage: Stage, home: Home) -> psutil.Process | None:
+    """What people run without synccr; the process that stays above CCR. None without npx."""
+    if not stage.node.npx:
+        return None
+    home.write(home.paths.ccr_config, config(stage.provider.url, home.port, MAIN))
+    package = f"@musistudio/claude-code-router@{VERSION}"
+    child = home.spawn(*stage.node.npx, "--yes", f"--package={package}", "--", "ccr", "start")
+    until(lambda: healthy(home.port))
+    return psutil.Process(child.pid)
+
+
+def _memory(when: str, ours: psutil.Process, theirs: psutil.Process | None) -> Iterator[Figure]:
+    mine = ours.memory_full_info()
+    other = theirs.memory_full_info() if theirs else None
+    figure = Figure(
+        f"memory of the supervisor, {when}: RSS",
+        _mb(mine.rss),
+        _mb(other.rss) if other else None,
+        "MB",
+        target=40,
+        note="bare: the npx process that stays above CCR; MB of 10^6 bytes",
+    )
+    yield figure
+    for name in ("pss", "uss"):
+        if hasattr(mine, name):
+            yield replace(
+                figure,
+                what=f"memory of the supervisor, {when}: {name.upper()}",
+                synccr=_mb(getattr(mine, name)),
+                bare=_mb(getattr(other, name)) if other else None,
+                target=None,
+            )
+
+
+def _mb(size: int) -> float:
+    return round(size / 1e6, 1)
+
+
+def _idle(ours: psutil.Process, theirs: psutil.Process | None, seconds: float) -> Figure:
+    processes = [ours, *([theirs] if theirs else [])]
+    before = [cpu_seconds(p) for p in processes]
+    began = time.monotonic()
+    time.sleep(seconds)
+    took = time.monotonic() - began
+    shares = [100 * (cpu_seconds(p) - b) / took for p, b in zip(processes, before, strict=True)]
+    return Figure(
+        "idle CPU of the supervisor, of one core",
+        shares[0],
+        shares[1] if theirs else None,
+        "%",
+        target=0.2,
+        note=f"over {seconds:.0f} s",
+    )

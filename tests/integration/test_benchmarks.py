@@ -1,0 +1,70 @@
+"""The benchmarks run; what they find is for a quiet machine to tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory for temporary files; pytest's own is long for a socket's path."""
+    with tempfile.TemporaryDirectory(prefix="b-") as name:
+        yield Path(name)
+
+
+def test_every_part_runs_and_gives_sane_figures(short: Path, npm_cache: Path) -> None:
+    """With tiny numbers: all parts, both sides, each figure a number that can be; nothing is
+    left running. Times are not judged."""
+    file = short / "result.json"
+    environ = os.environ | {"SYNCCR_TEST_NPM_CACHE": str(npm_cache), "TMPDIR": str(short)}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file)],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads(file.read_bytes())
+    assert document["conditions"]["ccr"] == "2.0.0"
+    parts: dict[str, dict[str, Any]] = {
+        name: {figure["what"]: figure for figure in figures}
+        for name, figures in document["parts"].items()
+    }
+    assert list(parts) == ["swap", "kill", "recovery", "relay", "footprint"]
+    for figures in parts.values():
+        for figure in figures.values():
+            assert figure["synccr"] >= 0
+            assert figure["bare"] is None or figure["bare"] >= 0
+            assert figure["what"] in done.stdout
+    assert parts["swap"]["failed requests, swap (all runs)"]["synccr"] == 0
+    killed = parts["kill"]["failed requests, SIGKILL (all runs)"]
+    assert (killed["synccr"], killed["bare"] > 0) == (0, True)
+    rss = parts["footprint"]["memory of the supervisor, started: RSS"]["synccr"]
+    assert 10 < rss < 100
+    left = [p for p in psutil.process_iter() if str(short) in _home(p)]
+    assert left == []
+    assert list(short.glob("synccr-benchmark-*")) == []
+
+
+def _home(process: psutil.Process) -> str:
+    try:
+        return process.environ().get("HOME", "")
+    except psutil.Error:
+        return ""
