@@ -82,7 +82,7 @@ def test_a_ccr_that_hangs_is_replaced(home: Home, provider: ProviderThread) -> N
             before = home.status()["ccr"]["pid"]
             kill(before, signal.SIGSTOP)
             load.more(40)
-        assert not psutil.pid_exists(before)
+        running.until(lambda: not psutil.pid_exists(before))
         crashed = home.events("crashed")
         restarted = home.events("restarted")
     assert load.failed == []
