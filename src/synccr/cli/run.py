@@ -47,9 +47,7 @@ def start(
     if detach:
         from synccr.cli.detach import detach as start_detached
 
-        status = start_detached(
-            options.as_arguments(), progress=lambda line: say(line, "dim")
-        )
+        status = start_detached(options.as_arguments(), progress=lambda line: say(line, "dim"))
         say(f"synccr runs at {status['endpoint']} (pid {status['supervisor']['pid']}).")
         return
     if code := serve(options):
