@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -11,8 +12,11 @@ def main() -> None:
     from synccr.errors import SynccrError
 
     debug = "--debug" in sys.argv or bool(os.environ.get("SYNCCR_DEBUG"))
+    _streams()
     try:
-        code = _run()
+        code = _quick(sys.argv[1:])
+        if code is None:
+            code = _run()
     except SynccrError as error:
         if debug:
             raise
@@ -24,6 +28,15 @@ def main() -> None:
         code = _end_of_pipe()
     except KeyboardInterrupt:
         code = 130
+    except OSError as error:
+        if debug:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(
+            f"synccr: {place}{error.strerror or error}.\n"
+            "  Mend that, or look closer: synccr doctor\n"
+        )
+        code = 1
     except Exception as error:
         if debug:
             raise
@@ -34,6 +47,36 @@ def main() -> None:
         code = 1
     _flush()
     sys.exit(code)
+
+
+def _streams() -> None:
+    """Output always works: a narrow encoding loses a sign, not the command, and a program
+    without a terminal (``pythonw`` in a scheduled task) writes to a log."""
+    if sys.stdout is None or sys.stderr is None:
+        from synccr.files import private_directory
+        from synccr.paths import Paths
+
+        log = private_directory(Paths.from_environment().log) / "service.log"
+        stream = log.open("a", encoding="utf-8", buffering=1)
+        sys.stdout, sys.stderr = sys.stdout or stream, sys.stderr or stream
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="replace")
+
+
+def _quick(words: list[str]) -> int | None:
+    """What is run at every turn or prompt does without the command-line parser."""
+    match words:
+        case ["statusline"]:
+            from synccr.cli.statusline import show_line
+
+            show_line()
+            return 0
+        case ["status"] | ["status", "--json"]:
+            from synccr.cli.status import show_status
+
+            return show_status(as_json=len(words) > 1)
+    return None
 
 
 def _run() -> int:

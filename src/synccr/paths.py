@@ -76,6 +76,11 @@ class Paths:
         """synccr's own settings."""
         return self.config / "synccr.toml"
 
+    @property
+    def keys(self) -> Path:
+        """Keys for shells and services that do not have them in their environment."""
+        return self.config / "keys.env"
+
     @cached_property
     def instance(self) -> Path:
         """State that belongs to one CCR directory: lock, journal, records, control socket."""

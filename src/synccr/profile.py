@@ -516,7 +516,7 @@ def require_key(profiles: Iterable[Profile]) -> None:
         raise ConfigError(
             f"{profile.source}: the provider {provider.name!r} takes its key from {name}, "
             "which is not set, and no other provider is left.",
-            f"Write: export {name}=...",
+            f"Write: export {name}=... or have it asked for and kept: synccr init",
         )
 
 

@@ -75,7 +75,7 @@ def load_profiles(
     port: int | None = None,
     keyless: bool = False,
 ) -> Profiles:
-    """Read both profiles; writes nothing.
+    """Read both profiles; writes nothing. ``keyless``: no provider needs to have its key yet.
 
     Each comes from the first of: its option; its file in synccr's own
     configuration directory; for the primary a ``config.json`` in CCR's

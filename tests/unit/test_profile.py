@@ -317,7 +317,9 @@ def test_a_start_needs_one_provider_with_its_key() -> None:
     require_key([parse(GOOD, KEY_TWO="two")])
     with pytest.raises(ConfigError, match="'alpha' takes its key from KEY_ONE") as caught:
         require_key([parse(GOOD, OTHER="x")])
-    assert caught.value.todo == "Write: export KEY_ONE=..."
+    assert (
+        caught.value.todo == "Write: export KEY_ONE=... or have it asked for and kept: synccr init"
+    )
 
 
 @pytest.mark.parametrize(

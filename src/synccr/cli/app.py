@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
 
 from synccr import __version__
-from synccr.cli import check, doctor, look, notify, run, use
+from synccr.cli import check, doctor, home, look, notify, run, use
 
 
 def _version(wanted: bool) -> None:
@@ -32,9 +33,10 @@ def _root(
 
     \b
     First steps:
-      export SYNTHETIC_API_KEY=...   your provider's key
-      synccr models                  which of your models can serve?
-      synccr start                   in place of: npx @musistudio/claude-code-router start
+      synccr init     asks for your provider's key, and whether your models can serve
+      synccr start    in place of: npx @musistudio/claude-code-router start
+      synccr code     Claude Code through the router
+      synccr demo     all of it without a key or an account
     """
 
 
@@ -43,10 +45,11 @@ def command() -> Any:
     app = typer.Typer(
         callback=_root,
         no_args_is_help=True,
+        add_completion=use.COMPLETE in os.environ,  # its options are our command
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for group in (run, check, use, look, notify, doctor):
+    for group in (run, check, use, look, notify, doctor, home):
         group.add_to(app)
     return typer.main.get_command(app)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,17 +11,17 @@ import typer
 
 from synccr.cli.options import Config, FallbackConfig, Fresh, Json, Port, Timeout
 from synccr.cli.output import coloured, draw, put_json, quota_line, say
-from synccr.cli.setup import Setup
 from synccr.errors import NoModelServes
-from synccr.heal import Change, Healed, heal
-from synccr.profiles import Profiles
-from synccr.report import ModelRef, Report
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from synccr.cli.setup import Setup
+    from synccr.heal import Change, Healed
     from synccr.inventory import Changes
     from synccr.preflight.run import Result
+    from synccr.profiles import Profiles
+    from synccr.report import ModelRef, Report
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,6 +55,9 @@ class Survey:
 
 def survey(setup: Setup, profiles: Profiles, *, fresh: bool) -> Survey:
     """Probe every model of both profiles, with progress on a terminal."""
+    import asyncio
+
+    from synccr.heal import heal
     from synccr.preflight import alternatives
     from synccr.preflight.ask import ask_models
     from synccr.profile import owner_order, probe_targets
@@ -138,6 +140,8 @@ def models(
     Exit code 0: every route of the primary profile has a healthy model; 1: some
     route had to be moved; 5: no model can serve.
     """
+    from synccr.cli.setup import Setup
+
     setup = Setup.make(preflight_timeout=timeout)
     profiles = setup.profiles(config, fallback_config)
     found = survey(setup, profiles, fresh=fresh or changes)
@@ -253,16 +257,21 @@ def _table(found: Survey) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    alone = len({ref.provider for ref in found.result.reports}) == 1
+
+    def name(ref: ModelRef) -> str:
+        return ref.model if alone else str(ref)  # one provider need not be said each time
+
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("model", "state", "time", "tools", "use instead"):
-        table.add_column(name, overflow="fold")
+    for title in ("model", "state", "time", "tools", "use instead"):
+        table.add_column(title, overflow="fold")
     for ref, report in found.result.reports.items():
         colour = "green" if report.serves else "red"
         state = report.status.value + (f" ({report.http_status})" if report.http_status else "")
         note = report.detail if report.status.value not in ("ok",) else ""
-        instead = ", ".join(str(r) for r in found.alternatives.get(ref, ())[:2])
+        instead = "\n".join(name(r) for r in found.alternatives.get(ref, ())[:2])
         table.add_row(
-            Text(str(ref)),
+            Text(name(ref)),
             Text(state, style=colour) + (Text(f"\n{note}", style="dim") if note else Text()),
             Text(f"{report.latency_ms} ms" if report.latency_ms is not None else "-"),
             Text({True: "yes", False: "no", None: "?"}[report.tools]),
@@ -282,6 +291,9 @@ def heal_command(
     port: Port = None,
 ) -> None:
     """Check the models and write the healed configuration, without starting anything."""
+    from synccr.cli.setup import Setup
+    from synccr.heal import heal
+
     setup = Setup.make()
     profiles = setup.profiles(config, fallback_config, port)
     found = survey(setup, profiles, fresh=fresh)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,14 @@ _PATIENCE = 900.0  # npx may have to bring CCR over a slow line
 _LOG_LIMIT = 1024 * 1024
 
 
-def detach(arguments: list[str]) -> dict[str, Any]:
+def detach(
+    arguments: list[str], *, progress: Callable[[str], None] = lambda _line: None
+) -> dict[str, Any]:
     """Start a supervisor in the background and wait until its endpoint answers.
+
+    Args:
+        arguments: of ``synccr start``.
+        progress: hears each line that the child says meanwhile.
 
     Returns:
         Its status.
@@ -41,9 +48,11 @@ def detach(arguments: list[str]) -> dict[str, Any]:
         )
     log = private_directory(paths.log) / f"{paths.instance.name}.log"
     child, begin = _spawn(arguments, log)
+    heard = _Listener(log, begin, progress)
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         code = child.poll()
+        heard.listen()
         if code is not None:
             raise _last_words(log, begin, code)
         try:
@@ -55,6 +64,24 @@ def detach(arguments: list[str]) -> dict[str, Any]:
         time.sleep(0.03)
     child.terminate()
     raise SynccrError(f"synccr has not answered within {_PATIENCE:.0f} s.", f"Look at {log}")
+
+
+class _Listener:
+    """Passes on the whole lines that are new in a log, but for the last words."""
+
+    def __init__(self, log: Path, at: int, progress: Callable[[str], None]) -> None:
+        self._log, self._at, self._progress = log, at, progress
+
+    def listen(self) -> None:
+        with self._log.open("rb") as file:
+            file.seek(self._at)
+            whole, end, _ = file.read().rpartition(b"\n")
+        self._at += len(whole) + len(end)
+        for line in whole.decode("utf-8", "replace").splitlines():
+            if line.startswith("synccr: "):
+                break
+            if line:
+                self._progress(line)
 
 
 def _spawn(arguments: list[str], log: Path) -> tuple[subprocess.Popen[bytes], int]:

@@ -56,12 +56,14 @@ def doctor(
         return
     from synccr.doctor.context import Context
     from synccr.doctor.runner import Watcher, examine
+    from synccr.keys import with_keys
     from synccr.paths import Paths
 
+    paths = Paths.from_environment()
     display = Display(live=not json)
     context = Context(
-        Paths.from_environment(),
-        os.environ,
+        paths,
+        with_keys(os.environ, paths.keys),
         config=config,
         fallback_config=fallback_config,
         port=port,

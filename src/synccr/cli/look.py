@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from synccr.cli.options import Json
-from synccr.cli.output import paint, put, put_json
-from synccr.errors import NotRunning, SynccrError
+from synccr.cli.output import put, reader_gone
+from synccr.errors import SynccrError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,82 +23,24 @@ def add_to(app: typer.Typer) -> None:
     app.command()(logs)
 
 
-def status(json: Json = False) -> None:
-    """Show what runs, on which profile, each model's state, and what happened last.
+def status(
+    json: Json = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="A live view; in a pipe, a line per change.")
+    ] = False,
+) -> None:
+    """Show what runs, each model's state, and what happened last.
 
-    Exit code 3 when nothing runs.
+    Exit code 3 when nothing runs. The live view ends with q or Ctrl-C.
     """
-    from synccr.control import request
+    from synccr.cli.status import show_status
     from synccr.paths import Paths
 
-    try:
-        document = request(Paths.from_environment().instance, "status")
-    except NotRunning:
-        if not json:
-            raise
-        put_json({"state": "stopped"})
-        raise typer.Exit(NotRunning.exit_code) from None
-    if json:
-        put_json(document)
-    else:
-        for line in _status_lines(document):
-            put(line)
+    if watch:
+        from synccr.cli.watch import watch as follow
 
-
-def _status_lines(document: dict[str, Any]) -> list[str]:
-    import sys
-
-    state, ccr = document["state"], document["ccr"]
-    colour = {"running": "green", "degraded": "red"}.get(state, "yellow")
-    lines = [
-        (
-            f"{paint(state, colour, sys.stdout)} on the {document['profile']} profile "
-            f"at {document['endpoint']}"
-        ),
-        (
-            f"  CCR {ccr['version']}, pid {ccr['pid']}, {ccr['restarts']} restarts; "
-            f"supervisor pid {document['supervisor']['pid']}"
-        ),
-    ]
-    if document.get("why"):
-        lines.append(f"  why: {document['why']}")
-    lines.append("routes")
-    lines += [f"  {name:<12} {model}" for name, model in document["routes"].items()]
-    lines.append("models")
-    for model in document["models"]:
-        good = model["status"] in ("ok", "unverified")
-        shown = paint(f"{model['status']:<12}", "green" if good else "red", sys.stdout)
-        detail = f"  {model['detail']}" if model["detail"] else ""
-        lines.append(f"  {shown} {model['provider']},{model['model']}{detail}")
-    lines += _quota_lines(document.get("quota") or ())
-    lines += _override_lines(document.get("overrides") or ())
-    if swap := document.get("last_swap"):
-        lines.append(
-            f"last swap {swap['at']}: {swap['from']} -> {swap['to']} "
-            f"({swap['reason']}), {swap['took_ms']} ms; {document['swaps']} in all"
-        )
-    return lines
-
-
-def _quota_lines(rows: Iterable[dict[str, Any]]) -> list[str]:
-    from synccr.cli.output import quota_line
-
-    lines = [f"  {quota_line(row)}" for row in rows]
-    return ["quota", *lines] if lines else []
-
-
-def _override_lines(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """Files that override routes; what is wrong with one is red."""
-    import sys
-
-    lines = []
-    for row in rows:
-        bad = [row["problem"]] if row["problem"] else []
-        bad += [f"{t['route']} leads to {t['target']}, which {t['text']}" for t in row["trouble"]]
-        mark = paint("trouble", "red", sys.stdout) if bad else paint("ok", "green", sys.stdout)
-        lines.append(f"  {mark} {row['kind']} {row['name']}: {row['file']}")
-        lines += [f"    {text}" for text in bad]
-    return ["overrides", *lines] if lines else []
+        raise typer.Exit(follow(Paths.from_environment().instance, as_json=json))
+    raise typer.Exit(show_status(as_json=json))
 
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")]
@@ -113,7 +56,7 @@ def events(json: Json = False, follow: Follow = False) -> None:
     journal = Journal(Paths.from_environment().instance / "journal.jsonl")
 
     def show(entry: dict[str, Any]) -> None:
-        put(codec.dumps(entry, ensure_ascii=False) if json else _event_line(entry))
+        put(codec.dumps(entry, ensure_ascii=False) if json else event_line(entry))
 
     for entry in journal.read():
         show(entry)
@@ -123,27 +66,38 @@ def events(json: Json = False, follow: Follow = False) -> None:
                 show(new)
 
 
-def _event_line(entry: dict[str, Any]) -> str:
+def event_line(entry: dict[str, Any]) -> str:
     """One event for a person: its text, or what its fields say."""
-    text = entry.get("text")
-    if entry["kind"] == "swapped":
-        text = (
-            f"{entry['from']} -> {entry['to']} ({entry['reason']}) in {entry['took_ms']} ms; "
-            f"{entry.get('why', '')}"
-        )
-    elif entry["kind"] == "preflight":
-        text = ", ".join(f"{ref} {status}" for ref, status in entry["models"].items())
-    elif entry["kind"] == "healed":
-        text = f"{entry['profile']}, {len(entry['changes'])} changes; {entry.get('why', '')}"
+    try:
+        text = _told(entry)
+    except (KeyError, TypeError, AttributeError):  # written by another version
+        text = None
     if not text:
         shown = {k: v for k, v in entry.items() if k not in ("at", "kind")}
         text = ", ".join(f"{key} {value}" for key, value in shown.items())
-    return f"{entry['at'][:19].replace('T', ' ')}  {entry['kind']:<12} {text}"
+    at = str(entry.get("at", ""))[:19].replace("T", " ")
+    return f"{at:<19}  {entry['kind']:<12} {text}"
+
+
+def _told(entry: dict[str, Any]) -> str | None:
+    match entry["kind"]:
+        case "swapped":
+            return (
+                f"{entry['from']} -> {entry['to']} ({entry['reason']}) in {entry['took_ms']} ms; "
+                f"{entry.get('why', '')}"
+            )
+        case "preflight":
+            return ", ".join(f"{ref} {status}" for ref, status in entry["models"].items())
+        case "healed":
+            return f"{entry['profile']}, {len(entry['changes'])} changes; {entry.get('why', '')}"
+    return entry.get("text")
 
 
 def _appended(path: Path) -> Iterator[bytes]:
-    """Lines as they are appended to a file that may be replaced."""
+    """Lines as they are appended to a file that may be replaced, while somebody reads ours."""
     while not path.exists():
+        if reader_gone(sys.stdout):
+            return
         time.sleep(0.2)
     file = path.open("rb")
     file.seek(0, 2)
@@ -153,6 +107,8 @@ def _appended(path: Path) -> Iterator[bytes]:
             yield line
             continue
         time.sleep(0.2)
+        if reader_gone(sys.stdout):
+            return
         try:
             if path.stat().st_ino != os.fstat(file.fileno()).st_ino:
                 file.close()

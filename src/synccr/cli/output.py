@@ -39,10 +39,34 @@ def put(text: str) -> None:
 
 def put_json(document: Any) -> None:
     """One JSON document on stdout, readable on a terminal."""
+    indent = 2 if sys.stdout.isatty() else None
+    put(json.dumps(document, indent=indent, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
     import msgspec
 
-    plain = msgspec.to_builtins(document, enc_hook=str)
-    put(json.dumps(plain, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
+def reader_gone(stream: TextIO) -> bool:
+    """Whether nobody reads our end of a pipe any more, as after ``| head -1``.
+
+    A command that waits for news would learn it at its next line only.
+    """
+    if sys.platform == "win32":  # no poll there
+        return False
+    else:
+        import select
+
+        try:
+            if stream.isatty():
+                return False
+            looking = select.poll()
+            looking.register(stream.fileno(), 0)  # errors and hang-ups are always reported
+            return any(what & (select.POLLERR | select.POLLHUP) for _, what in looking.poll(0))
+        except (OSError, ValueError):
+            return False
 
 
 def say(text: str, colour: str | None = None) -> None:
@@ -86,7 +110,8 @@ def console(stream: TextIO) -> Console:
     """A rich console for tables; as wide as the terminal, 80 columns in a pipe."""
     from rich.console import Console
 
-    width = None if stream.isatty() else int(os.environ.get("COLUMNS") or 100)
+    columns = os.environ.get("COLUMNS", "")
+    width = None if stream.isatty() else max(20, int(columns) if columns.isdecimal() else 100)
     return Console(file=stream, width=width, highlight=False, no_color=not coloured(stream))
 
 

@@ -47,7 +47,7 @@ def start(
     if detach:
         from synccr.cli.detach import detach as start_detached
 
-        status = start_detached(options.as_arguments())
+        status = start_detached(options.as_arguments(), progress=lambda line: say(line, "dim"))
         say(f"synccr runs at {status['endpoint']} (pid {status['supervisor']['pid']}).")
         return
     if code := serve(options):
@@ -101,7 +101,7 @@ def restart() -> None:
     except NotRunning:
         from synccr.cli.detach import detach
 
-        status = detach([])
+        status = detach([], progress=lambda line: say(line, "dim"))
     say(f"synccr runs at {status['endpoint']} (pid {status['supervisor']['pid']}).")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synccr.keys import with_keys
 from synccr.paths import Paths
 from synccr.profiles import Profiles, load_profiles
 from synccr.settings import Settings, load
@@ -20,7 +21,7 @@ class Setup:
     Attributes:
         paths: where things are.
         settings: option over environment over file over default.
-        environ: the environment, provider keys included.
+        environ: the environment, and below it the keys of ``keys.env``.
     """
 
     paths: Paths
@@ -32,11 +33,12 @@ class Setup:
         """Read the surroundings; ``options`` are settings given on the command line.
 
         Raises:
-            ConfigError: no home directory.
+            ConfigError: no home directory, or ``keys.env`` cannot be read.
             UsageError: a wrong setting.
         """
         paths = Paths.from_environment()
-        return cls(paths, load(paths.settings, os.environ, **options), os.environ)
+        settings = load(paths.settings, os.environ, **options)
+        return cls(paths, settings, with_keys(os.environ, paths.keys))
 
     def profiles(
         self,

@@ -15,6 +15,8 @@ from synccr.cli.output import put, say
 from synccr.errors import NotRunning, RuntimeMissing, SynccrError, UsageError
 from synccr.paths import Paths
 
+COMPLETE = "_SYNCCR_COMPLETE"
+"""The variable with which a shell's completion script asks what could come next."""
 _NO_KEY = "synccr"  # clients insist on a token; CCR without APIKEY takes any
 
 
@@ -29,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
         }
     )(code)
     app.command()(env)
+    app.command()(completion)
     app.command()(statusline)
 
 
@@ -54,6 +57,7 @@ def endpoint() -> Endpoint:
         NotRunning: there is none.
     """
     from synccr.control import request
+    from synccr.keys import with_keys
     from synccr.profile import interpolate
     from synccr.profiles import read_written
 
@@ -61,7 +65,8 @@ def endpoint() -> Endpoint:
     status = request(paths.instance, "status")
     written = read_written(paths)
     key = written.document.get("APIKEY") if written else None
-    return Endpoint(status["endpoint"], interpolate(key, os.environ) if key else _NO_KEY, status)
+    token = interpolate(key, with_keys(os.environ, paths.keys)) if key else _NO_KEY
+    return Endpoint(status["endpoint"], token, status)
 
 
 def client_environment(found: Endpoint) -> dict[str, str]:
@@ -86,10 +91,14 @@ def ask(
 
     Which model answered is said on stderr.
     """
-    prompt = text if text is not None else _piped()
     found = endpoint()
+    model = _model_for(route, found.status)
+    prompt = text if text is not None else _piped()
+    if not prompt.strip():
+        raise UsageError("There is no prompt.", 'Write: synccr ask "..." or pipe text into it.')
+    prompt = prompt.encode("utf-8", "replace").decode()  # a lone surrogate is no text
     body = {
-        "model": _model_for(route, found.status["routes"]),
+        "model": model,
         "max_tokens": max_tokens,
         "stream": True,
         "messages": [{"role": "user", "content": prompt}],
@@ -109,21 +118,28 @@ def ask(
 
 
 def _piped() -> str:
-    if sys.stdin.isatty():
-        say("Type the prompt, then Ctrl-D.", "dim")
-    text = sys.stdin.read()
-    if not text.strip():
-        raise UsageError("There is no prompt.", 'Write: synccr ask "..." or pipe text into it.')
-    return text
+    if sys.stdin is None or sys.stdin.isatty():
+        say("Type the prompt, then Ctrl-D on a line of its own.", "dim")
+    return sys.stdin.buffer.read().decode("utf-8", "replace") if sys.stdin else ""
 
 
-def _model_for(route: str, routes: Mapping[str, str]) -> str:
+def _model_for(route: str, status: Mapping[str, Any]) -> str:
     """The model to name in the request: CCR itself routes to its own scenarios only."""
-    if "," in route:
-        return route
+    import difflib
+
+    routes = status["routes"]
     if route in routes:
-        return routes[route]
-    raise UsageError(f"There is no route {route!r}.", f"Routes: {', '.join(routes)}.")
+        return str(routes[route])
+    known = [f"{row['provider']},{row['model']}" for row in status["models"]]
+    provider, comma, model = route.partition(",")
+    if comma and model and provider in {ref.partition(",")[0] for ref in known}:
+        return route  # a model that the profile does not list is the provider's to judge
+    close = difflib.get_close_matches(route, [*routes, *known], n=1, cutoff=0.5)
+    what = "model" if comma else "route"
+    todo = f"Did you mean {close[0]}?" if close else ""
+    if not comma:
+        todo = f"{todo} Routes: {', '.join(routes)}.".strip()
+    raise UsageError(f"There is no {what} {route!r}.", todo or f"Models: {' '.join(known)}")
 
 
 def _stream(found: Endpoint, body: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -197,7 +213,7 @@ def code(context: typer.Context) -> None:
         from synccr.cli.detach import detach
 
         say("Starting the router ...", "dim")
-        detach([])
+        detach([], progress=lambda line: say(line, "dim"))
         found = endpoint()
     environ = {**os.environ, **client_environment(found)}
     environ.pop("ANTHROPIC_API_KEY", None)  # Claude Code would prefer it to the token
@@ -248,35 +264,38 @@ def _quote(value: str, form: str) -> str:
     return shlex.quote(value)
 
 
-def statusline() -> None:
-    """One line for Claude Code's statusLine setting: which model serves, and why.
+def completion(
+    shell: Annotated[
+        str | None, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")
+    ] = None,
+) -> None:
+    """Print the completion script for your shell.
 
-    Prints nothing when nothing runs.
+    \b
+    bash:        eval "$(synccr completion bash)"   in ~/.bashrc
+    zsh:         eval "$(synccr completion zsh)"    in ~/.zshrc, after compinit
+    fish:        synccr completion fish > ~/.config/fish/completions/synccr.fish
+    PowerShell:  synccr completion powershell | Out-String | Invoke-Expression
     """
-    from synccr.control import request
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
-    try:
-        status = request(Paths.from_environment().instance, "status", timeout=1.0)
-    except SynccrError:
-        return
-    put(_statusline(status))
-
-
-def _statusline(status: Mapping[str, Any]) -> str:
-    model = status["routes"].get("default", "").partition(",")[2].rpartition("/")[2] or "-"
-    parts = [f"synccr: {model}"]
-    if status["state"] != "running":
-        parts.append(status["state"])
-    if status["profile"] == "fallback":
-        swap = status.get("last_swap") or {}
-        cause = (
-            f"{swap['model'].partition(',')[2].rpartition('/')[2]} {swap['reason']}"
-            if (swap.get("model"))
-            else swap.get("reason", "")
+    wanted = shell or os.path.basename(os.environ.get("SHELL", ""))  # noqa: PTH119  # a name
+    if wanted not in _SHELL_NAMES or wanted == "sh":
+        raise UsageError(
+            f"There is no completion for the shell {wanted!r}.",
+            "Write: synccr completion bash|zsh|fish|powershell",
         )
-        parts.append(f"fallback ({cause})" if cause else "fallback")
-    for quota in status.get("quota") or ():
-        if quota.get("remaining") is not None and quota.get("limit"):
-            parts.append(f"{quota['remaining']:g}/{quota['limit']:g} left")
-            break
-    return " | ".join(parts)
+    put(get_completion_script(prog_name="synccr", complete_var=COMPLETE, shell=wanted))
+
+
+def statusline() -> None:
+    """One line for Claude Code's statusLine setting: what serves, and why.
+
+    Put it into ~/.claude/settings.json:
+    "statusLine": {"type": "command", "command": "synccr statusline"}
+
+    Reads Claude Code's JSON on standard input. Prints nothing when nothing runs.
+    """
+    from synccr.cli.statusline import show_line
+
+    show_line()

@@ -41,6 +41,7 @@ from synccr.supervisor.port import bind, page_refusal, rebinding_guard
 from synccr.supervisor.signals import stoppable
 from synccr.supervisor.status import serving, starting
 from synccr.supervisor.succession import TAKING, Succession
+from synccr.supervisor.traffic import Traffic
 
 STOP_GRACE = 5.0
 """Seconds that requests in flight get when everything ends."""
@@ -79,6 +80,7 @@ class Supervisor:
     channel: Channel | None = None
     detached: bool = False
     started_at: str = field(default_factory=lambda: stamp(utc_now()))
+    traffic: Traffic = field(default_factory=Traffic)
     _following: asyncio.Task[None] | None = None
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _heritage: Heritage | None = None
@@ -273,6 +275,7 @@ class Supervisor:
             carry_limit=self.settings.carry_limit,
             guard=None if open_to_all else rebinding_guard(profiles.local.port),
             interceptors={(b"POST", b"/api/restart"): self._restart_from_page},
+            observer=self.traffic.observe,
             on_backend_lost=lambda _generation: self.fleet.check_now(),
         )
         self.control = ControlServer(self.paths.instance, self._control)
@@ -474,9 +477,8 @@ class Supervisor:
         version = self.settings.ccr_version
         if not hasattr(self, "loop"):
             return starting(self.endpoint, version, supervisor)
-        return serving(
-            self.endpoint, version, supervisor, self.loop, self.fleet, self.edges.status()
-        )
+        more = self.edges.status() | {"traffic": self.traffic.document()}
+        return serving(self.endpoint, version, supervisor, self.loop, self.fleet, more)
 
     def _progress(self, text: str) -> None:
         self.tell("progress", text, "", False)

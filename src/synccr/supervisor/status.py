@@ -63,6 +63,7 @@ def serving(
         "last_swap": loop.last_swap,
         "why": state.why,
         "pinned": state.pinned,
+        "preferred": {name: str(ref) for name, ref in state.primary.routes.items()},
         **edges,
         "relay": {
             "requests": stats.requests,

@@ -1,0 +1,91 @@
+"""``synccr status`` for people and programs; the live view is in ``watch``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from synccr.cli.output import paint, put, put_json, quota_line
+from synccr.errors import NotRunning
+
+GOOD = ("ok", "unverified")
+"""States of models that may serve."""
+
+
+def show_status(*, as_json: bool) -> int:
+    """Print what runs; returns the exit code.
+
+    Raises:
+        SynccrError: nothing runs, or it does not answer.
+    """
+    from synccr.control import request
+    from synccr.paths import Paths
+
+    try:
+        document = request(Paths.from_environment().instance, "status")
+    except NotRunning:
+        if not as_json:
+            raise
+        put_json({"state": "stopped"})
+        return NotRunning.exit_code
+    if as_json:
+        put_json(document)
+    else:
+        put("\n".join(lines(document)))
+    return 0
+
+
+def colour_of(state: str) -> str:
+    """The colour of a state's word."""
+    return {"running": "green", "degraded": "red"}.get(state, "yellow")
+
+
+def lines(document: dict[str, Any]) -> list[str]:
+    """What a person reads."""
+    state, ccr = document["state"], document["ccr"]
+    found = [
+        (
+            f"{paint(state, colour_of(state), sys.stdout)} on the {document['profile']} profile "
+            f"at {document['endpoint']}"
+        ),
+        (
+            f"  CCR {ccr['version']}, pid {ccr['pid'] or '-'}, {ccr['restarts']} restarts; "
+            f"supervisor pid {document['supervisor']['pid']}"
+        ),
+    ]
+    if document.get("why"):
+        found.append(f"  why: {document['why']}")
+    found.append("routes")
+    found += [f"  {name:<12} {model}" for name, model in document["routes"].items()]
+    found.append("models")
+    for model in document["models"]:
+        colour = "green" if model["status"] in GOOD else "red"
+        shown = paint(f"{model['status']:<12}", colour, sys.stdout)
+        detail = f"  {model['detail']}" if model["detail"] else ""
+        found.append(f"  {shown} {model['provider']},{model['model']}{detail}")
+    found += _quota_lines(document.get("quota") or ())
+    found += _override_lines(document.get("overrides") or ())
+    if swap := document.get("last_swap"):
+        found.append(
+            f"last swap {swap['at']}: {swap['from']} -> {swap['to']} "
+            f"({swap['reason']}), {swap['took_ms']} ms; {document['swaps']} in all"
+        )
+    return found
+
+
+def _quota_lines(rows: Iterable[dict[str, Any]]) -> list[str]:
+    lines = [f"  {quota_line(row)}" for row in rows]
+    return ["quota", *lines] if lines else []
+
+
+def _override_lines(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Files that override routes; what is wrong with one is red."""
+    lines = []
+    for row in rows:
+        bad = [row["problem"]] if row["problem"] else []
+        bad += [f"{t['route']} leads to {t['target']}, which {t['text']}" for t in row["trouble"]]
+        mark = paint("trouble", "red", sys.stdout) if bad else paint("ok", "green", sys.stdout)
+        lines.append(f"  {mark} {row['kind']} {row['name']}: {row['file']}")
+        lines += [f"    {text}" for text in bad]
+    return ["overrides", *lines] if lines else []

@@ -1,0 +1,250 @@
+"""What the command line makes of facts: status line, live view, keys."""
+
+from __future__ import annotations
+
+import io
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from synccr.cli.statusline import line
+from synccr.cli.use import _SHELLS, _model_for, _quote
+from synccr.cli.watch import latest, sparkline, traffic_lines, view
+from synccr.errors import ConfigError, UsageError
+from synccr.keys import read_keys, with_keys, write_keys
+from synccr.supervisor.traffic import SPAN, Traffic
+
+MAIN, SPARE = "acme,vendor/main-480b", "acme,vendor/spare-32b"
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    """A supervisor's status while all is well."""
+    return {
+        "state": "running",
+        "profile": "primary",
+        "endpoint": "http://127.0.0.1:3456",
+        "ccr": {"version": "2.0.0", "pid": 2, "restarts": 0},
+        "routes": {"default": MAIN, "fallback": SPARE},
+        "preferred": {"default": MAIN},
+        "models": [row(MAIN, "ok"), row(SPARE, "ok")],
+        "swaps": 0,
+        "last_swap": None,
+        "pinned": None,
+        "why": "primary serves its owner's first choice",
+        **changes,
+    }
+
+
+def row(ref: str, word: str, detail: str = "") -> dict[str, Any]:
+    provider, _, model = ref.partition(",")
+    return {
+        "provider": provider,
+        "model": model,
+        "status": word,
+        "latency_ms": 20,
+        "detail": detail,
+    }
+
+
+FALLEN = {
+    "profile": "fallback",
+    "routes": {"default": SPARE},
+    "models": [row(MAIN, "billing"), row(SPARE, "ok")],
+    "last_swap": {"reason": "billing", "model": MAIN},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "session", "expected"),
+    [
+        ({}, {}, "synccr: main-480b"),
+        ({}, {"model": {"id": "claude-sonnet-4"}}, "synccr: main-480b"),
+        ({}, {"model": {"id": SPARE}}, "synccr: spare-32b"),
+        ({"state": "swapping"}, {}, "synccr: main-480b | swapping"),
+        (FALLEN, {}, "synccr: spare-32b | fallback (main-480b billing)"),
+        (FALLEN | {"preferred": None}, {}, "synccr: spare-32b | fallback (main-480b billing)"),
+        (FALLEN | {"pinned": "fallback"}, {}, "synccr: spare-32b | fallback by hand"),
+        (
+            {"routes": {"default": SPARE}, "models": [row(MAIN, "missing"), row(SPARE, "ok")]},
+            {},
+            "synccr: spare-32b | instead (main-480b missing)",
+        ),
+        (
+            {"quota": {"remaining": 12.0, "limit": 135.0}},
+            {},
+            "synccr: main-480b | 12/135 left",
+        ),
+        (
+            {"quota": [{"remaining": None}, {"remaining": 1, "limit": 2}]},
+            {},
+            "synccr: main-480b | 1/2 left",
+        ),
+        ({"quota": None}, {"model": 3}, "synccr: main-480b"),
+        ({"routes": {}}, {}, "synccr: - | instead of main-480b"),
+    ],
+)
+def test_status_line(changes: dict[str, Any], session: dict[str, Any], expected: str) -> None:
+    """One line: what serves, why it is not the preferred one, what is left."""
+    assert line(status(**changes), session) == expected
+
+
+def test_status_line_has_no_escapes() -> None:
+    """A model's name cannot move the cursor of the terminal that shows it."""
+    evil = status(routes={"default": "acme,v/\x1b[2Jx\n"}, preferred={})
+    assert line(evil, {}) == "synccr: [2Jx"
+
+
+@pytest.mark.parametrize(
+    ("values", "room", "expected"),
+    [
+        ([], 4, "    "),
+        ([0, None, 0], 3, "   "),
+        ([1, 2, 4, 8], 4, "▂▃▅█"),
+        ([5, 5], 2, "██"),
+        ([1, 9, 9], 2, "██"),
+        ([0.1, None, 1000.0], 5, "  ▁ █"),
+    ],
+)
+def test_sparkline(values: list[float | None], room: int, expected: str) -> None:
+    """The latest values, each a bar against the greatest shown."""
+    assert sparkline(values, room) == expected
+
+
+@pytest.mark.parametrize("width", [20, 40, 100])
+@pytest.mark.parametrize(
+    "document", [status(), status(**FALLEN), {"state": "stopped"}, {"state": "silent", "why": "x"}]
+)
+def test_the_view_fits_its_window(width: int, document: dict[str, Any]) -> None:
+    """No line is longer than the window is wide, and each model keeps one line."""
+    from rich.console import Console
+
+    traffic = Traffic()
+    traffic.observe(200, 0.01, b"/v1/messages")
+    document = document | {"traffic": traffic.document()}
+    out = io.StringIO()
+    Console(file=out, width=width).print(view(document, ["12:00:00 swapped " + "x" * 200], width))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert document["state"] in lines[0]
+    assert sum("main-480b" in text for text in lines) <= 4
+
+
+def test_traffic_is_the_last_minute() -> None:
+    """Counts, failures and mean latency per second; a second older than a minute is gone,
+    and what is no API request does not count."""
+    now = 1000.0
+    traffic = Traffic(lambda: now)
+    traffic.observe(200, 0.010, b"/v1/messages")
+    traffic.observe(402, 0.030, b"/v1/messages")
+    traffic.observe(200, 9.0, b"/health")
+    now = 1002.5
+    traffic.observe(200, 0.5, b"/v1/chat/completions")
+    found = traffic.document()
+    assert found["requests"][-3:] == [2, 0, 1]
+    assert found["errors"][-3:] == [1, 0, 0]
+    assert found["latency_ms"][-3:] == [20.0, None, 500.0]
+    assert all(len(found[name]) == SPAN for name in ("requests", "errors", "latency_ms"))
+    assert traffic_lines(found, 40)[0].endswith("3 a minute, 1 failed")
+    now += SPAN
+    assert sum(traffic.document()["requests"]) == 0
+    assert traffic_lines(None, 40) == []
+
+
+def test_latest_events_of_a_broken_journal(tmp_path: Path) -> None:
+    """Half a line and garbage are passed over; no journal is no events."""
+    journal = tmp_path / "journal.jsonl"
+    assert latest(journal, 3) == []
+    entry = b'{"at": "2026-01-02T03:04:05.000Z", "kind": "swapped", "text": "x"}\n'
+    journal.write_bytes(b"garbage\n\xff\n" + entry * 1000 + b'{"at": "20')
+    assert len(latest(journal, 3)) == 3
+    journal.write_bytes(b'{"at": "2026-01-02T03:04:05.000Z", "kind": "healed"}\n')
+    assert len(latest(journal, 3)) == 1
+
+
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [("default", MAIN), ("fallback", SPARE), (SPARE, SPARE), ("acme,unlisted", "acme,unlisted")],
+)
+def test_routes_of_ask(route: str, expected: str) -> None:
+    """A route's name is its model; a provider's model is itself."""
+    assert _model_for(route, status()) == expected
+
+
+@pytest.mark.parametrize(
+    ("route", "nearest"),
+    [
+        ("defalt", "default"),
+        ("Fallback", "fallback"),
+        ("acne,vendor/spare-32b", SPARE),
+        ("zzz", "Routes: default, fallback"),
+        ("nobody,x", "Models: acme,vendor/main-480b"),
+    ],
+)
+def test_unknown_routes_of_ask(route: str, nearest: str) -> None:
+    """The nearest right one is named."""
+    with pytest.raises(UsageError, match=route) as caught:
+        _model_for(route, status())
+    assert nearest in caught.value.todo
+
+
+@pytest.mark.parametrize(
+    ("shell", "value", "expected"),
+    [
+        ("sh", "plain-1", "plain-1"),
+        ("sh", "it's $HOME", "'it'\"'\"'s $HOME'"),
+        ("fish", "it's \\", "'it\\'s \\\\'"),
+        ("powershell", "it's $x", "'it''s $x'"),
+    ],
+)
+def test_quoting(shell: str, value: str, expected: str) -> None:
+    """Each shell's own way to mean a text literally."""
+    assert _quote(value, _SHELLS[shell]) == expected
+
+
+def test_keys_are_kept_and_the_environment_goes_before(tmp_path: Path) -> None:
+    """Written 0600, read back; a variable that is set wins, an empty one does not; other
+    lines stay."""
+    path = tmp_path / "config" / "keys.env"
+    assert with_keys({"A": "1"}, path) == {"A": "1"}
+    write_keys(path, {"A_KEY": "sk-o'dd$1", "B_KEY": "b"})
+    write_keys(path, {"B_KEY": "c"})
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_keys(path) == {"A_KEY": "sk-o'dd$1", "B_KEY": "c"}
+    found = with_keys({"A_KEY": "mine", "B_KEY": "", "PATH": "/bin"}, path)
+    assert found == {"A_KEY": "mine", "B_KEY": "c", "PATH": "/bin"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# note\n\nexport A='x y'\nB=\"z\"\nC=\n", {"A": "x y", "B": "z", "C": ""}),
+        ("\ufeffA=1\r\nB=2\r\n", {"A": "1", "B": "2"}),
+        ("A=1", {"A": "1"}),
+    ],
+)
+def test_keys_as_people_write_them(tmp_path: Path, text: str, expected: dict[str, str]) -> None:
+    """Comments, export, quotes, a BOM."""
+    path = tmp_path / "keys.env"
+    path.write_bytes(text.encode())
+    assert read_keys(path) == expected
+
+
+@pytest.mark.parametrize("text", ["secret-value", "A B=1", "A='secret", "A=one two", "=x"])
+def test_a_broken_keys_file_is_said_without_its_values(tmp_path: Path, text: str) -> None:
+    """The line is named, what stands there is not."""
+    path = tmp_path / "keys.env"
+    path.write_text(f"OK=1\n{text}\n")
+    with pytest.raises(ConfigError, match="line 2") as caught:
+        read_keys(path)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", "two words", "line\nbreak", "ключ", "\x1b[A"])
+def test_what_is_no_key_is_not_kept(tmp_path: Path, value: str) -> None:
+    """A slip of the clipboard is caught, and not shown."""
+    with pytest.raises(UsageError) as caught:
+        write_keys(tmp_path / "keys.env", {"A_KEY": value})
+    assert not value or value not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
