@@ -139,6 +139,10 @@ CASES = [
     Case("keys.set", unset("ACME_KEY"), "fail", ("ACME_KEY",), typed=f"{KEY}\n"),
     Case("keys.set", env(ACME_KEY=f'"{KEY}"\n'), "fail", ("quotes",)),
     Case("keys.clear", words('"$ACME_KEY"', f'"{KEY}"'), "fail", ("a key in clear",), fix=True),
+    Case("keys.set", file(".config/synccr/keys.env", "no line\n"), "fail", ("line 1",),
+         editor="sed -i d"),
+    Case("files.modes", file(".config/synccr/keys.env", f"ACME_KEY={KEY}\n", 0o644), "fail",
+         ("keys.env", "holds a key"), fix=True),
     Case(
         "keys.clear",
         lambda s: (s.replace('"$ACME_KEY"', f'"{KEY}"'), unset("ACME_KEY")(s)),

@@ -152,6 +152,28 @@ def test_an_api_key_is_taken_after_a_start(stage: Stage) -> None:
         assert answer.status_code == 200
 
 
+def test_a_kept_key_counts(stage: Stage) -> None:
+    """A key in keys.env is set, accepted, no key in clear, and never shown."""
+    del stage.home.env["ACME_KEY"]
+    stage.put(".config/synccr/keys.env", f"ACME_KEY={KEY}\n")
+    rows = stage.doctor("keys", "key", "models.state")["checks"]
+    assert [row["status"] for row in rows] == ["ok"] * len(rows)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at a systemd unit")
+def test_a_service_that_does_not_run(stage: Stage) -> None:
+    """Installed and not alive is said; one written for another synccr, too."""
+    assert stage.check("service.installed")["status"] == "skip"
+    stage.put(".config/synccr/keys.env", f"ACME_KEY={KEY}\n")
+    stage.home.run("service", "install")
+    seen = stage.check("service.installed")
+    assert seen["status"] in ("warn", "fail"), seen
+    unit = stage.home.root / ".config/systemd/user/synccr.service"
+    unit.write_text(unit.read_text() + "# another\n")
+    seen = stage.check("service.installed")
+    assert (seen["status"], seen["fix"]) == ("warn", "synccr service install")
+
+
 @pytest.mark.parametrize("where", ["environment", "configuration"])
 def test_which_proxy_the_real_ccr_takes(stage: Stage, where: str) -> None:
     """The facts behind ``provider.proxy``: HTTPS_PROXY of the environment changes nothing for

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +15,7 @@ from synccr.cli.output import coloured, paint, put, put_json
 
 if TYPE_CHECKING:
     from synccr.doctor.result import Result
+    from synccr.paths import Paths
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 _MARKS = {"ok": "ok", "warn": "warn", "fail": "FAIL", "skip": "-"}
@@ -56,14 +57,13 @@ def doctor(
         return
     from synccr.doctor.context import Context
     from synccr.doctor.runner import Watcher, examine
-    from synccr.keys import with_keys
     from synccr.paths import Paths
 
-    paths = Paths.from_environment()
     display = Display(live=not json)
+    paths = Paths.from_environment()
     context = Context(
         paths,
-        with_keys(os.environ, paths.keys),
+        _environ(paths),
         config=config,
         fallback_config=fallback_config,
         port=port,
@@ -78,6 +78,17 @@ def doctor(
     else:
         display.summary(results, asked=fix)
     raise typer.Exit(1 if any(r.status == "fail" for r in results) else 0)
+
+
+def _environ(paths: Paths) -> Mapping[str, str]:
+    """The environment and the keys that are kept; ``keys.set`` says when they cannot be read."""
+    from synccr.errors import ConfigError
+    from synccr.keys import with_keys
+
+    try:
+        return with_keys(os.environ, paths.keys)
+    except ConfigError:
+        return os.environ
 
 
 def document(results: Sequence[Result]) -> dict[str, Any]:

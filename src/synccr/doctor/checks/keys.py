@@ -11,7 +11,9 @@ from synccr.doctor import lines
 from synccr.doctor.context import Context
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.doctor.secrets import key_fields
+from synccr.errors import ConfigError
 from synccr.files import write_atomic
+from synccr.keys import read_keys
 from synccr.profile import Provider, variables
 
 _PAGES = {
@@ -30,6 +32,10 @@ _SHOWN = 6
 
 def are_set(context: Context) -> Finding:
     """Every variable that a provider needs."""
+    try:
+        read_keys(context.paths.keys)
+    except ConfigError as error:
+        return fail(error.what, lines.edit(context.paths.keys))
     providers = context.providers()
     used = {ref.provider for ref in context.profiles.primary.routes.values()}
     findings = []

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import socket
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from synccr.ccr.identity import Identity, identify
@@ -20,9 +17,9 @@ from synccr.ccr.pid_file import (
     remove_pid_file,
 )
 from synccr.doctor import lines
-from synccr.doctor.context import Context
+from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Finding, fail, ok, skip, warn
-from synccr.errors import SynccrError
+from synccr.errors import RuntimeMissing, SynccrError
 
 _HEALTH_TIMEOUT = 5.0
 _NOT_RUNNING = "synccr is not running"
@@ -202,29 +199,24 @@ def orphans(context: Context) -> Finding:
 
 def service(context: Context) -> Finding:
     """The service that starts synccr at login, if there is one."""
-    unit = context.home / ".config" / "systemd" / "user" / "synccr.service"
-    if sys.platform == "darwin":
-        unit = context.home / "Library" / "LaunchAgents" / "synccr.plist"
-    if not unit.exists():
-        return skip("not installed; synccr runs when you start it")
-    if context.status is not None:
-        return ok(f"{unit} is installed, and synccr runs")
-    return _unit_state(unit)
+    from synccr.service import service_for
+    from synccr.service.manage import state, surroundings
 
-
-def _unit_state(unit: Path) -> Finding:
-    program = shutil.which("systemctl")
-    start = "systemctl --user start synccr.service"
-    if program is None or sys.platform != "linux":
-        return warn(f"{unit} is installed, and synccr does not run.", lines.synccr("start", "-d"))
-    asked = subprocess.run(
-        [program, "--user", "is-active", "synccr.service"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=5,
-        check=False,
-    )
-    state = asked.stdout.decode(errors="replace").strip() or "unknown"
-    if state == "active":
-        return ok(f"{unit} is active")
-    return fail(f"{unit} is installed, and its state is {state}.", start)
+    try:
+        service = service_for(sys.platform, surroundings(context.paths, context.environ))
+    except RuntimeMissing as error:
+        raise Blocked("node.version") from error
+    found, unit = state(service), service.file.path
+    again = lines.synccr("service", "install")
+    if not found.installed:
+        return skip("not installed; synccr service install starts it at login")
+    if not found.current:
+        return warn(f"{unit} was written for another synccr or Node.", again)
+    if found.active is False:
+        return fail(f"{unit} is installed, and does not run.", again)
+    if found.active is None and context.status is None:
+        return warn(
+            f"{unit} is installed; the system cannot be asked, and synccr is not running.",
+            lines.synccr("start", "--detach"),
+        )
+    return ok(f"{unit} is installed" + (", and runs" if found.active else ""))

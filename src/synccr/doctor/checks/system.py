@@ -151,7 +151,7 @@ def _private(context: Context) -> Iterator[Path]:
     yield from context.key_files()
     yield from paths.ccr_logs.glob("*.log")
     yield from paths.ccr.glob("*.log")
-    yield from (paths.config, paths.settings, paths.instance)
+    yield from (paths.config, paths.settings, paths.keys, paths.instance)
     if paths.instance.is_dir():
         yield from (p for p in paths.instance.iterdir() if p.is_file())
     yield from paths.log.glob("*.log*")
