@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -132,14 +132,14 @@ def test_settings_and_profiles_are_read_again(home: Home, provider: ProviderThre
 def test_the_new_one_is_killed(home: Home, provider: ProviderThread, seed: int) -> None:
     """Whenever the new supervisor is killed before it serves, the old one goes on."""
     home.use(provider)
-    moment = random.Random(seed).uniform(0.2, 1.8)  # noqa: S311
+    moment = random.Random(seed).uniform(0.1, 0.9)  # noqa: S311  # a start takes longer
     with detached(home) as status, Load(url(home), clients=8) as load:
         old = psutil.Process(status["supervisor"]["pid"])
         written = (home.ccr / "config.json").read_bytes()
         asked = home.begin("restart")
         new: list[psutil.Process] = []
         while not new:
-            new = [p for p in old.children() if "start" in p.cmdline()[-1:]]
+            new = [p for p in old.children() if "synccr" in p.cmdline()]
         time.sleep(moment)
         new[0].kill()
         _, errors = asked.communicate(timeout=60)
@@ -246,7 +246,8 @@ def test_ccr_is_killed_meanwhile(home: Home, provider: ProviderThread, seed: int
         with Load(url(home), clients=8) as load:
             asked = home.begin("restart")
             time.sleep(moment)
-            psutil.Process(status["ccr"]["pid"]).kill()
+            with suppress(psutil.NoSuchProcess):  # replaced and gone already
+                psutil.Process(status["ccr"]["pid"]).kill()
             _, errors = asked.communicate(timeout=60)
             assert asked.returncode == 0, errors
             load.more(40)
