@@ -76,7 +76,8 @@ class Load:
         goal, deadline = len(self.ok) + count, time.monotonic() + seconds
         while len(self.ok) < goal:
             if time.monotonic() > deadline:
-                raise AssertionError(f"{goal - len(self.ok)} answers are missing: {self.failed[:5]}")
+                missing = goal - len(self.ok)
+                raise AssertionError(f"{missing} answers are missing: {self.failed[:5]}")
             time.sleep(0.01)
 
     def longest_gap(self) -> float:
