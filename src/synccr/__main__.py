@@ -22,6 +22,14 @@ def main() -> None:
         code = error.exit_code
     except BrokenPipeError:
         code = _end_of_pipe()
+    except OSError as error:
+        if debug:
+            raise
+        from synccr.cli.output import show
+        from synccr.errors import out_of_order
+
+        show(out_of_order(error), as_json="--json" in sys.argv)
+        code = 1
     except KeyboardInterrupt:
         code = 130
     except Exception as error:

@@ -18,10 +18,9 @@ from synccr.control import (
     PATIENCE,
     VERSION,
     socket_path,
-    user_id,
 )
 from synccr.errors import SynccrError
-from synccr.files import private_directory, write_atomic
+from synccr.files import own_directory, write_atomic
 
 Handler = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
@@ -39,7 +38,7 @@ class ControlServer:
     async def start(self) -> None:
         """Listen. The address is replaced in one step: who asks meanwhile asks the former
         server, so the caller holds the instance's lock, or is about to leave it."""
-        private_directory(self._instance)
+        own_directory(self._instance)
         if sys.platform == "win32":
             self._server = await asyncio.start_server(
                 self._serve, "127.0.0.1", 0, limit=LARGEST_REQUEST
@@ -50,7 +49,7 @@ class ControlServer:
             write_atomic(self._instance / "control.json", document.encode())
         else:
             path = socket_path(self._instance)
-            _own_directory(path.parent)
+            own_directory(path.parent)
             fresh = path.with_suffix(".new")
             with contextlib.suppress(FileNotFoundError):
                 fresh.unlink()
@@ -116,13 +115,3 @@ class ControlServer:
 
 def _refusal(what: str, todo: str, exit_code: int = 1) -> dict[str, Any]:
     return {"v": VERSION, "ok": False, "what": what, "todo": todo, "exit_code": exit_code}
-
-
-def _own_directory(path: Path) -> None:
-    """Make sure that ``path`` is ours and closed to others, as it may lie below /tmp."""
-    private_directory(path)
-    found = path.lstat()
-    if found.st_uid != user_id() or path.is_symlink():
-        raise SynccrError(f"{path} belongs to somebody else.", "Remove it, or set TMPDIR.")
-    if found.st_mode & 0o077:
-        path.chmod(0o700)
