@@ -26,17 +26,16 @@ def main() -> None:
         code = error.exit_code
     except BrokenPipeError:
         code = _end_of_pipe()
-    except KeyboardInterrupt:
-        code = 130
     except OSError as error:
         if debug:
             raise
-        place = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(
-            f"synccr: {place}{error.strerror or error}.\n"
-            "  Mend that, or look closer: synccr doctor\n"
-        )
+        from synccr.cli.output import show
+        from synccr.errors import out_of_order
+
+        show(out_of_order(error), as_json="--json" in sys.argv)
         code = 1
+    except KeyboardInterrupt:
+        code = 130
     except Exception as error:
         if debug:
             raise
@@ -53,11 +52,11 @@ def _streams() -> None:
     """Output always works: a narrow encoding loses a sign, not the command, and a program
     without a terminal (``pythonw`` in a scheduled task) writes to a log."""
     if sys.stdout is None or sys.stderr is None:
-        from synccr.files import private_directory
+        from synccr.files import open_to_append
         from synccr.paths import Paths
 
-        log = private_directory(Paths.from_environment().log) / "service.log"
-        stream = log.open("a", encoding="utf-8", buffering=1)
+        log = open_to_append(Paths.from_environment().log / "service.log")
+        stream = os.fdopen(log, "a", encoding="utf-8", buffering=1)
         sys.stdout, sys.stderr = sys.stdout or stream, sys.stderr or stream
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
@@ -65,7 +64,7 @@ def _streams() -> None:
 
 
 def _quick(words: list[str]) -> int | None:
-    """What is run at every turn or prompt does without the command-line parser."""
+    """What runs at every turn, or for weeks, does without the command-line parser."""
     match words:
         case ["statusline"]:
             from synccr.cli.statusline import show_line
@@ -76,16 +75,15 @@ def _quick(words: list[str]) -> int | None:
             from synccr.cli.status import show_status
 
             return show_status(as_json=len(words) > 1)
+        case ["start", *rest]:
+            from synccr.cli.serve import plain, serve
+
+            options = plain(rest)
+            return None if options is None else serve(options)
     return None
 
 
 def _run() -> int:
-    if sys.argv[1:2] == ["start"]:
-        from synccr.cli.serve import plain, serve
-
-        options = plain(sys.argv[2:])
-        if options is not None:
-            return serve(options)
     import typer
 
     from synccr.cli.app import command

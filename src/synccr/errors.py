@@ -14,6 +14,7 @@ happened, and what to do about it.
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 
@@ -75,3 +76,21 @@ class Taken(SynccrError):
     """The port or the lock belongs to another process."""
 
     exit_code = 7
+
+
+_TODO = {
+    errno.ENOSPC: "Free space on the disk, then try again.",
+    errno.EDQUOT: "Free space in your quota, then try again.",
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f), then try again.",
+    errno.EMFILE: "Raise the limit on open files (ulimit -n), then try again.",
+    errno.ENFILE: "The system has no open files left; end some programs, then try again.",
+}
+
+
+def out_of_order(error: OSError) -> SynccrError:
+    """An error of the system that nothing else has put into words: a full disk, a directory
+    that cannot be written."""
+    where = f"{error.filename}: " if error.filename else ""
+    what = (error.strerror or str(error) or type(error).__name__).rstrip(".")
+    todo = _TODO.get(error.errno or 0, "Check who owns it and what its mode is, then try again.")
+    return SynccrError(f"{where}{what}.", todo)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from synccr.files import private_directory
+from synccr.files import open_to_append
 
 Kind = Literal[
     "started",
@@ -92,8 +92,7 @@ class Journal:
         return self.path.with_suffix(self.path.suffix + ".1")
 
     def _append(self, line: bytes) -> None:
-        private_directory(self.path.parent)
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        handle = open_to_append(self.path)
         try:
             size = os.fstat(handle).st_size
             os.write(handle, line)

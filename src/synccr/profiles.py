@@ -134,7 +134,7 @@ def keep_adopted(profiles: Profiles) -> None:
         if path.exists():
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
             write_atomic(path.with_name(f"{path.name}.{stamp}.bak"), path.read_bytes())
-        write_atomic(path, content)
+        write_atomic(path, content, follow=True)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import msgspec
 from synccr.errors import UsageError
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=10_000_000)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 Positive = Annotated[float, msgspec.Meta(gt=0, le=10_000_000)]
 
 PREFIX = "SYNCCR_"
@@ -43,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         start_timeout: how long CCR may take to answer ``/health``.
         health_interval: between looks at ``/health``.
         carry_limit: bytes of a request kept for carrying over.
+        ccr_log_limit: bytes of all of CCR's logs together, which CCR itself never bounds; 0 is
+            none.
         weekly_check: between full preflights of a running supervisor; 0 is never.
         quota_interval: between looks at what is left of an allowance; 0 is never.
         notify: ``off``, ``desktop``, a URL or a command.
@@ -64,7 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     silence_timeout: Positive = 90.0
     start_timeout: Positive = 30.0
     health_interval: Positive = 5.0
-    carry_limit: Count = 32 * 1024 * 1024
+    carry_limit: Bytes = 32 * 1024 * 1024
+    ccr_log_limit: Bytes = 64 * 1024 * 1024
     weekly_check: Seconds = 604_800.0
     quota_interval: Seconds = 300.0
     notify: str = "off"

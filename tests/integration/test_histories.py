@@ -171,7 +171,7 @@ def playing(home: Home, seed: int) -> Iterator[tuple[History, Clients]]:
         document["Providers"].append(row | {"models": [TWIN]})
         document["Router"]["longContextThreshold"] = 3000
         home.write("ccr-config.json", document)
-        chance = random.Random(seed)  # noqa: S311  # no secret
+        chance = random.Random(seed)  # no secret
         with home.running() as running:
             clients = Clients(running.url)
             with clients.talking():

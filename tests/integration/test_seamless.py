@@ -56,7 +56,7 @@ def test_restarts(home: Home, provider: ProviderThread) -> None:
 def test_ccr_killed_at_random_moments(home: Home, provider: ProviderThread, seed: int) -> None:
     """Four SIGKILLs of CCR under 20 clients lose no request without a response byte."""
     home.use(provider)
-    moments = random.Random(seed)  # noqa: S311
+    moments = random.Random(seed)
     with home.running() as running:
         with Load(running.url, pause=0) as load:
             for _ in range(4):

@@ -132,7 +132,7 @@ def test_settings_and_profiles_are_read_again(home: Home, provider: ProviderThre
 def test_the_new_one_is_killed(home: Home, provider: ProviderThread, seed: int) -> None:
     """Whenever the new supervisor is killed before it serves, the old one goes on."""
     home.use(provider)
-    moment = random.Random(seed).uniform(0.1, 0.9)  # noqa: S311  # a start takes longer
+    moment = random.Random(seed).uniform(0.1, 0.9)  # a start takes longer
     with detached(home) as status, Load(url(home), clients=8) as load:
         old = psutil.Process(status["supervisor"]["pid"])
         written = (home.ccr / "config.json").read_bytes()
@@ -241,7 +241,7 @@ def test_where_sockets_cannot_be_given_away(home: Home, provider: ProviderThread
 def test_ccr_is_killed_meanwhile(home: Home, provider: ProviderThread, seed: int) -> None:
     """A CCR that dies at any moment of a restart costs no request either."""
     home.use(provider)
-    moment = random.Random(seed).uniform(0.0, 2.0)  # noqa: S311
+    moment = random.Random(seed).uniform(0.0, 2.0)
     with detached(home) as status:
         with Load(url(home), clients=8) as load:
             asked = home.begin("restart")
@@ -259,7 +259,7 @@ def test_ccr_is_killed_meanwhile(home: Home, provider: ProviderThread, seed: int
 def test_stop_meanwhile(home: Home, provider: ProviderThread, seed: int) -> None:
     """``stop`` at any moment of a restart ends everything, the new supervisor included."""
     home.use(provider)
-    moment = random.Random(seed).uniform(0.2, 2.5)  # noqa: S311
+    moment = random.Random(seed).uniform(0.2, 2.5)
     assert home.run("start", "--detach").returncode == 0
     asked = home.begin("restart")
     time.sleep(moment)

@@ -221,7 +221,7 @@ def test_a_supervisor_killed_at_random_moments(
     """Whenever the supervisor is killed, while it starts or while it swaps: CCR ends, the
     configuration is whole and private, and the next start serves."""
     home.use(provider)
-    moments = random.Random(seed)  # noqa: S311
+    moments = random.Random(seed)
     if seed % 2:
         start = subprocess.Popen(
             [sys.executable, "-m", "synccr", "start"], env=home.env, stderr=subprocess.DEVNULL

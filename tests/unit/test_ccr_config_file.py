@@ -153,7 +153,7 @@ def test_disk_trouble_leaves_the_old_file(
     paths.ccr_config.write_text("mine")
     real, calls = module.write_atomic, iter(range(10))
 
-    def full(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    def full(path: Path, data: bytes, *, mode: int = 0o600, follow: bool = False) -> None:
         if next(calls) == failing:
             raise OSError(number, os.strerror(number))
         real(path, data, mode=mode)
@@ -175,9 +175,9 @@ def test_unreadable_file(config: ConfigFile, paths: Paths) -> None:
 
 
 def test_dotfiles_link_is_kept(config: ConfigFile, paths: Paths, tmp_path: Path) -> None:
-    """A link to a file in somebody's dotfiles stays a link."""
+    """A link to a configuration in somebody's dotfiles stays a link."""
     target = tmp_path / "dotfiles.json"
-    target.write_text("mine")
+    target.write_text('{"Providers": []}')
     paths.ccr_config.symlink_to(target)
     config.write({"A": 1})
     assert paths.ccr_config.is_symlink()

@@ -270,11 +270,39 @@ def test_what_is_deleted(files: list[tuple[int, int]], limit: int, kept: set[int
 
 
 def test_trimming(tmp_path: Path) -> None:
-    """Old logs are deleted beyond the limit; the active one and other files stay."""
-    for age, name in enumerate(["active.log", "old.log", "new.log", "notes.txt"]):
+    """Old logs of CCR are deleted beyond the limit; one that a process holds open, links and
+    files of other names stay."""
+    names = [f"ccr-2026010100000{n}.log" for n in range(3)] + ["ccr-20260101000000_1.log"]
+    victim = tmp_path / "notes.txt"
+    for age, name in enumerate([*names, "notes.txt", "app-20260101000000.log"]):
         (tmp_path / name).write_bytes(b"x" * 100)
         os.utime(tmp_path / name, (1000 + age, 1000 + age))
-    active = tmp_path / "active.log"
-    assert trim_logs(tmp_path, 200, {active}) == [tmp_path / "old.log"]
-    assert trim_logs(tmp_path, 0, {active}) == [tmp_path / "new.log"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["active.log", "notes.txt"]
+    link = tmp_path / "ccr-20200101000000.log"
+    link.symlink_to(victim)
+    with (tmp_path / names[0]).open("ab"):
+        assert trim_logs(tmp_path, 300) == [tmp_path / names[1]]
+        assert trim_logs(tmp_path, 0) == [tmp_path / names[2], tmp_path / names[3]]
+    assert trim_logs(tmp_path / "absent", 0) == []
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["app-20260101000000.log", link.name, names[0], "notes.txt"]
+
+
+def test_cut(log: Path) -> None:
+    """A log that is cut keeps its last lines; the writer, who appends, and the reader go on,
+    and each line is seen once."""
+    log.touch()
+    seen: list[bytes] = []
+    with LogFollower(log, WANTED) as follower:
+        for number in range(300):
+            line = b"!%060d\n" % number
+            append(log, line[:40] if number % 7 == 0 else line)
+            seen += everything(follower)
+            if follower.size > 4000:
+                follower.cut(1000)
+                assert follower.size <= 1000
+            if number % 7 == 0:
+                append(log, line[40:])
+        seen += everything(follower)
+    assert [int(line[1:]) for line in seen] == list(range(300))
+    assert log.stat().st_size <= 4100
+    assert log.read_bytes().startswith(b"!0")

@@ -25,6 +25,12 @@ PIN = {"2.0.0": Pin("sha512-good", {"dist/cli.js": GOOD})}
 COMMAND = ["--yes", f"--package={NAME}@2.0.0", "--", "node", "-p", "process.env.PATH"]
 
 
+@pytest.fixture(autouse=True)
+def _npx_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """npx is run without the wrapper that ends it with us."""
+    monkeypatch.setattr("synccr.ccr.npx.guarded", lambda command: command)
+
+
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
     return {"HOME": str(tmp_path / "home"), "npm_config_cache": str(tmp_path / "npm"), "PATH": ""}

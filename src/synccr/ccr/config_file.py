@@ -104,7 +104,7 @@ class ConfigFile:
                     if before is None:
                         self.path.unlink(missing_ok=True)
                     else:
-                        write_atomic(self.path, before, mode=mode)
+                        write_atomic(self.path, before, mode=mode, follow=_named(before))
             raise
 
     def _replace(self, document: bytes) -> Path | None:
@@ -119,7 +119,7 @@ class ConfigFile:
             backup = self._keep(former)
         # Remembered first: a crash in between must not make our words look like a person's.
         self._remember(document)
-        write_atomic(self.path, document, mode=_MODE)
+        write_atomic(self.path, document, mode=_MODE, follow=_named(former))
         return backup
 
     def _keep(self, content: bytes) -> Path:
@@ -161,6 +161,11 @@ class ConfigFile:
                 "configuration is untouched.",
                 "Free space on the disk, or make the directory writable, then try again.",
             ) from error
+
+
+def _named(content: bytes | None) -> bool:
+    """Whether a link leads to a CCR configuration kept elsewhere, and not to any other file."""
+    return content is not None and b"Providers" in content
 
 
 def _digest(content: bytes) -> str:

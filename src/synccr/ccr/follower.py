@@ -27,7 +27,7 @@ class _File:
         self.file = file
         self.partial = b""
         self.skipping = False
-        self._offset = offset
+        self.offset = offset
         self._before = self._look_back()
 
     def identity(self) -> tuple[int, int]:
@@ -37,21 +37,43 @@ class _File:
     def read(self) -> bytes:
         """The next part, empty at the end; from the start again when it was cut."""
         size = os.fstat(self.file.fileno()).st_size
-        if size == self._offset:
+        if size == self.offset:
             return b""
-        if size < self._offset or self._look_back() != self._before:
-            self._offset, self.partial, self.skipping = 0, b"", False
-        self.file.seek(self._offset)
+        if size < self.offset or self._look_back() != self._before:
+            self.offset, self.partial, self.skipping = 0, b"", False
+        self.file.seek(self.offset)
         data = self.file.read(CHUNK)
-        self._offset += len(data)
+        self.offset += len(data)
         self._before = (self._before + data)[-_FINGERPRINT:]
         return data
 
+    def cut(self, keep: int) -> None:
+        """Drop what has been read but its last ``keep`` bytes, from a line's begin on.
+
+        The writer appends, so it goes on behind what was kept. Nothing may be
+        written meanwhile.
+
+        Raises:
+            OSError: it cannot be written; nothing was cut.
+        """
+        with FileIO(self.file.name, "r+") as file:
+            if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self.file.fileno())):
+                return
+            if os.fstat(file.fileno()).st_size != self.offset:
+                return
+            file.seek(max(0, self.offset - keep))
+            tail = file.read(keep).partition(b"\n")[2] if self.offset > keep else file.read(keep)
+            file.truncate(0)
+            file.seek(0)
+            file.write(tail)
+        self.offset = len(tail)
+        self._before = self._look_back()
+
     def _look_back(self) -> bytes:
         """The bytes before our place: others stand there when it was cut and written anew."""
-        start = max(0, self._offset - _FINGERPRINT)
+        start = max(0, self.offset - _FINGERPRINT)
         self.file.seek(start)
-        return self.file.read(self._offset - start)
+        return self.file.read(self.offset - start)
 
 
 @dataclass
@@ -114,6 +136,21 @@ class LogFollower:
             more = True
         self.counts.lines += len(lines)
         return lines, more
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file that the name means, as far as they were read."""
+        return self._current.offset if self._current else 0
+
+    def cut(self, keep: int) -> None:
+        """Drop what was read of the file that the name means, but its last ``keep`` bytes.
+
+        Call it when everything was read and nobody writes: what is written in
+        between would be lost.
+        """
+        if self._current and not self._replaced():
+            with contextlib.suppress(OSError):
+                self._current.cut(keep)
 
     def _replaced(self) -> bool:
         """Whether the name now means another file than the one we hold."""

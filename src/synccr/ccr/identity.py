@@ -6,13 +6,18 @@ once more, so that a stranger that came by the number is left alone.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+_STOPS_WITHIN = 0.5
 
 
 class Identity(NamedTuple):
@@ -76,6 +81,29 @@ def end_now(identity: Identity) -> bool:
     return send(identity, number)
 
 
+@contextlib.contextmanager
+def paused(identity: Identity) -> Iterator[None]:
+    """Hold a child of ours for a moment (SIGSTOP), so that it writes nothing meanwhile.
+
+    What is no child of ours, or does not stop within half a second, is not waited
+    for; Windows has no such thing.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    else:
+        stopped = send(identity, signal.SIGSTOP)
+        try:
+            if sys.platform == "linux":
+                deadline = time.monotonic() + _STOPS_WITHIN
+                while stopped and not _has_stopped(identity.pid) and time.monotonic() < deadline:
+                    time.sleep(0.0002)
+            yield
+        finally:
+            if stopped:
+                send(identity, signal.SIGCONT)
+
+
 def descendants(identity: Identity) -> list[Identity]:
     """Everything that this process started and that still runs, outermost first."""
     import psutil
@@ -90,6 +118,15 @@ def descendants(identity: Identity) -> list[Identity]:
 
 
 if sys.platform == "linux":
+
+    def _has_stopped(pid: int) -> bool:
+        """Whether all threads of a child have stopped; asking takes nothing from who waits
+        for its end."""
+        try:
+            options = os.WSTOPPED | os.WNOWAIT | os.WNOHANG
+            return os.waitid(os.P_PID, pid, options) is not None
+        except ChildProcessError:
+            return True  # nobody we could ask about
 
     def _send_linux(identity: Identity, number: int) -> None:
         """Through a handle that is bound to the process before it is looked at once more."""

@@ -28,7 +28,7 @@ from synccr.ccr.pid_file import (
 )
 from synccr.ccr.spawn import free_port, guarded, is_free, spawn_options
 from synccr.errors import RuntimeMissing, SynccrError, Taken
-from synccr.files import private_directory
+from synccr.files import close_to_writers, private_directory
 from synccr.paths import Paths
 from synccr.redact import Redactor
 
@@ -149,6 +149,8 @@ class Launcher:
 
     async def _spawn(self, package: Package, port: int) -> Backend:
         directory = private_directory(self.paths.ccr)
+        for place in (directory, self.paths.ccr_logs):
+            close_to_writers(place)  # CCR opens files there by names that can be foreseen
         environ = {
             **self.environ,
             "SERVICE_PORT": str(port),

@@ -29,7 +29,7 @@ BODY_LIMIT = 16 * 1024
 
 _NAME_LIMIT = 256
 _PREFIX = "[provider_response_error] Error from provider("
-_STATUS = re.compile(r": (\d{3})\): ")
+_STATUS = re.compile(r": ([1-9][0-9]{2})\): ")  # not \d: that is any script's digits
 _FALLBACK_FAILED = re.compile(r"Fallback model ([^,\s]+),(\S+) failed: fetch failed")
 _NOT_JSON = re.compile(r"Unexpected |Unterminated |Expected |Bad |No number ")
 

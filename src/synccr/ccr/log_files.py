@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import stat
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from typing import Any
 
 _TAIL = 64 * 1024
 _CLOCK_SLACK = 2.0
+_MOST_FILES = 100
+_NAME = re.compile(r"ccr-\d{14}(_\d+)?\.log")
 
 
 def find_log(logs: Path, pid: int, since: float) -> Path | None:
@@ -72,39 +76,56 @@ class LogFile:
     modified: float
 
 
-def to_delete(files: Sequence[LogFile], limit: int, keep: Collection[Path]) -> list[Path]:
-    """Which files to delete, oldest first, so that all together stay within ``limit`` bytes.
+def to_delete(
+    files: Sequence[LogFile], limit: int, keep: Collection[Path], most: int = _MOST_FILES
+) -> list[Path]:
+    """Which files to delete, oldest first, so that all together stay within ``limit`` bytes
+    and are at most ``most``.
 
     Those in ``keep`` count but are never named.
     """
-    excess = sum(file.size for file in files) - limit
+    excess, count = sum(file.size for file in files) - limit, len(files)
     chosen = []
     for file in sorted(files, key=lambda file: (file.modified, file.path)):
-        if excess <= 0:
+        if excess <= 0 and count <= most:
             break
         if file.path not in keep:
             chosen.append(file.path)
-            excess -= file.size
+            excess, count = excess - file.size, count - 1
     return chosen
 
 
-def trim_logs(logs: Path, limit: int, keep: Collection[Path]) -> list[Path]:
-    """Delete CCR's oldest logs beyond ``limit`` bytes; the ones in ``keep`` are written now.
+def trim_logs(logs: Path, limit: int) -> list[Path]:
+    """Delete CCR's oldest logs beyond ``limit`` bytes: plain files of this user with the names
+    that CCR gives them. One that any process holds open stays.
 
     Returns:
         what was deleted.
     """
     files = []
-    for path in logs.glob("*.log"):
+    for path in logs.iterdir() if logs.is_dir() else ():
         with contextlib.suppress(OSError):
-            stat = path.lstat()
-            files.append(LogFile(path, stat.st_size, stat.st_mtime))
+            found = path.lstat()
+            if _NAME.fullmatch(path.name) and stat.S_ISREG(found.st_mode):
+                files.append(LogFile(path, found.st_size, found.st_mtime))
+    if not to_delete(files, limit, ()):
+        return []
     deleted = []
-    for path in to_delete(files, limit, keep):
+    for path in to_delete(files, limit, _held_open(logs)):
         with contextlib.suppress(OSError):
             path.unlink()
             deleted.append(path)
     return deleted
+
+
+def _held_open(logs: Path) -> set[Path]:
+    """Files of this directory that some process has open, as far as the system shows it."""
+    import psutil
+
+    look = _open_files_linux if sys.platform == "linux" else _open_files_elsewhere
+    directory = logs.resolve()
+    opened = (path for pid in psutil.pids() for path in look(pid) or ())
+    return {logs / path.name for path in opened if path.parent == directory}
 
 
 def _newest_first(logs: Path, since: float) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from synccr.ccr.identity import descendants, end_now, identify
 from synccr.ccr.node import Node
+from synccr.ccr.spawn import guarded
 from synccr.errors import RuntimeMissing
 from synccr.files import private_directory, write_atomic
 from synccr.redact import Redactor
@@ -52,8 +53,7 @@ async def fetch(
     }
     command = (*node.npx, "--yes", f"--package={NAME}@{version}", "--")
     process = await asyncio.create_subprocess_exec(
-        *command,
-        *("node", "-p", "process.env.PATH"),
+        *guarded((*command, "node", "-p", "process.env.PATH")),
         cwd=workplace,
         env=settings,
         stdin=asyncio.subprocess.DEVNULL,

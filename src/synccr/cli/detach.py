@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from synccr.errors import NotRunning, SynccrError, Taken
-from synccr.files import private_directory
+from synccr.files import open_to_append, private_directory
 from synccr.paths import Paths
 
 _PATIENCE = 900.0  # npx may have to bring CCR over a slow line
@@ -46,7 +48,8 @@ def detach(
             f"endpoint {running['endpoint']}.",
             "Use it, or end it: synccr stop",
         )
-    log = private_directory(paths.log) / f"{paths.instance.name}.log"
+    private_directory(paths.log)
+    log = own_log(paths)
     child, begin = _spawn(arguments, log)
     heard = _Listener(log, begin, progress)
     deadline = time.monotonic() + _PATIENCE
@@ -84,11 +87,16 @@ class _Listener:
                 self._progress(line)
 
 
+def own_log(paths: Paths) -> Path:
+    """Where a supervisor in the background writes."""
+    return paths.log / f"{paths.instance.name}.log"
+
+
 def _spawn(arguments: list[str], log: Path) -> tuple[subprocess.Popen[bytes], int]:
     """The child, and where its own words begin in the log."""
     if log.exists() and log.stat().st_size > _LOG_LIMIT:
         log.replace(log.with_suffix(".log.1"))
-    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    handle = open_to_append(log)
     try:
         begin = os.fstat(handle).st_size
         child = subprocess.Popen(
@@ -102,6 +110,19 @@ def _spawn(arguments: list[str], log: Path) -> tuple[subprocess.Popen[bytes], in
     finally:
         os.close(handle)
     return child, begin
+
+
+def bound_own_log(log: Path) -> None:
+    """Keep the output of a supervisor in the background within limits; for that process itself.
+
+    Nobody else writes there, and it was opened for appending. What is no log of ours,
+    such as a terminal or a file of the person's own, is left alone.
+    """
+    with contextlib.suppress(OSError):
+        own = os.fstat(2)
+        if own.st_size > _LOG_LIMIT and os.path.samestat(own, log.stat()):
+            shutil.copyfile(log, log.with_suffix(".log.1"), follow_symlinks=False)
+            os.ftruncate(2, 0)
 
 
 def _apart() -> dict[str, Any]:

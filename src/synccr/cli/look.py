@@ -7,13 +7,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from synccr.cli.options import Json
 from synccr.cli.output import put, reader_gone
 from synccr.errors import SynccrError
+
+if TYPE_CHECKING:
+    from synccr.redact import Redactor
 
 
 def add_to(app: typer.Typer) -> None:
@@ -110,17 +113,22 @@ def _appended(path: Path) -> Iterator[bytes]:
         if reader_gone(sys.stdout):
             return
         try:
-            if path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+            found = path.stat()
+            if found.st_ino != os.fstat(file.fileno()).st_ino:
                 file.close()
                 file = path.open("rb")
+            elif found.st_size < file.tell():  # cut: what was kept has been shown
+                file.seek(0, 2)
         except FileNotFoundError:
             continue
 
 
 def logs(follow: Follow = False) -> None:
-    """Show CCR's own log, its errors made readable."""
+    """Show CCR's own log, its errors made readable and keys masked."""
+    from synccr.cli.setup import redactor
     from synccr.paths import Paths
 
+    redact = redactor()
     paths = Paths.from_environment()
     found = sorted(paths.ccr_logs.glob("ccr-*.log"), key=lambda p: p.stat().st_mtime)
     if not found:
@@ -128,25 +136,23 @@ def logs(follow: Follow = False) -> None:
     newest = found[-1]
     with newest.open("rb") as file:
         for line in file:
-            _show_log_line(line)
+            _show_log_line(line, redact)
     if follow:
         for line in _appended(newest):
-            _show_log_line(line)
+            _show_log_line(line, redact)
 
 
-def _show_log_line(line: bytes) -> None:
+def _show_log_line(line: bytes, redact: Redactor) -> None:
     import json
-
-    from synccr.redact import Redactor
 
     try:
         entry = json.loads(line)
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry["time"] / 1000))
         message = entry.get("msg") or entry.get("err", {}).get("message") or ""
         level = _LEVELS.get(entry.get("level"), "?")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError):
         return
-    put(f"{when}  {level:<5} {Redactor().line(str(message), 400)}")
+    put(f"{when}  {level:<5} {redact.line(str(message), 400)}")
 
 
 _LEVELS = {10: "trace", 20: "debug", 30: "info", 40: "warn", 50: "error", 60: "fatal"}

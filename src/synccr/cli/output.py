@@ -2,12 +2,16 @@
 
 Data goes to stdout, everything for people beside it to stderr. Colour only on
 a terminal and without ``NO_COLOR``; rich is loaded only where a table is drawn.
+What comes from outside can carry sequences that move, hide or rename things on a
+terminal: they are shown as ``\\u001b`` and the like, which is what JSON calls them, too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,6 +23,23 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
+
+
+_ODD = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+_UNSEEN = re.compile(_ODD)
+_UNSEEN_BUT_COLOUR = re.compile(rf"\x1b\[[0-7;]*m|({_ODD})")  # without 8, which hides
+
+
+def harmless(text: str, *, coloured: bool = False) -> str:
+    """``text`` with everything visible that a terminal would obey; newline and tab stay, and
+    with ``coloured`` so do colours."""
+    if coloured:
+        return _UNSEEN_BUT_COLOUR.sub(lambda m: _named(m[1]) if m[1] else m[0], text)
+    return _UNSEEN.sub(lambda m: _named(m[0]), text)
+
+
+def _named(character: str) -> str:
+    return f"\\u{ord(character):04x}"
 
 
 def coloured(stream: TextIO) -> bool:
@@ -33,7 +54,7 @@ def paint(text: str, colour: str, stream: TextIO) -> str:
 
 def put(text: str) -> None:
     """Data for stdout."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(harmless(text, coloured=coloured(sys.stdout)) + "\n")
     sys.stdout.flush()
 
 
@@ -70,9 +91,11 @@ def reader_gone(stream: TextIO) -> bool:
 
 
 def say(text: str, colour: str | None = None) -> None:
-    """A line for a person, on stderr."""
-    sys.stderr.write((paint(text, colour, sys.stderr) if colour else text) + "\n")
-    sys.stderr.flush()
+    """A line for a person, on stderr; when nobody can hear it, the work goes on."""
+    with contextlib.suppress(OSError):
+        line = paint(text, colour, sys.stderr) if colour else text
+        sys.stderr.write(harmless(line, coloured=coloured(sys.stderr)) + "\n")
+        sys.stderr.flush()
 
 
 def show(error: SynccrError, *, as_json: bool = False) -> None:
@@ -117,4 +140,8 @@ def console(stream: TextIO) -> Console:
 
 def draw(what: RenderableType, *, stream: TextIO | None = None) -> None:
     """A table or another rich thing, on stdout unless told otherwise."""
-    console(stream or sys.stdout).print(what)
+    stream = stream or sys.stdout
+    drawing = console(stream)
+    with drawing.capture() as drawn:
+        drawing.print(what)
+    stream.write(harmless(drawn.get(), coloured=coloured(stream)))

@@ -72,18 +72,18 @@ def stop() -> None:
 
 
 def _wait_for_end(pid: int) -> None:
-    """Success is an observed exit."""
-    import psutil
+    """Success is an observed exit; one that its parent has not waited for yet is one, too."""
+    from synccr.ccr.identity import identify
 
-    try:
-        psutil.Process(pid).wait(_STOP_PATIENCE)
-    except psutil.NoSuchProcess:
-        return
-    except psutil.TimeoutExpired:
-        raise SynccrError(
-            f"The supervisor (pid {pid}) has not ended within {_STOP_PATIENCE:.0f} s.",
-            f"Look at: synccr logs; as the last resort: kill -9 {pid}",
-        ) from None
+    there = identify(pid)
+    deadline = time.monotonic() + _STOP_PATIENCE
+    while there and identify(pid) == there:
+        if time.monotonic() > deadline:
+            raise SynccrError(
+                f"The supervisor (pid {pid}) has not ended within {_STOP_PATIENCE:.0f} s.",
+                f"Look at: synccr logs; as the last resort: kill -9 {pid}",
+            )
+        time.sleep(0.02)
 
 
 def restart() -> None:

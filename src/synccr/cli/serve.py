@@ -67,6 +67,7 @@ def serve(options: Options) -> int:
     """
     import asyncio
 
+    from synccr.cli.detach import own_log
     from synccr.cli.setup import Setup
     from synccr.cli.terminal import Terminal
     from synccr.supervisor.handover import DETACHED, channel_of
@@ -74,7 +75,7 @@ def serve(options: Options) -> int:
 
     with channel_of(os.environ) as channel:
         setup = Setup.make()
-        terminal = Terminal()
+        terminal = Terminal(own_log(setup.paths))
         supervisor = Supervisor(
             paths=setup.paths,
             settings=setup.settings,

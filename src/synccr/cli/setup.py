@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synccr.errors import SynccrError
 from synccr.keys import with_keys
 from synccr.paths import Paths
 from synccr.profiles import Profiles, load_profiles
+from synccr.redact import Redactor
 from synccr.settings import Settings, load
+
+_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -54,3 +60,19 @@ class Setup:
             fallback_config=fallback_config,
             port=port,
         )
+
+
+def redactor() -> Redactor:
+    """Masks every key that can be known here: those of the profiles, of the configuration that
+    CCR runs with, and what the environment calls a key."""
+    from synccr.profile import understand
+    from synccr.profiles import read_written
+
+    secrets = [value for name, value in os.environ.items() if _SECRET.search(name)]
+    with contextlib.suppress(SynccrError):
+        setup = Setup.make()
+        if written := read_written(setup.paths):
+            secrets += understand(written.document, "", written.role, setup.environ).secrets()
+        profiles = setup.profiles()
+        secrets += [*profiles.primary.secrets(), *profiles.fallback.secrets()]
+    return Redactor(secrets)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synccr.cli.detach import bound_own_log
 from synccr.cli.output import paint, say
 from synccr.report import Report
 
@@ -30,11 +32,19 @@ _COLOURS = {
 
 
 class Terminal:
-    """Writes to stderr; stdout of ``start`` stays empty."""
+    """Writes to stderr; stdout of ``start`` stays empty.
+
+    Args:
+        log: where stderr goes when it is in the background.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
 
     def tell(self, kind: str, text: str, todo: str, notify: bool) -> None:  # noqa: ARG002
         """One event: time, what happened, what to do."""
         line = f"{time.strftime('%H:%M:%S')} {text}"
+        bound_own_log(self._log)
         say(line + (f" {todo}" if todo else ""), _COLOURS.get(kind))
 
     def report(self, report: Report) -> None:

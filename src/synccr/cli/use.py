@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synccr.cli.output import put, say
+from synccr.cli.output import harmless, put, say
 from synccr.errors import NotRunning, RuntimeMissing, SynccrError, UsageError
 from synccr.paths import Paths
 
@@ -109,7 +109,8 @@ def ask(
         if kind == "model":
             answered = value
         else:
-            sys.stdout.write(value)
+            # A pipe gets the answer as it is; a terminal would obey what is in it.
+            sys.stdout.write(harmless(value) if sys.stdout.isatty() else value)
             sys.stdout.flush()
             ended = value.endswith("\n")
     if not ended:
@@ -171,7 +172,8 @@ def _stream(found: Endpoint, body: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 elif kind == "content_block_delta":
                     yield "text", str(event["delta"].get("text", ""))
                 elif kind == "error":
-                    raise SynccrError(f"The provider broke off: {event['error'].get('message')}.")
+                    said = _masked(str(event["error"].get("message")))
+                    raise SynccrError(f"The provider broke off: {said}.")
                 whole = whole or kind == "message_stop"
     except httpx.HTTPError as error:
         raise SynccrError(
@@ -182,16 +184,20 @@ def _stream(found: Endpoint, body: dict[str, Any]) -> Iterator[tuple[str, str]]:
         raise SynccrError("The answer broke off before its end.", "See: synccr events")
 
 
+def _masked(text: str) -> str:
+    from synccr.cli.setup import redactor
+
+    return redactor().line(text)
+
+
 def _refused(status: int, body: bytes) -> SynccrError:
     import json
-
-    from synccr.redact import Redactor
 
     try:
         message = json.loads(body)["error"]["message"]
     except (ValueError, KeyError, TypeError):
         message = body.decode("utf-8", "replace")
-    words = Redactor().line(str(message).split("\n    at ")[0])
+    words = _masked(str(message).split("\n    at ")[0])
     return SynccrError(f"The router answered {status}: {words}", "See: synccr models")
 
 

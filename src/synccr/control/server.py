@@ -24,9 +24,11 @@ from synccr.control import (
     user_id,
 )
 from synccr.errors import SynccrError
-from synccr.files import private_directory, write_atomic
+from synccr.files import own_directory, write_atomic
 
 _LAST_MOMENT = 1.0
+_ALWAYS = frozenset({"restart", "stop"})
+"""What commands of every version may ask for: it is how another version takes over."""
 
 Handler = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
@@ -47,7 +49,7 @@ class ControlServer:
     async def start(self) -> None:
         """Listen. The address is replaced in one step: who asks meanwhile asks the former
         server, so the caller holds the instance's lock, or is about to leave it."""
-        private_directory(self._instance)
+        own_directory(self._instance)
         note = note_path(self._instance)
         if sys.platform == "win32":
             self._server = await asyncio.start_server(
@@ -59,7 +61,7 @@ class ControlServer:
             self._files = [note]
         else:
             path = new_socket_path(self._instance)
-            _own_directory(path.parent)
+            own_directory(path.parent)
             fresh = path.with_suffix(".new")
             with contextlib.suppress(FileNotFoundError):
                 fresh.unlink()
@@ -135,7 +137,7 @@ class ControlServer:
             version, token = request.get("v"), str(request.get("token", ""))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return _refusal("That was no request.", "")
-        if version != VERSION:
+        if version != VERSION and verb not in _ALWAYS:
             return _refusal(
                 f"The supervisor speaks version {VERSION}, the command version {version}.",
                 "Run: synccr restart",
@@ -175,13 +177,3 @@ def _is_ours(connection: socket.socket) -> bool:
     except (OSError, struct.error):
         return False
     return True
-
-
-def _own_directory(path: Path) -> None:
-    """Make sure that ``path`` is ours and closed to others, as it may lie below /tmp."""
-    private_directory(path)
-    found = path.lstat()
-    if found.st_uid != user_id() or path.is_symlink():
-        raise SynccrError(f"{path} belongs to somebody else.", "Remove it, or set TMPDIR.")
-    if found.st_mode & 0o077:
-        path.chmod(0o700)

@@ -16,6 +16,7 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Error types of Anthropic's API; its clients show the message and know which to retry.
 _ERROR_TYPES: Final = {
     400: "invalid_request_error",
+    401: "authentication_error",
     403: "permission_error",
     408: "timeout_error",
     413: "request_too_large",

@@ -64,6 +64,7 @@ class Relay:
         carry_limit: bytes of one request that are kept; a larger one is not carried over.
         budget: bytes kept for all requests together.
         header_timeout: seconds in which the head of a request must arrive.
+        most_clients: connections at one time; further ones are closed at once.
         clock: monotonic seconds.
         guard: sees each request's head; returns why it is refused (403), or None.
         interceptors: (method, path) to the hook that answers in the backend's place.
@@ -83,6 +84,7 @@ class Relay:
         carry_limit: int = 32 << 20,
         budget: int = 256 << 20,
         header_timeout: float = 30.0,
+        most_clients: int = 1 << 20,
         clock: Callable[[], float] = time.monotonic,
         guard: Guard | None = None,
         interceptors: Mapping[tuple[bytes, bytes], Interceptor] | None = None,
@@ -93,6 +95,7 @@ class Relay:
         self.carry_limit = carry_limit
         self.budget = Budget(budget)
         self.header_timeout = header_timeout
+        self.most_clients = most_clients
         self.clock = clock
         self.guard = guard
         self.interceptors = dict(interceptors or {})
@@ -251,7 +254,7 @@ class Relay:
 
     def joined(self, client: Client) -> None:
         """A client has connected."""
-        if self.closing:
+        if self.closing or len(self.clients) >= self.most_clients:
             client.transport.abort()
             return
         self.clients.add(client)

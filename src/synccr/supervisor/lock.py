@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from synccr.errors import SynccrError, Taken
-from synccr.files import private_directory
+from synccr.files import own_directory
 
 
 class Lock:
@@ -18,7 +18,7 @@ class Lock:
         from filelock import FileLock
 
         self._instance = instance
-        self._lock = FileLock(private_directory(instance) / "supervisor.lock")
+        self._lock = FileLock(own_directory(instance) / "supervisor.lock", mode=0o600)
 
     def acquire(self, timeout: float = 0.0) -> None:
         """Take it, within so many seconds.

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import hmac
 import socket
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from synccr.errors import SynccrError, Taken
 from synccr.relay import Guard
 from synccr.relay.framing import Head
 
+_FILES = 65536
+_OWN_FILES = 40
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
+_STRANGE = (
+    b"A page of another origin may not use this router; "
+    b"to allow it, set an APIKEY in the profile and send it."
+)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -43,6 +53,41 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def most_clients() -> int:
+    """How many clients there may be at one time, so that files are left for a swap.
+
+    Takes as many open files as this user may have, as Node does: a client needs two.
+    """
+    if sys.platform == "win32":
+        return _FILES // 2
+    else:
+        import resource
+
+        now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _FILES if most == resource.RLIM_INFINITY else min(most, _FILES)
+        with contextlib.suppress(OSError, ValueError):
+            if now < wanted:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return max(4, (min(allowed, _FILES) - _OWN_FILES) // 2)
+
+
+def exhaustion_told(
+    tell: Callable[[str, str, str, bool], None],
+) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """For the event loop: without files left new clients wait outside, which is one line and
+    no traceback each time."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            tell("error_seen", f"New clients have to wait: {error.strerror}.", "", False)
+        else:
+            loop.default_exception_handler(context)
+
+    return handle
+
+
 def listener_of(port: int) -> str | None:
     """Who listens on a local port, in words; None when the system does not tell."""
     import psutil
@@ -64,19 +109,32 @@ def listener_of(port: int) -> str | None:
     return None
 
 
-def rebinding_guard(port: int) -> Guard:
-    """Refuses requests whose ``Host`` is no name of this machine's loopback.
+def browser_guard(port: int, host: str = "127.0.0.1") -> Guard:
+    """Refuses what a web page makes a browser send here; for a port without an ``APIKEY``,
+    where nothing else would stop it.
 
-    A web page can make a browser send requests to 127.0.0.1 under a name of its
-    own (DNS rebinding); without an ``APIKEY`` nothing else would stop it.
+    A page can send requests to 127.0.0.1 under a name of its own (DNS rebinding): the
+    ``Host`` must be a name of this machine's loopback, unless the port is open to other
+    machines. And it can send simple requests across origins, as CCR takes a body of any
+    type: what names another ``Origin``, or another site as its start, is refused. CCR's own
+    page, and clients that are no browser and name neither, pass.
     """
-    allowed = {f"{name}:{port}".encode() for name in _NAMES} | {n.encode() for n in _NAMES}
+    names = {f"{name}:{port}".encode() for name in _NAMES} | {n.encode() for n in _NAMES}
+    local = host in ("127.0.0.1", "::1", "localhost")
 
-    def guard(_method: bytes, _target: bytes, head: Head) -> bytes | None:
-        host = head.get(b"host")
-        if host is None or host.lower() in allowed:
-            return None
-        return b"This address is not known here; use http://127.0.0.1:%d" % port
+    def guard(method: bytes, _target: bytes, head: Head) -> bytes | None:
+        addressed = (head.get(b"host") or b"").lower()
+        if local and addressed and addressed not in names:
+            return b"This address is not known here; use http://127.0.0.1:%d" % port
+        origin = head.get(b"origin")
+        own = b"http://" + addressed if addressed else b""
+        if origin is not None and (not own or origin.lower() != own):
+            return _STRANGE
+        site = head.get(b"sec-fetch-site")
+        walked = method == b"GET" and head.get(b"sec-fetch-mode") == b"navigate"  # a link
+        if site in (b"cross-site", b"same-site") and not walked:
+            return _STRANGE
+        return None
 
     return guard
 

@@ -37,7 +37,13 @@ from synccr.supervisor.fleet import Fleet
 from synccr.supervisor.handover import DETACHED, POSSIBLE, Channel, Heritage, Successor
 from synccr.supervisor.lock import Lock, released
 from synccr.supervisor.loop import Loop, Teller, now
-from synccr.supervisor.port import bind, page_refusal, rebinding_guard
+from synccr.supervisor.port import (
+    bind,
+    browser_guard,
+    exhaustion_told,
+    most_clients,
+    page_refusal,
+)
 from synccr.supervisor.signals import stoppable
 from synccr.supervisor.status import serving, starting
 from synccr.supervisor.succession import TAKING, Succession
@@ -104,6 +110,7 @@ class Supervisor:
             self.profiles = self.load()
             self._seen_files = drift.signature(self.profiles.watch)
             self.journal = Journal(self.paths.instance / "journal.jsonl", self.profiles.redactor)
+            asyncio.get_running_loop().set_exception_handler(exhaustion_told(self.tell))
             self.edges = Edges(self)
             async with stoppable(self.stop, self._forward):
                 try:
@@ -269,11 +276,11 @@ class Supervisor:
             self._listener = heritage.listener
         else:
             self._listener = bind(*self._address)
-        open_to_all = bool(profiles.local.api_key) or host != "127.0.0.1"
         self.relay = Relay(
             hold_timeout=self.settings.hold_timeout,
             carry_limit=self.settings.carry_limit,
-            guard=None if open_to_all else rebinding_guard(profiles.local.port),
+            most_clients=most_clients(),
+            guard=None if profiles.local.api_key else browser_guard(profiles.local.port, host),
             interceptors={(b"POST", b"/api/restart"): self._restart_from_page},
             observer=self.traffic.observe,
             on_backend_lost=lambda _generation: self.fleet.check_now(),
@@ -333,7 +340,7 @@ class Supervisor:
         """Read the log of the backend that serves from now on."""
         if self._following:
             self._following.cancel()
-        self._following = self._spawn(follow(backend, self._seen))
+        self._following = self._spawn(follow(backend, self._seen, self.settings.ccr_log_limit))
 
     def _seen(self, error: Trouble) -> None:
         """What CCR logged; keys that a provider echoes go no further."""

@@ -1,0 +1,257 @@
+"""kill -9 of supervisor, CCR and npx at every moment of start, swap, restart and stop.
+
+The moment is a part of the step's own duration, or the instant at which a file that
+the step writes is seen to change; both come from the seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import fault_kit as kit
+import psutil
+import pytest
+from fault_kit import KILLS, Ledger, Traffic
+
+from home import Home, profile
+from synccr.sandbox import ProviderThread
+
+pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(3600)]
+
+CASES = [
+    ("start", "supervisor"),
+    ("start", "ccr"),
+    ("start", "npx"),
+    ("swap", "supervisor"),
+    ("swap", "ccr"),
+    ("restart", "supervisor"),
+    ("restart", "ccr"),
+    ("stop", "supervisor"),
+    ("stop", "ccr"),
+]
+
+
+@dataclass
+class Stage:
+    """One home in which the same step is struck again and again."""
+
+    home: Home
+    dice: random.Random
+    step: str
+    victim: str
+    words: bytes = b""
+    supervisor: subprocess.Popen[bytes] | None = None
+    took: float = 3.0
+    killed: int = 0
+    npm_template: Path | None = None
+
+    def prepare(self) -> None:
+        """What has to be there before the step."""
+        if self.npm_template:
+            cache = self.home.npm_cache
+            shutil.rmtree(cache, ignore_errors=True)
+            shutil.copytree(self.npm_template, cache)
+        if self.step == "start":
+            return
+        if self.supervisor is None or self.supervisor.poll() is not None:
+            self.supervisor = kit.start(self.home)
+
+    def begin(self) -> subprocess.Popen[bytes]:
+        """The step itself; a process whose end, or readiness, is the step's end."""
+        if self.step == "start":
+            self.supervisor = kit.spawn(self.home, "start")
+            return self.supervisor
+        if self.step == "swap":
+            now = kit.status(self.home).get("profile")
+            return kit.spawn(self.home, "swap", "fallback" if now == "primary" else "primary")
+        return kit.spawn(self.home, self.step)
+
+    def over(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether the step has come to its end."""
+        if process.poll() is not None:
+            return True
+        return self.step == "start" and kit.serving(self.home)
+
+    def moment(self, begun: float) -> Callable[[], bool]:
+        """When to strike."""
+        if self.dice.random() < 0.6:
+            at = begun + self.dice.random() * self.took * 1.1
+            return lambda: time.monotonic() >= at
+        instance, ccr = kit.instance(self.home), self.home.ccr
+        path = self.dice.choice(
+            [
+                instance / "journal.jsonl",
+                instance / "written.json",
+                instance / "config-written.json",
+                instance / "backends.json",
+                ccr / "config.json",
+                ccr / ".claude-code-router.pid",
+                ccr / "logs",
+            ]
+        )
+        before = _look(path)
+        patience = begun + 2 * self.took
+        return lambda: _look(path) != before or time.monotonic() >= patience
+
+    def strike(self) -> bool:
+        """Kill; False when there was nobody to kill."""
+        found: list[psutil.Process] = []
+        if self.victim == "supervisor" and self.supervisor and self.supervisor.poll() is None:
+            self.supervisor.kill()
+            self.supervisor.wait()
+            return True
+        if self.victim == "ccr":
+            found = kit.ccr_processes(self.home)
+        elif self.victim == "npx":
+            found = kit.npm_processes(self.home)
+        if not found:
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.dice.choice(found).kill()
+            return True
+        return False
+
+    def run(self) -> bool:
+        """One attempt: begin the step and strike; whether somebody was hit."""
+        begun = time.monotonic()
+        due = self.moment(begun)
+        process = self.begin()
+        while not due() and process.poll() is None:
+            time.sleep(0.002)
+        hit = self.strike()
+        # The one to be killed may not be there yet: CCR comes late in a start.
+        while not hit and not self.over(process):
+            time.sleep(0.01)
+            hit = self.strike()
+        self.settle(process)
+        if not hit:
+            self.took = max(0.2, 0.8 * self.took)
+        self.killed += hit
+        return hit
+
+    def settle(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until everything has settled; what must hold then holds."""
+        assert self.supervisor is not None
+        if self.step == "start":
+            kit.until(lambda: self.over(process), 90, "start ends or serves")
+        else:
+            assert process.wait(90) in {0, 1, 3}, kit.terminal(self.home)[-2000:]
+        if self.step == "stop" and self.victim != "supervisor":
+            assert self.supervisor.wait(30) == 0
+        if self.supervisor.poll() is None:
+            kit.until(lambda: kit.serving(self.home), 60, "it serves again")
+            kit.assert_whole(self.home, self.words, ended=False)
+        else:
+            assert self.supervisor.returncode in {-9, *kit.EXITS}
+            kit.assert_whole(self.home, self.words)
+
+    def close(self) -> None:
+        """End what runs."""
+        if self.supervisor and self.supervisor.poll() is None:
+            kit.stop(self.supervisor)
+
+
+def _look(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+@pytest.fixture(scope="session")
+def npm_template(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> Path:
+    """A cache of npm that holds the package's archive and nothing unpacked."""
+    cache = tmp_path_factory.mktemp("npm") / "cache"
+    environ = os.environ | {"npm_config_cache": str(cache), "npm_config_ignore_scripts": "true"}
+    subprocess.run(
+        ["npx", "--yes", "--package=@musistudio/claude-code-router@2.0.0", "--", "true"],
+        env=environ,
+        check=True,
+        capture_output=True,
+        timeout=280,
+    )
+    shutil.rmtree(cache / "_npx")
+    return cache
+
+
+@pytest.mark.parametrize(
+    ("step", "victim", "each"),
+    [
+        pytest.param(
+            step, victim, KILLS // len(CASES) + (n < KILLS % len(CASES)), id=f"{step}-{victim}"
+        )
+        for n, (step, victim) in enumerate(CASES)
+    ],
+)
+def test_kill(
+    home: Home,
+    provider: ProviderThread,
+    dice: random.Random,
+    ledger: Ledger,
+    step: str,
+    victim: str,
+    each: int,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Whoever is killed, whenever: the configuration is whole and private, a person's own
+    words are kept, nothing is left running, no lock is left, the next start works; and
+    as long as the supervisor lives, no request is lost."""
+    home.env |= {"SYNCCR_SWAP_COOLDOWN": "0", "SYNCCR_DRAIN_TIMEOUT": "2"}
+    words = kit.hand_written(home, profile(provider.url("openai"), home.port))
+    stage = Stage(home, dice, step, victim, words)
+    kind = f"kill -9 of {victim} during {step}"
+    if victim == "npx":
+        stage.npm_template = request.getfixturevalue("npm_template")
+        home.npm_cache = home.root.parent / "npm"
+        home.env["npm_config_cache"] = str(home.npm_cache)
+    try:
+        stage.prepare()
+        begun = time.monotonic()
+        process = stage.begin()  # once in peace, to know how long it takes
+        kit.until(lambda: stage.over(process), 90, f"a first {step}")
+        stage.took = time.monotonic() - begun
+        stage.settle(process)
+        for _ in range(6 * each):
+            if stage.killed == each:
+                break
+            if step == "start":
+                stage.close()
+            stage.prepare()
+            if victim == "ccr" and step in ("swap", "restart"):
+                hit = _under_load(stage, ledger)
+            else:
+                hit = stage.run()
+            if hit:
+                ledger.tried[kind] += 1
+                ledger.survived[kind] += 1
+        assert stage.killed == each
+    except BaseException:
+        ledger.tried[kind] += 1
+        raise
+    finally:
+        stage.close()
+    kit.assert_whole(home, words)
+    kit.assert_next_start_works(home)
+
+
+def _under_load(stage: Stage, ledger: Ledger) -> bool:
+    """An attempt while a client sends requests: it gets all its answers."""
+    cut = kit.status(stage.home)["relay"]["cut"]
+    with Traffic(stage.home) as traffic:
+        hit = stage.run()
+        time.sleep(0.2)
+    cut = kit.status(stage.home)["relay"]["cut"] - cut
+    traffic.outcomes["cut"] = min(cut, traffic.outcomes["lost"])
+    traffic.outcomes["lost"] -= traffic.outcomes["cut"]
+    ledger.requests += traffic.outcomes
+    assert traffic.outcomes["lost"] == 0, traffic.wrong
+    return hit

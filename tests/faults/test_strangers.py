@@ -1,0 +1,220 @@
+"""Planted links, web pages that a browser has open, and a package that was changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import fault_kit as kit
+import httpx
+import pytest
+from fault_kit import FULL, Ledger
+
+from home import Home, message
+from synccr.sandbox import ProviderThread
+
+pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
+
+SECRET = b"a file of somebody's that must stay as it is\n"
+
+
+def _victim(tmp_path: Path) -> Path:
+    victim = tmp_path / "victim.txt"
+    victim.write_bytes(SECRET)
+    victim.chmod(0o644)
+    return victim
+
+
+def _every_file(home: Home) -> list[Path]:
+    """Every file that a run leaves, and those that exist only while it runs."""
+    instance = kit.instance(home)
+    found = [path for path in home.root.rglob("*") if path.is_file() and "logs" not in path.parts]
+    transient = [
+        home.ccr / ".claude-code-router.pid",
+        instance / "control.sock",
+        instance / "control.json",
+        instance / "journal.jsonl.1",
+        home.root / ".local/state/synccr/log" / f"{instance.name}.log",
+        home.root / ".local/state/synccr/log" / f"{instance.name}.log.1",
+    ]
+    own = {home.root / "terminal.txt", home.config / "ccr-config.json"}
+    return sorted({*found, *transient} - own)
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link"])
+def test_planted_links(
+    home: Home, provider: ProviderThread, ledger: Ledger, tmp_path: Path, kind: str
+) -> None:
+    """A link to somebody's file in place of every file that is written: that file keeps its
+    content and its mode, and the start says why not or works. All at once, and in the full
+    run each alone."""
+    document = home.use(provider)
+    assert home.run("start", "--detach").returncode == 0
+    assert home.run("swap", "fallback").returncode == 0
+    assert home.run("stop").returncode == 0
+    victim = _victim(tmp_path)
+    places = _every_file(home)
+    assert len(places) > 10
+    rounds = [[path] for path in places] if FULL else []
+    for planted in (places, *rounds):
+        for path in planted:
+            ledger.tried[f"planted {kind}"] += 1
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            if kind == "symlink":
+                path.symlink_to(victim)
+            else:
+                path.hardlink_to(victim)
+        (home.config / "ccr-config.json").write_text(json.dumps(document))
+        for place in ("start --detach", "swap fallback", "stop"):
+            done = home.run(*place.split(), timeout=90)
+            assert "Traceback" not in done.stderr
+            assert "unforeseen" not in done.stderr, (planted, done.stderr)
+            assert victim.read_bytes() == SECRET, planted
+            assert stat.S_IMODE(victim.stat().st_mode) == 0o644, planted
+        ledger.survived[f"planted {kind}"] += len(planted)
+        for path in planted:
+            path.unlink(missing_ok=True)
+    kit.assert_next_start_works(home)
+
+
+def test_everything_written_is_private(
+    home: Home, provider: ProviderThread, ledger: Ledger
+) -> None:
+    """Under the usual umask and under none at all, what is written can be read and changed by
+    its owner alone."""
+    import os
+
+    home.use(provider)
+    before = os.umask(0)
+    try:
+        with ledger.fault("umask 0"):
+            assert home.run("start", "--detach").returncode == 0
+            loose = [
+                (path, oct(path.lstat().st_mode))
+                for path in home.root.rglob("*")
+                if path.is_file()
+                and path.lstat().st_mode & 0o077
+                and path != home.config / "ccr-config.json"
+            ]
+            assert loose == []
+            directories = (home.ccr, home.ccr / "logs", kit.instance(home))
+            assert [stat.S_IMODE(path.stat().st_mode) for path in directories] == [0o700] * 3
+            sockets = [path for path in home.root.rglob("*") if path.is_socket()]
+            assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in sockets)
+    finally:
+        os.umask(before)
+        home.run("stop")
+
+
+HOSTILE = [
+    {"Host": "evil.example:{port}"},
+    {"Host": "evil.example"},
+    {"Host": "127.0.0.1.evil.example:{port}"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Origin": "http://127.0.0.1.evil.example:{port}"},
+    {"Origin": "https://127.0.0.1:{port}"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+    {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
+]
+REQUESTS = [
+    ("POST", "/v1/messages"),
+    ("POST", "/api/restart"),
+    ("POST", "/api/config"),
+    ("GET", "/api/config"),
+    ("GET", "/api/logs?file=/etc/passwd"),
+    ("OPTIONS", "/v1/messages"),
+]
+
+
+def test_pages_of_other_origins(home: Home, provider: ProviderThread, ledger: Ledger) -> None:
+    """Without an APIKEY: what a page of another origin, or one that rebinds its name, makes a
+    browser send is refused, and reaches neither the provider nor the configuration; CCR's
+    own page and clients that are no browser are served."""
+    home.use(provider)
+    supervisor = kit.start(home)
+    base = f"http://127.0.0.1:{home.port}"
+    try:
+        before = kit.written(home)
+        pid = kit.status(home)["ccr"]["pid"]
+        provider.forget()
+        with httpx.Client(base_url=base, timeout=30) as http:
+            for hostile in HOSTILE:
+                headers = {k: v.format(port=home.port) for k, v in hostile.items()}
+                for method, path in REQUESTS:
+                    with ledger.fault("page of another origin"):
+                        body = json.dumps(message("x") if "messages" in path else {"Providers": []})
+                        answer = http.request(
+                            method,
+                            path,
+                            content=body if method == "POST" else None,
+                            headers={"Content-Type": "text/plain", **headers},
+                        )
+                        assert answer.status_code == 403, (method, path, headers, answer.text)
+                        assert "access-control-allow-origin" not in answer.headers
+            assert provider.requests() == []
+            assert kit.written(home) == before
+            assert kit.status(home)["ccr"]["pid"] == pid
+            for name in ("127.0.0.1", "localhost"):
+                own = {"Host": f"{name}:{home.port}", "Origin": f"http://{name}:{home.port}"}
+                assert http.get("/api/config", headers=own).status_code == 200
+            walked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+            assert http.get("/ui/", headers=walked).status_code == 200
+            assert http.post("/v1/messages", json=message("x")).status_code == 200
+            assert http.post("/api/restart").status_code == 200
+            kit.until(lambda: kit.status(home)["ccr"]["pid"] != pid, 20, "restarted")
+    finally:
+        kit.stop(supervisor)
+
+
+def test_with_a_key_only_who_knows_it(home: Home, provider: ProviderThread, ledger: Ledger) -> None:
+    """With an APIKEY nothing is done without it, the relay's own answers included."""
+    home.use(provider, APIKEY="$LOCAL_KEY")
+    home.env["LOCAL_KEY"] = "local-key-57"
+    supervisor = kit.start(home)
+    try:
+        pid = kit.status(home)["ccr"]["pid"]
+        with httpx.Client(base_url=f"http://127.0.0.1:{home.port}", timeout=30) as http:
+            for method, path in REQUESTS[:-1]:
+                with ledger.fault("request without the key"):
+                    for headers in ({}, {"x-api-key": "wrong"}, {"authorization": "Bearer wrong"}):
+                        answer = http.request(method, path, json=message("x"), headers=headers)
+                        assert answer.status_code == 401, (method, path, answer.text)
+            assert kit.status(home)["ccr"]["pid"] == pid
+            for headers in (
+                {"x-api-key": "local-key-57"},
+                {"authorization": "Bearer local-key-57"},
+            ):
+                answer = http.post("/v1/messages", json=message("x"), headers=headers)
+                assert answer.status_code == 200
+            assert http.post("/api/restart", headers=headers).status_code == 200
+            kit.until(lambda: kit.status(home)["ccr"]["pid"] != pid, 20, "restarted")
+    finally:
+        kit.stop(supervisor)
+
+
+def test_a_package_that_was_changed_is_not_run(
+    home: Home, provider: ProviderThread, ledger: Ledger, tmp_path: Path
+) -> None:
+    """A single byte changed in what npm installed: it is fetched anew, or not run at all."""
+    cache = tmp_path / "npm"
+    shutil.copytree(home.npm_cache / "_npx", cache / "_npx", symlinks=True)
+    home.env |= {"npm_config_cache": str(cache), "npm_config_offline": "true"}
+    home.use(provider)
+    (entry,) = (
+        path
+        for path in cache.glob("_npx/*/node_modules/@musistudio/claude-code-router/dist/cli.js")
+        if json.loads((path.parents[1] / "package.json").read_text())["version"] == "2.0.0"
+    )
+    with ledger.fault("package tampered with"):
+        with entry.open("ab") as file:
+            file.write(b"\n;require('fs').writeFileSync(process.env.HOME + '/ran', '')\n")
+        done = home.run("start")
+        assert done.returncode == 6, done.stderr
+        assert "Claude Code Router 2.0.0" in done.stderr
+        assert not (home.root / "ran").exists()
+    kit.assert_whole(home)
