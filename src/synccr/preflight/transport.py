@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 import ssl
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -23,6 +24,10 @@ from synccr.report import Status
 
 if TYPE_CHECKING:
     import httpx
+
+# Where click and rich are installed, httpx brings in its own command line, which takes as long
+# as the rest of it (0.1 s); with this it goes on as where they are not.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: "cannot be imported"
 
 ANSWER_LIMIT = 1024 * 1024
 """Bytes of an answer that are read; a completion of a few tokens has a few hundred."""
