@@ -27,6 +27,7 @@ BY_OTHERS = {
     r"scripts/(bench|bench-check|fresh-machine)": "takes minutes; .ci/run has the last two",
     r"synccr code": "tests/e2e runs it with the real Claude Code",
     r"synccr demo": "tests/integration/test_main_job.py, and scripts/demo",
+    r"synccr notify.*": "reaches a person; its own tests stand in for one",
     r"synccr service .*": "changes what starts at login",
     r"synccr init.*": "asks a person",
     r"python3 -m venv .*|pip install .*": "installs; scripts/environment does the same",
