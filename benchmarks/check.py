@@ -101,13 +101,14 @@ def main() -> int:
             return list(PARTS[part](found, replace(Scale(), runs=runs)))
 
         if update:
+            around = conditions(found)
             measured = {
                 name: round(value.ratio, 3)
                 for part in CHECKED
                 for name, value in values(part, measure(part, max(RUNS))).items()
                 if value.ratio is not None
             }
-            document = {"conditions": conditions(found), "ratios": measured}
+            document = {"conditions": around, "ratios": measured}
             COMMITTED.write_text(json.dumps(document, indent=1) + "\n")
             return 0
         committed = json.loads(COMMITTED.read_text())["ratios"]
