@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from home import MAIN, Home, free_port
+from home import MAIN, Home
 from pages import DOCS
 from synccr.sandbox import ProviderThread
 
@@ -27,6 +28,14 @@ SHOWN = {
 """Behaviours of the only model, and the words."""
 
 
+QUIET = {
+    "CLAUDE_CODE_MAX_RETRIES": "0",
+    "DISABLE_TELEMETRY": "1",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+}
+
+
 def claude_code(home: Home, *arguments: str) -> str:
     """What one prompt shows, without Claude Code's own retries."""
     done = home.run(*arguments, "-p", "say hi", timeout=240)
@@ -36,13 +45,7 @@ def claude_code(home: Home, *arguments: str) -> str:
 
 def test_words_for_each_trouble(home: Home, provider: ProviderThread, claude: Path) -> None:
     """Each row of the page that names a trouble of a provider shows these words."""
-    home.env |= {
-        "PATH": f"{claude}:{home.env['PATH']}",
-        "CLAUDE_CODE_MAX_RETRIES": "0",
-        "DISABLE_TELEMETRY": "1",
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "DISABLE_AUTOUPDATER": "1",
-    }
+    home.env |= {"PATH": f"{claude}:{home.env['PATH']}", **QUIET}
     document = home.use(provider, Router={"default": f"acme,{MAIN}"})
     document["Providers"][0]["models"] = [MAIN]
     home.write("ccr-config.json", document)
@@ -57,18 +60,15 @@ def test_words_for_each_trouble(home: Home, provider: ProviderThread, claude: Pa
     assert wrong == {}
 
 
-def test_words_when_nothing_listens(home: Home, claude: Path) -> None:
-    """Nor does synccr run."""
-    import subprocess
-
+def by_hand(home: Home, claude: Path, port: int) -> str:
+    """What Claude Code shows when it is pointed at a port with the wrong key."""
     done = subprocess.run(
         [claude / "claude", "-p", "say hi"],
         env={
             **home.env,
-            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{free_port()}",
-            "ANTHROPIC_AUTH_TOKEN": "none",
-            "CLAUDE_CODE_MAX_RETRIES": "0",
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            **QUIET,
+            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}",
+            "ANTHROPIC_AUTH_TOKEN": "wrong",
         },
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -76,6 +76,18 @@ def test_words_when_nothing_listens(home: Home, claude: Path) -> None:
         timeout=120,
         check=False,
     )
+    assert done.returncode != 0
+    return done.stdout
+
+
+def test_words_of_the_local_port(home: Home, provider: ProviderThread, claude: Path) -> None:
+    """Nothing listens there, or it refuses the key that Claude Code has."""
+    page = (DOCS / "troubleshooting.md").read_text()
     words = "Unable to connect to API (ConnectionRefused)"
-    assert words in done.stdout
-    assert f"| `{words}`" in (DOCS / "troubleshooting.md").read_text()
+    assert words in by_hand(home, claude, home.port)
+    assert f"| `{words}`" in page
+    home.use(provider, APIKEY="right")
+    words = "Failed to authenticate. API Error: 401 Invalid API key"
+    with home.running():
+        assert words in by_hand(home, claude, home.port)
+    assert f"| `{words}`" in page
