@@ -3,7 +3,7 @@
 Compared are ratios, so that the file holds on other machines; a figure that has an absolute
 target has to reach it. Other load on the machine makes figures worse, hardly ever better: what
 looks worse is measured again, with more runs, and its best value counts.
-``--update`` writes ``benchmarks/figures.json`` anew.
+``--update`` writes ``benchmarks/figures.json`` and its picture anew.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.__main__ import PARTS
+from benchmarks.chart import chart
 from benchmarks.conditions import conditions
 from benchmarks.figures import Figure
 from benchmarks.scale import Scale
 from benchmarks.stage import stage
 
 COMMITTED = Path(__file__).with_name("figures.json")
+PICTURE = Path(__file__).parents[1] / "docs" / "figures.svg"
 CHECKED = ("startup", "commands", "preflight", "watcher")
 """Parts that are quick and steady enough for every change."""
 MARGIN = 0.2
@@ -39,11 +42,13 @@ class Value:
         ratio: with synccr to without.
         missed: an absolute target was not reached; the words for it.
         higher: whether a higher ratio is better.
+        target: of the ratio, when it has one.
     """
 
     ratio: float | None
     missed: str = ""
     higher: bool = False
+    target: float | None = None
 
     def better_of(self, other: Value) -> Value:
         """The best of two measurements."""
@@ -70,7 +75,10 @@ def values(part: str, figures: Iterable[Figure]) -> dict[str, Value]:
             absolute = figure.judged is None and not figure.reached
             missed = f"{figure.synccr:.3g} {figure.unit}, the target is {figure.target:g}"
             higher = figure.better == "higher"
-            found[f"{part}: {figure.what}"] = Value(ratio, missed if absolute else "", higher)
+            target = None if figure.judged is None else figure.target
+            found[f"{part}: {figure.what}"] = Value(
+                ratio, missed if absolute else "", higher, target
+            )
     return found
 
 
@@ -90,6 +98,16 @@ def complaints(part: str, measure: Measure, committed: Mapping[str, float]) -> d
     return bad
 
 
+def write(around: dict[str, Any], parts: Iterable[Mapping[str, Value]]) -> None:
+    """Keep what was measured: as numbers, and as a picture for the pages."""
+    found = {name: value for part in parts for name, value in part.items()}
+    ratios = {n: round(v.ratio, 3) for n, v in found.items() if v.ratio is not None}
+    targets = {n: v.target for n, v in found.items() if v.target is not None}
+    document = {"conditions": around, "ratios": ratios, "targets": targets}
+    COMMITTED.write_text(json.dumps(document, indent=1) + "\n")
+    PICTURE.write_text(chart(ratios, targets))
+
+
 def main() -> int:
     """Check, or write what is to be committed; the exit code."""
     parser = argparse.ArgumentParser(prog="bench-check", description=__doc__)
@@ -101,15 +119,7 @@ def main() -> int:
             return list(PARTS[part](found, replace(Scale(), runs=runs)))
 
         if update:
-            around = conditions(found)
-            measured = {
-                name: round(value.ratio, 3)
-                for part in CHECKED
-                for name, value in values(part, measure(part, max(RUNS))).items()
-                if value.ratio is not None
-            }
-            document = {"conditions": around, "ratios": measured}
-            COMMITTED.write_text(json.dumps(document, indent=1) + "\n")
+            write(conditions(found), (values(part, measure(part, max(RUNS))) for part in CHECKED))
             return 0
         committed = json.loads(COMMITTED.read_text())["ratios"]
         bad = {}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.check import COMMITTED, RUNS, complaints
+from benchmarks.chart import chart
+from benchmarks.check import COMMITTED, PICTURE, RUNS, complaints
 from benchmarks.figures import Figure
 
 NAME = "part: speed"
@@ -73,8 +73,16 @@ def test_a_new_figure_is_not_worse() -> None:
 
 def test_committed_figures() -> None:
     """The file holds ratios of parts that are checked."""
-    ratios = json.loads(Path(COMMITTED).read_text())["ratios"]
+    ratios = json.loads(COMMITTED.read_text())["ratios"]
     assert {name.partition(":")[0] for name in ratios} == {
         *("startup", "commands", "preflight", "watcher")
     }
     assert all(0 < ratio < 3 for ratio in ratios.values())
+
+
+def test_picture() -> None:
+    """The picture in the pages shows the committed figures."""
+    document = json.loads(COMMITTED.read_text())
+    drawn = chart(document["ratios"], document["targets"])
+    assert drawn == PICTURE.read_text()
+    assert all(f">{ratio:.2f}<" in drawn for ratio in document["ratios"].values())
