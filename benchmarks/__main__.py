@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.commands import commands
 from benchmarks.conditions import conditions, load
 from benchmarks.cost import cost
 from benchmarks.figures import Figure, table
 from benchmarks.footprint import footprint
+from benchmarks.preflight import preflight
 from benchmarks.recovery import recovery
 from benchmarks.scale import QUICK, Scale
 from benchmarks.seamless import kill, swap
 from benchmarks.stage import Stage, stage
+from benchmarks.startup import startup
+from benchmarks.watcher import watcher
 
 Part = Callable[[Stage, Scale], Iterator[Figure]]
 
@@ -27,6 +31,10 @@ PARTS: dict[str, Part] = {
     "recovery": recovery,
     "relay": cost,
     "footprint": footprint,
+    "startup": startup,
+    "commands": commands,
+    "preflight": preflight,
+    "watcher": watcher,
 }
 
 

@@ -23,6 +23,9 @@ MAIN, SPARE, LONG = "vendor/main-480b", "vendor/spare-32b", "vendor/long-v3"
 KEY = "canary-2f7d90b1c4e85a36"
 """Never to be seen outside the environment."""
 
+_KEPT = ("COVERAGE", "npm_config_r", "NODE_EXTRA_CA")
+"""What of the caller's environment a home has too: how npm reaches its registry."""
+
 
 def profile(url: str, port: int, **changes: Any) -> dict[str, Any]:
     """A primary profile on a provider."""
@@ -62,7 +65,7 @@ class Home:
             "npm_config_cache": str(self.npm_cache),
             "ACME_KEY": KEY,
             "LANG": "C.UTF-8",
-            **{n: v for n, v in os.environ.items() if n.startswith(("COVERAGE", "npm_config_r"))},
+            **{n: v for n, v in os.environ.items() if n.startswith(_KEPT)},
         }
 
     @property

@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from home import KEY, MAIN, SPARE, Home
-from synccr.ccr.node import find_node
 from synccr.sandbox import ProviderThread
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-
-
-@pytest.fixture(scope="session")
-def claude(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> Path:
-    """The directory of the ``claude`` program, of the version that package.json names."""
-    import os
-
-    target = tmp_path_factory.mktemp("claude")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(Path(__file__).with_name(name), target)
-    node = find_node(os.environ)
-    environ = node.environ(os.environ) | {"npm_config_cache": str(npm_cache)}
-    subprocess.run(
-        [*node.npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"],
-        cwd=target,
-        env=environ,
-        check=True,
-        timeout=800,
-    )
-    return target / "node_modules" / ".bin"
 
 
 def test_claude_code_answers_while_its_main_model_has_no_credit(

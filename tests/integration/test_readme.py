@@ -1,37 +1,114 @@
-"""README.md tells the truth: its commands exist, its links lead somewhere."""
+"""Every command of README.md and docs/ is run as it stands there."""
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from home import Home
+from home import KEY, LONG, MAIN, SPARE, Home, free_port
+from pages import PAGES, ROOT, commands
+from synccr.sandbox import ProviderThread
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "README.md").read_text()
+BY_OTHERS = {
+    r"scripts/demo": "scripts/fresh-machine runs it, without Node and with each Python",
+    r"scripts/test\b.*": "this is it",
+    r"scripts/check": "scripts/test runs it",
+    r"scripts/docs": "tests/unit/test_docs.py runs it",
+    r"scripts/(format|write-commands|draw-policy)": "changes the files it is about",
+    r"scripts/lock": "asks the package index for the newest versions",
+    r"scripts/(bench|bench-check|fresh-machine)": "takes minutes; .ci/run has the last two",
+    r"synccr code": "tests/e2e runs it with the real Claude Code",
+    r"synccr demo": "tests/integration/test_main_job.py, and scripts/demo",
+    r"synccr notify.*": "reaches a person; its own tests stand in for one",
+    r"synccr service .*": "changes what starts at login",
+    r"synccr init.*": "asks a person",
+    r"python3 -m venv .*|pip install .*": "installs; scripts/environment does the same",
+    r"ccr .*": "CCR's own",
+    r"synccr (ask|swap)": "only named: it needs an argument",
+    r".*\.\.\..*|.*\b[A-Z]+\b(?!=).*": "has a place to fill in",
+}
+"""Commands that are not run here, as patterns, and why."""
+
+LISTED = sorted({line for page in PAGES for line in commands(page)})
 
 
-@pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"(?:`|\(|^|\| )synccr ([a-z]+)", TEXT, re.MULTILINE)))
-)
-def test_commands_exist(home: Home, command: str) -> None:
-    """Every ``synccr COMMAND`` of the README is one, and teaches."""
-    listed = home.run("--help").stdout
-    assert re.search(rf"^  {command}\b", listed, re.MULTILINE), command
+def by_others(line: str) -> bool:
+    return any(re.fullmatch(pattern, line) for pattern in BY_OTHERS)
 
 
-@pytest.mark.parametrize("script", sorted(set(re.findall(r"scripts/[a-z]+", TEXT))))
-def test_scripts_exist(script: str) -> None:
-    """Every script of the README can be run."""
-    assert os.access(ROOT / script, os.X_OK)
+HERE = [line for line in LISTED if not by_others(line)]
+FIRST_PERSON = ("synccr start", "synccr stop", "synccr restart")
+"""What starts and ends a supervisor has a home of its own."""
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))))
-def test_links_lead_somewhere(link: str) -> None:
-    """Every relative link is a file or a directory."""
-    assert (ROOT / link).exists()
+def shell(home: Home, line: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+    """Run a line as a shell does, ``synccr`` being that of these tests."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), home.env["PATH"]))
+    return subprocess.run(
+        ["bash", "-c", line],
+        env={**home.env, "PATH": path},
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> Iterator[Home]:
+    """A home in which synccr runs."""
+    home = Home(tmp_path_factory.mktemp("read") / "home", npm_cache)
+    with ProviderThread({MAIN: "ok", SPARE: "ok", LONG: "ok"}, key=KEY) as provider:
+        home.use(provider)
+        with home.running():
+            yield home
+
+
+@pytest.mark.parametrize("line", [x for x in HERE if not x.startswith(FIRST_PERSON)])
+def test_commands_do_what_they_say(served: Home, line: str) -> None:
+    """Exit code 0, or what follows what is written goes on until it is ended."""
+    if "--follow" in line or "--watch" in line:
+        with pytest.raises(subprocess.TimeoutExpired):
+            shell(served, f"exec {line}", timeout=3)
+        return
+    done = shell(served, line)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("line", [x for x in HERE if x.startswith(FIRST_PERSON[0])])
+def test_starts(home: Home, provider: ProviderThread, line: str) -> None:
+    """It serves, in the foreground or in the background."""
+    home.use(provider)
+    line = re.sub(r"--port \d+", f"--port {free_port()}", line)
+    if "--detach" in line:
+        assert shell(home, line).returncode == 0
+        assert home.status()["state"] == "running"
+        assert home.run("stop").returncode == 0
+        return
+    with home.running(*line.split()[2:]) as running:
+        assert running.process.poll() is None
+
+
+@pytest.mark.parametrize("line", [x for x in HERE if x.startswith(FIRST_PERSON[1:])])
+def test_stops_and_restarts(home: Home, provider: ProviderThread, line: str) -> None:
+    """It ends what runs, or replaces it."""
+    home.use(provider)
+    assert home.run("start", "--detach").returncode == 0
+    assert shell(home, line).returncode == 0
+    home.run("stop")
+
+
+def test_nothing_is_passed_over_for_no_reason() -> None:
+    """Each reason is needed by a command that is there."""
+    unused = [p for p in BY_OTHERS if not any(re.fullmatch(p, line) for line in LISTED)]
+    assert set(unused) <= {r"synccr service .*", r"synccr init.*"}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from synccr.ccr.node import find_node
 from synccr.sandbox import ProviderThread
 
 pytestmark = pytest.mark.integration
@@ -47,16 +47,16 @@ WEATHER = {
 
 
 @pytest.fixture(scope="session")
-def ccr_entry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ccr_entry(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> Path:
     """CCR's entry script: ``SYNCCR_TEST_CCR``, or one that npm installs for this session."""
     if entry := os.environ.get("SYNCCR_TEST_CCR"):
         return Path(entry)
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("neither SYNCCR_TEST_CCR nor npm is there")
+    node = find_node(os.environ)
     prefix = tmp_path_factory.mktemp("ccr")
+    options = ("--no-fund", "--no-audit", "--cache", npm_cache, "--prefix", prefix)
     subprocess.run(
-        [npm, "install", "--no-fund", "--no-audit", "--prefix", prefix, f"{PACKAGE}@{VERSION}"],
+        [*node.npm, "install", *options, f"{PACKAGE}@{VERSION}"],
+        env=node.environ(os.environ),
         check=True,
         capture_output=True,
         timeout=240,
@@ -81,10 +81,8 @@ def running_ccr(entry: Path, home: Path, config: dict[str, Any]) -> Iterator[htt
     directory.mkdir(parents=True)
     (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
     port = free_port()
-    node = shutil.which("node")
-    assert node is not None
     process = subprocess.Popen(
-        [node, entry, "start"],
+        [find_node(os.environ).path, entry, "start"],
         env={
             "PATH": os.environ["PATH"],
             "HOME": str(home),

@@ -107,6 +107,24 @@ async def test_what_ccr_is_started_with(
     await backend.stop(5)
 
 
+async def test_npx_finds_the_node_it_came_with(
+    launcher: Callable[..., Launcher], package: Package, tmp_path: Path
+) -> None:
+    """npm starts CCR by the name node: that Node is found also when it is not on PATH."""
+    for name, words in {
+        "node": f'{sys.executable} "$@"',
+        "npx": f"node {package.entry} start",
+    }.items():
+        program = tmp_path / "elsewhere" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\nexec {words}\n")
+        program.chmod(0o755)
+    command = (str(tmp_path / "elsewhere" / "npx"),)
+    backend = await launcher().launch(Package("2.0.0", command, None))
+    assert await backend.healthy()
+    await backend.stop(5)
+
+
 async def test_the_end_of_a_backend_is_seen(
     launcher: Callable[..., Launcher], package: Package
 ) -> None:

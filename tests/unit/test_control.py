@@ -31,6 +31,8 @@ async def handle(verb: str, args: dict[str, Any]) -> Any:
             return "x" * 4_000_000
         case "refuse":
             raise SynccrError("No.", "Do something else.")
+        case "restart" | "stop":
+            return f"{verb} it is"
         case "slow":
             await asyncio.sleep(1.0)
             return "done"
@@ -89,6 +91,18 @@ async def test_another_user_is_turned_away(instance: Path, monkeypatch: pytest.M
     monkeypatch.setattr(server_module, "user_id", lambda: 4711)
     with pytest.raises(SynccrError, match="does not answer"):
         await ask(instance, "echo")
+
+
+@pytest.mark.parametrize("verb", ["restart", "stop"])
+async def test_another_version_can_take_over(instance: Path, verb: str) -> None:
+    """A command of another version reaches what replaces or ends this supervisor."""
+
+    def send() -> bytes:
+        with connected(instance) as client:
+            client.sendall(json.dumps({"v": 99, "do": verb}).encode() + b"\n")
+            return client.makefile("rb").readline()
+
+    assert json.loads(await asyncio.to_thread(send))["result"] == f"{verb} it is"
 
 
 def deep(size: int) -> bytes:

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from synccr.ccr.backend import Backend
 from synccr.ccr.health import answers
@@ -157,6 +158,9 @@ class Launcher:
             INSTANCE: str(self.paths.instance),
             SUPERVISOR: str(identify(os.getpid())),
         }
+        if package.entry is None:  # npm starts CCR by the name node, which need not be on PATH
+            beside = str(Path(package.command[0]).parent)
+            environ["PATH"] = os.pathsep.join((beside, environ.get("PATH", os.defpath)))
         if shutil.which(package.command[0]) is None:  # the wrapper would only fail to run it
             raise RuntimeMissing(f"{package.command[0]} is no longer there.", "See: synccr logs")
         output = Output()

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 import ssl
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -85,6 +86,9 @@ def make_client(providers: Iterable[Provider], *, proxy: str | None = None) -> h
     Raises:
         ConfigError: a proxy or a certificate file that the environment names is unusable.
     """
+    # Where click and rich are installed, httpx brings in its own command line, which takes as
+    # long as the rest of it (0.1 s). None means "cannot be imported": it goes on without.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     import httpx
 
     addresses = [urlsplit(provider.url) for provider in providers]
