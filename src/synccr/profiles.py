@@ -28,6 +28,9 @@ from synccr.redact import Redactor
 
 _RECORD = "written.json"
 
+PROXY_NAMES = ("HTTPS_PROXY", "https_proxy", "httpsProxy", "PROXY_URL")
+"""Names of the proxy in CCR's configuration; the first that is there counts (from its source)."""
+
 FILES: Mapping[Role, str] = {
     "primary": "ccr-config.json",
     "fallback": "ccr-config-fallback.json",
@@ -63,7 +66,8 @@ class Profiles:
     @property
     def proxy(self) -> str | None:
         """The proxy that CCR uses for every provider."""
-        return self.primary.raw.get("PROXY_URL") or None
+        raw = self.primary.raw
+        return next((str(raw[name]) for name in PROXY_NAMES if raw.get(name)), None)
 
 
 def load_profiles(

@@ -184,7 +184,7 @@ def test_which_proxy_the_real_ccr_takes(stage: Stage, where: str) -> None:
     else:
         stage.change(PROXY_URL="http://127.0.0.1:9")
     bad = stage.check("provider.proxy")["status"] == "fail"
-    with stage.home.running() as running:
+    with stage.home.running("--skip-preflight") as running:
         stage.provider.forget()
         httpx.post(f"{running.url}/v1/messages", json=message("x"), timeout=60, trust_env=False)
         arrived = stage.provider.requests(MAIN)

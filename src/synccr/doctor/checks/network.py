@@ -14,6 +14,7 @@ from synccr.doctor.context import Context
 from synccr.doctor.json_text import set_value
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import ConfigError
+from synccr.profiles import PROXY_NAMES
 
 SKEW = 120.0
 """Seconds: quota times are told to the minute."""
@@ -84,27 +85,25 @@ def _address_line(context: Context, url: str) -> str:
 
 
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-_CCR_READS = ("HTTPS_PROXY", "https_proxy", "httpsProxy", "PROXY_URL")
-"""Names in CCR's configuration, the first that is there counts. It reads none from the
-environment, and knows no exceptions: measured with 2.0.0."""
 
 
 def ccr_proxy(context: Context) -> tuple[str, str] | None:
     """The proxy that CCR sends every provider's requests through, and the name it stands under."""
     raw = context.profiles.primary.raw
-    return next(((name, str(raw[name])) for name in _CCR_READS if raw.get(name)), None)
+    return next(((name, str(raw[name])) for name in PROXY_NAMES if raw.get(name)), None)
 
 
 def proxy(context: Context) -> Finding:
-    """The proxy variables mean the same to CCR, to the preflight and to Claude Code."""
+    """The proxy variables mean the same to CCR and to Claude Code."""
     from synccr.preflight.transport import make_client
 
     named = [name for name in _PROXIES if context.environ.get(name)]
+    way = ccr_proxy(context)
     try:
         make_client(context.providers(), proxy=context.profiles.proxy)
     except ConfigError as error:
-        return fail(error.what, lines.unset(named or ["SSL_CERT_FILE"]))
-    way = ccr_proxy(context)
+        profile = context.profiles.primary
+        return fail(error.what, context.edit(profile) if way else lines.unset(["SSL_CERT_FILE"]))
     if not named and not way:
         return ok("no proxy")
     findings = [*_of_ccr(context, way, named), *_of_clients(context, named)]
