@@ -317,7 +317,11 @@ class World:
                 raise Never("more swaps than allowed")
         last, self._last_swap = self._last_swap, self.mono
         cool = last is None or self.mono - last >= self.settings.swap_cooldown
-        if not cool and reason != "asked" and serves(self.state.current, self.state.reports()):
+        if (
+            not cool
+            and reason not in ("asked", "edited")
+            and serves(self.state.current, self.state.reports())
+        ):
             raise Never("a configuration that serves is left within the cooldown")
         self._swapping = to
         failed = self._trick() % 13 == 6

@@ -722,8 +722,8 @@ HISTORIES = {
         10 < swap to primary on a.long: edited
         11 > swapped
         20 > edit default=a.main
-        40 < swap to primary on a.main (long a.long): edited
-        42 > swapped
+        20 < swap to primary on a.main (long a.long): edited
+        22 > swapped
         = serving primary on a.main (long a.long)
     """,
     "edit_names_a_new_model": """

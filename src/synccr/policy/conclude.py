@@ -179,18 +179,21 @@ def _is_fuller(healed: Healed, current: Healed) -> bool:
 def _not_before(state: State, target: Healed, reports: Reports, now: float) -> float:
     """When a swap to ``target`` is allowed.
 
-    At once when the current configuration does not serve and it is not the target that
-    failed to come up; a better or an edited one waits for the cooldown, one whose routes
-    are the same for ``recovery_interval``. Never more than the limit in a window, in which
-    what a person does is not counted.
+    A target that did not come up waits for its turn. Otherwise at once when a person edited
+    the profiles, or when the current configuration does not serve; a better one waits for
+    the cooldown, one whose routes are the same for ``recovery_interval``. Never more than
+    the limit in a window, in which what a person does is not counted.
     """
-    times = [state.refused.get(digest(target), (now, now))[1]]
+    refused = state.refused.get(digest(target), (now, now))[1]
+    if state.edited:
+        return refused
+    times = [refused]
     recent, limit = _recent_swaps(state, now), state.settings.swap_limit
-    if len(recent) >= limit and not state.edited:
+    if len(recent) >= limit:
         times.append(recent[-limit] + _window(state.settings))
     if state.swapped_at is not None and serves(state.current, reports):
         times.append(state.swapped_at + state.settings.swap_cooldown)
-        if dict(target.routes) == dict(state.current.routes) and not state.edited:
+        if dict(target.routes) == dict(state.current.routes):
             times.append(state.swapped_at + state.settings.recovery_interval)
     return max(times)
 
