@@ -100,7 +100,7 @@ def _spawn(arguments: list[str], log: Path) -> tuple[subprocess.Popen[bytes], in
     try:
         begin = os.fstat(handle).st_size
         child = subprocess.Popen(
-            [sys.executable, "-m", "synccr", "start", *arguments],
+            [sys.executable, "-P", "-m", "synccr", "start", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=handle,
             stderr=handle,

@@ -86,7 +86,7 @@ def serve(options: Options) -> int:
             on_probe=terminal.report,
             on_ready=terminal.ready,
             skip_preflight=options.skip_preflight,
-            command=[sys.executable, "-m", "synccr", "start", *options.as_arguments()],
+            command=[sys.executable, "-P", "-m", "synccr", "start", *options.as_arguments()],
             channel=channel,
             detached=os.environ.pop(DETACHED, None) is not None,
         )

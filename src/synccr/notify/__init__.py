@@ -139,7 +139,7 @@ async def send(
             [*to.command, notice.line], notice.line, {**environ, EVENT: message}, timeout
         )
     order = {"way": to.way, "url": to.url, "notice": asdict(notice)}
-    arguments = [sys.executable, "-m", "synccr.notify"]
+    arguments = [sys.executable, "-P", "-m", "synccr.notify"]
     return await _run(arguments, json.dumps(order), environ, timeout)
 
 

@@ -115,7 +115,7 @@ class Demo:
         if shown:
             _say(f"$ synccr {' '.join(a if ' ' not in a else repr(a) for a in arguments)}")
         done = subprocess.run(
-            [sys.executable, "-m", "synccr", *arguments],
+            [sys.executable, "-P", "-m", "synccr", *arguments],
             env=self.environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,

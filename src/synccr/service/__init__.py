@@ -110,4 +110,4 @@ def interpreter() -> Command:
     program = Path(sys.executable)
     if os.name == "nt" and program.with_name("pythonw.exe").exists():
         program = program.with_name("pythonw.exe")
-    return (str(program), "-m", "synccr", "start")
+    return (str(program), "-P", "-m", "synccr", "start")
