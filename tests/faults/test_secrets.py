@@ -121,7 +121,7 @@ def _process_lists(home: Home) -> list[str]:
         with contextlib.suppress(psutil.Error, OSError):
             lines.append(" ".join(process.cmdline()))
     ours = [process for process in home.processes() if KEY in process.environ().values()]
-    assert len(ours) == 2, "the supervisor and its CCR, and nobody else"
+    assert len(ours) == 3, "the supervisor, the restarted one that waits for it, and CCR"
     return lines
 
 

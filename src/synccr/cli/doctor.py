@@ -142,7 +142,8 @@ class Display:
 
     def __init__(self, *, live: bool) -> None:
         self._live = live
-        self._progress = coloured(sys.stderr)
+        # Beside results that go through a pipe to the same terminal it would be mixed in.
+        self._progress = coloured(sys.stderr) and (not live or sys.stdout.isatty())
         self._width = shutil.get_terminal_size((80, 24)).columns
 
     def waiting(self, ids: Sequence[str]) -> None:
