@@ -89,6 +89,21 @@ def test_in_the_foreground(home: Home, provider: ProviderThread, end: str) -> No
     assert [entry["kind"] for entry in home.events()].count("stopped") == 1
 
 
+def test_nothing_outlives_the_one_that_waits(home: Home, provider: ProviderThread) -> None:
+    """After two restarts a SIGKILL of the process that the shell waits for ends everything."""
+    home.use(provider)
+    with home.running() as running:
+        for _ in range(2):
+            restarted(home)
+        running.process.kill()
+        running.process.wait()
+        deadline = time.monotonic() + 15
+        while home.processes() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert home.processes() == []
+    assert home.run("status").returncode == 3
+
+
 def test_settings_and_profiles_are_read_again(home: Home, provider: ProviderThread) -> None:
     """What was changed counts; what cannot be used is said, with its exit code, and the old
     supervisor goes on with the old configuration, byte for byte."""

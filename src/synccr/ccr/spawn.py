@@ -8,22 +8,33 @@ import subprocess
 import sys
 from typing import Any
 
-# Runs in the child before CCR: Linux ends CCR when the supervisor's thread that
-# started it is gone, whatever ended it. A wrapper of 18 ms and not preexec_fn,
+_SIGKILL = 9
+
+# Runs in the child before its program: Linux sends it a signal when the thread of
+# ours that started it is gone, whatever ended it. A wrapper of 18 ms and not preexec_fn,
 # which may deadlock beside threads; the pid and the process group stay the same.
 _ENDS_WITH_PARENT = (
     "import ctypes, os, sys;"
-    "ctypes.CDLL(None).prctl(1, 9);"  # PR_SET_PDEATHSIG, SIGKILL
+    "ctypes.CDLL(None).prctl(1, int(sys.argv[2]));"  # PR_SET_PDEATHSIG
     "os.getppid() == int(sys.argv[1]) or sys.exit(1);"  # it went before we asked
-    "os.execvp(sys.argv[2], sys.argv[2:])"
+    "os.execvp(sys.argv[3], sys.argv[3:])"
 )
 
 
-def guarded(command: tuple[str, ...]) -> tuple[str, ...]:
-    """``command``, ended by the system when we end, where there is such a thing (Linux)."""
+def guarded(command: tuple[str, ...], number: int = _SIGKILL) -> tuple[str, ...]:
+    """``command``, sent this signal by the system when we end, where there is such a thing
+    (Linux)."""
     wrapper: tuple[str, ...] = ()
     if sys.platform == "linux" and sys.executable:
-        wrapper = (sys.executable, "-I", "-S", "-c", _ENDS_WITH_PARENT, str(os.getpid()))
+        wrapper = (
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            _ENDS_WITH_PARENT,
+            str(os.getpid()),
+            str(number),
+        )
     return (*wrapper, *command)
 
 

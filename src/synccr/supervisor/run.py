@@ -17,6 +17,7 @@ from synccr.ccr.log import FetchFailed, ProviderError, Trouble, Unclear
 from synccr.ccr.node import find_node
 from synccr.ccr.orphans import Register, end_orphans
 from synccr.ccr.package import Package, provide
+from synccr.ccr.spawn import guarded
 from synccr.ccr.watch import follow
 from synccr.control.server import ControlServer
 from synccr.errors import NoModelServes, SynccrError, UsageError
@@ -427,8 +428,10 @@ class Supervisor:
             self.load()  # what cannot be used is said here and now
             await self._apply(settings)
             return await self._renew() if self._reread() else self.status()
+        command = tuple(self.command)
         self._succession = self._succession or Succession(
-            self.command,
+            # In the foreground whoever ends this process, however, means what it waits for.
+            command if self.detached else guarded(command, signal.SIGTERM),
             {**self.environ, **({DETACHED: "1"} if self.detached else {})},
             self.settings,
             self.fleet,
