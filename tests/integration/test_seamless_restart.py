@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from home import LONG, MAIN, Home, message
+from home import KEY, LONG, MAIN, Home, message
 from load import Load, said
 from synccr.sandbox import ProviderThread
 
@@ -141,6 +141,20 @@ def test_settings_and_profiles_are_read_again(home: Home, provider: ProviderThre
         assert restarted(home)["state"] == "running"
         load.more(40)
     assert (load.failed, load.cut) == ([], [])
+
+
+def test_keys_that_are_kept_are_read_again(home: Home, provider: ProviderThread) -> None:
+    """A key that was changed in keys.env counts after a restart."""
+    home.use(provider)
+    del home.env["ACME_KEY"]
+    keys = home.write("keys.env", f"ACME_KEY={KEY}\n")
+    keys.chmod(0o600)
+    with detached(home):
+        keys.write_text("ACME_KEY=another-key-1b7c\n")
+        refused = home.run("restart")
+        assert refused.returncode == 5, refused.stderr
+        keys.write_text(f"ACME_KEY={KEY}\n")
+        restarted(home)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -432,7 +432,8 @@ class Supervisor:
         self._succession = self._succession or Succession(
             # In the foreground whoever ends this process, however, means what it waits for.
             command if self.detached else guarded(command, signal.SIGTERM),
-            {**self.environ, **({DETACHED: "1"} if self.detached else {})},
+            # Not self.environ: what keys.env added to it is read again.
+            {**os.environ, **({DETACHED: "1"} if self.detached else {})},
             self.settings,
             self.fleet,
             self.relay,
