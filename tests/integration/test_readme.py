@@ -33,7 +33,7 @@ BY_OTHERS = {
     r"synccr init.*": "asks a person",
     r"python3 -m venv .*|pip install .*": "installs; scripts/environment does the same",
     r"ccr .*": "CCR's own",
-    r"synccr (ask|swap)": "only named: it needs an argument",
+    r"synccr (ask|swap|service|completion)": "only named: it needs an argument",
     r".*\.\.\..*|.*\b[A-Z]+\b(?!=).*": "has a place to fill in",
 }
 """Commands that are not run here, as patterns, and why."""
