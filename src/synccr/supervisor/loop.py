@@ -113,7 +113,14 @@ class Loop:
         self._alarm = asyncio.get_running_loop().call_later(delay, self.post, e.WokeUp())
 
     async def _probe(self, refs: Sequence[ModelRef]) -> None:
-        self.post(e.Probed(await self.probe(refs)))
+        try:
+            reports = await self.probe(refs)
+        except Exception as error:  # noqa: BLE001  # the policy asks again when no answer comes
+            text = f"The models could not be asked ({_what(error)})."
+            self.journal.write("error_seen", text=text, models=[str(ref) for ref in refs])
+            self.tell("error_seen", text, "See: synccr doctor", False)
+        else:
+            self.post(e.Probed(reports))
 
     async def _swap(self, action: e.Swap) -> None:
         begin = time.monotonic()

@@ -1,0 +1,28 @@
+"""The loop between the edges and the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from synccr.journal import Journal
+from synccr.report import ModelRef, Report
+from synccr.supervisor.loop import Loop
+
+
+async def test_models_that_cannot_be_asked_are_told_of(tmp_path: Path) -> None:
+    """A probe that breaks is in the journal and on the terminal; the policy gets no answer,
+    and asks again when its time has come."""
+
+    async def broken(_refs: Sequence[ModelRef]) -> tuple[Report, ...]:
+        raise OSError("no such certificate")
+
+    told: list[str] = []
+    journal = Journal(tmp_path / "journal.jsonl")
+    nothing = cast("Any", None)
+    loop = Loop(nothing, nothing, broken, journal, lambda _kind, text, *_: told.append(text))
+    await loop._probe([ModelRef("acme", "m")])
+    assert told == ["The models could not be asked (no such certificate)."]
+    assert [entry["models"] for entry in journal.read()] == [["acme,m"]]
+    assert loop._queue.empty()
