@@ -115,7 +115,7 @@ def _offered(context: Context, version: str, fetch: str) -> Finding:
     if pin and pin.integrity != integrity:
         return fail(
             f"{missing}, and npm's registry offers another archive than its authors published.",
-            "npm config set registry https://registry.npmjs.org/",
+            "npm config delete registry",
         )
     return ok(f"{missing}; the first start fetches it")
 
