@@ -27,6 +27,7 @@ from synccr.ccr.pid_file import read_pid_file
 from synccr.control import request as control
 from synccr.errors import SynccrError
 from synccr.paths import Paths
+from synccr.ports import free_port
 
 MAIN, FALLBACK = "vendor/main-480b", "vendor/fallback-32b"
 KEY = "benchmark-key"
@@ -59,13 +60,6 @@ def healthy(port: int) -> bool:
             return sock.recv(64).startswith(b"HTTP/1.1 200")
     except OSError:
         return False
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def config(url: str, port: int, model: str, **more: Any) -> dict[str, Any]:

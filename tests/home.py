@@ -16,8 +16,8 @@ from typing import Any
 
 import psutil
 
+from synccr.ports import free_port
 from synccr.sandbox import ProviderThread
-from synccr.sandbox.demo import _free_port as free_port
 
 MAIN, SPARE, LONG = "vendor/main-480b", "vendor/spare-32b", "vendor/long-v3"
 KEY = "canary-2f7d90b1c4e85a36"

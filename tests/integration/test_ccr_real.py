@@ -27,10 +27,10 @@ from synccr.ccr.npx import NAME
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
 from synccr.ccr.package import Package, npx_directory, provide
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
-from synccr.ccr.spawn import free_port
 from synccr.ccr.watch import follow
 from synccr.errors import RuntimeMissing, Taken
 from synccr.paths import Paths
+from synccr.ports import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import httpx
 import pytest
 
 from synccr.ccr.node import find_node
+from synccr.ports import free_port
 from synccr.sandbox import ProviderThread
 
 pytestmark = pytest.mark.integration
@@ -62,13 +62,6 @@ def ccr_entry(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> Path
         timeout=240,
     )
     return prefix / "node_modules" / PACKAGE / "dist" / "cli.js"
-
-
-def free_port() -> int:
-    """A port nobody has at the moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

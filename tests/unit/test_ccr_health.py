@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from synccr.ccr.health import Look, answers, look
-from synccr.ccr.spawn import free_port
+from synccr.ports import free_port
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from synccr.ccr.pid_file import read_pid_file, write_pid_file
 from synccr.ccr.watch import follow
 from synccr.errors import RuntimeMissing, SynccrError, Taken
 from synccr.paths import Paths
+from synccr.ports import free_port
 from synccr.redact import Redactor
 
 SECRET = "sk-abcdefghijklmnopqrstu"
@@ -272,7 +273,7 @@ async def test_a_strangers_port_is_not_ours(
 
     stranger = await asyncio.start_server(serve, "127.0.0.1", 0)
     taken = stranger.sockets[0].getsockname()[1]
-    free = spawn.free_port()
+    free = free_port()
     ports = iter([taken, free])
     monkeypatch.setattr(module, "free_port", lambda: next(ports))
     assert await answers(taken, 5)
@@ -304,7 +305,7 @@ async def test_a_ccr_that_somebody_started_is_reported(
     launcher: Callable[..., Launcher], package: Package, paths: Paths, tmp_path: Path
 ) -> None:
     """A CCR that serves this directory outside our control is named and left alone."""
-    port = spawn.free_port()
+    port = free_port()
     environ = {**fake_environ(tmp_path), "SERVICE_PORT": str(port)}
     foreign = subprocess.Popen(package.command, env=environ, stdout=subprocess.DEVNULL)
     try:
@@ -428,7 +429,7 @@ def test_the_line_that_says_most(text: str, line: str) -> None:
 def spawn_orphan(
     package: Package, paths: Paths, root: Path, *, mark: str | None, mode: str = "serves"
 ) -> subprocess.Popen[bytes]:
-    environ = {**fake_environ(root, mode), "SERVICE_PORT": str(spawn.free_port())}
+    environ = {**fake_environ(root, mode), "SERVICE_PORT": str(free_port())}
     if mark:
         environ["_SYNCCR_INSTANCE"] = mark
     return subprocess.Popen(
@@ -629,7 +630,7 @@ def test_no_wrapper_elsewhere(platform: str, monkeypatch: pytest.MonkeyPatch) ->
 async def test_ccr_ends_with_its_supervisor(tmp_path: Path) -> None:
     """When the process that started it is killed, CCR ends by itself."""
     entry = fake_entry(tmp_path)
-    environ = {**fake_environ(tmp_path), "SERVICE_PORT": str(spawn.free_port())}
+    environ = {**fake_environ(tmp_path), "SERVICE_PORT": str(free_port())}
     program = (
         "import subprocess, sys, time\n"
         "from synccr.ccr.spawn import guarded\n"
@@ -659,7 +660,7 @@ async def test_health_of_a_port_without_manners() -> None:
     """Nobody, silence and nonsense on a port are not healthy."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert not await answers(silent.getsockname()[1], 0.2)
-    assert not await answers(spawn.free_port(), 1)
+    assert not await answers(free_port(), 1)
 
     async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"x" * 200_000)

@@ -22,6 +22,7 @@ from relay_kit import (
     status,
 )
 
+from synccr.ports import free_port
 from synccr.relay import Backend, Relay
 from synccr.relay.exchange import MAX_SENDS
 
@@ -442,8 +443,7 @@ async def test_a_backend_lost_is_reported_once() -> None:
 
 async def test_a_backend_that_comes_back_on_its_port() -> None:
     """A backend that refused connections and takes them again is used without a switch."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     async with stage() as scene:
         scene.relay.switch(Backend(7, "127.0.0.1", port))
         wire = await scene.wire()

@@ -27,10 +27,11 @@ from synccr.ccr.pid_file import (
     remove_pid_file,
     write_pid_file,
 )
-from synccr.ccr.spawn import free_port, guarded, is_free, spawn_options
+from synccr.ccr.spawn import guarded, spawn_options
 from synccr.errors import RuntimeMissing, SynccrError, Taken
 from synccr.files import close_to_writers, private_directory
 from synccr.paths import Paths
+from synccr.ports import free_port, is_free
 from synccr.redact import Redactor
 
 _STEP = 0.02

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from typing import Any
@@ -49,20 +48,3 @@ def spawn_options() -> dict[str, Any]:
         # CCR's log, pid file and ~/.claude.json are nobody else's to read.
         options["umask"] = 0o077
     return options
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody has this TCP port of 127.0.0.1 at this moment."""
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

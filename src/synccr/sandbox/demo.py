@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from synccr.errors import SynccrError
+from synccr.ports import free_port
 from synccr.profile import Role
 from synccr.profiles import FILES, shipped
 from synccr.sandbox.provider import ProviderThread
@@ -130,7 +130,7 @@ class Demo:
 
     def _write_profiles(self) -> None:
         """The shipped profiles, with the embedded provider's address and a free port."""
-        port = _free_port()
+        port = free_port()
         directory = self.home / ".config" / "synccr"
         directory.mkdir(parents=True)
         roles: tuple[Role, ...] = ("primary", "fallback")
@@ -163,12 +163,6 @@ def _environment(home: Path, key: str) -> dict[str, str]:
         "NO_COLOR": "1",
         **({"npm_config_cache": str(npm)} if os.access(npm, os.W_OK) else {}),
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _say(text: str) -> None:

@@ -27,7 +27,7 @@ _NOT_RUNNING = "synccr is not running"
 
 def port(context: Context) -> Finding:
     """The public port is free, or synccr's."""
-    from synccr.ccr.spawn import free_port
+    from synccr.ports import free_port
     from synccr.supervisor.port import listener_of
 
     status = context.status
