@@ -102,9 +102,24 @@ async def test_what_ccr_is_started_with(
     assert environ["SERVICE_PORT"] == str(backend.port)
     assert environ["_SYNCCR_INSTANCE"] == str(paths.instance)
     assert environ["_SYNCCR_SUPERVISOR"] == str(identify(os.getpid()))
+    compiled = Path(environ["NODE_COMPILE_CACHE"])
+    assert compiled.is_relative_to(paths.cache)
+    assert compiled.stat().st_mode & 0o077 == 0
     assert process.cwd() == str(paths.ccr)
     assert os.getsid(backend.pid) == backend.pid
     assert process.cmdline() == list(package.command)
+    await backend.stop(5)
+
+
+async def test_compiled_code_is_kept_in_no_place_of_another(
+    launcher: Callable[..., Launcher], package: Package, paths: Paths, tmp_path: Path
+) -> None:
+    """A link where Node would keep what it compiled: nothing is kept, and CCR serves."""
+    paths.cache.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "anybody").mkdir(mode=0o777)
+    (paths.cache / "node").symlink_to(tmp_path / "anybody")
+    backend = await launcher().launch(package)
+    assert "NODE_COMPILE_CACHE" not in psutil.Process(backend.pid).environ()
     await backend.stop(5)
 
 
