@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from synccr.ccr.backend import Backend
@@ -17,33 +16,32 @@ from synccr.ccr.log import FetchFailed, ProviderError, Trouble, Unclear
 from synccr.ccr.node import find_node
 from synccr.ccr.orphans import Register, end_orphans
 from synccr.ccr.package import Package, provide
-from synccr.ccr.spawn import guarded
 from synccr.ccr.watch import follow
 from synccr.control.server import ControlServer
-from synccr.errors import NoModelServes, SynccrError, UsageError
+from synccr.errors import NoModelServes
 from synccr.journal import Journal, stamp, utc_now
 from synccr.paths import Paths
 from synccr.policy import events as e
 from synccr.policy.choice import Choice, choose
-from synccr.policy.machine import Phase, start
+from synccr.policy.machine import start
 from synccr.preflight.ask import ask_models
-from synccr.profile import interpolate, probe_targets
+from synccr.profile import probe_targets
 from synccr.profiles import Profiles, keep_adopted
-from synccr.relay import Relay, Request, Response, error
+from synccr.relay import Relay
 from synccr.report import ModelRef, Report
 from synccr.settings import Settings
 from synccr.supervisor import drift
 from synccr.supervisor.edges import Edges
 from synccr.supervisor.fleet import Fleet
-from synccr.supervisor.handover import DETACHED, POSSIBLE, Channel, Heritage, Successor
+from synccr.supervisor.handover import Channel, Heritage, Successor
 from synccr.supervisor.lock import Lock, released
 from synccr.supervisor.loop import Loop, Teller, now
+from synccr.supervisor.orders import Orders
 from synccr.supervisor.port import (
     bind,
     browser_guard,
     exhaustion_told,
     most_clients,
-    page_refusal,
 )
 from synccr.supervisor.signals import stoppable
 from synccr.supervisor.status import serving, starting
@@ -71,6 +69,10 @@ class Supervisor:
         command: starts such a supervisor; for a restart.
         channel: to the supervisor that this one replaces.
         detached: nobody waits for this process to end.
+        lock, journal, edges, relay, control, fleet, loop: its parts, from the moment on at
+            which each is needed.
+        address, listener: the public port.
+        succession: to another supervisor, once a restart was asked for.
     """
 
     paths: Paths
@@ -88,11 +90,11 @@ class Supervisor:
     detached: bool = False
     started_at: str = field(default_factory=lambda: stamp(utc_now()))
     traffic: Traffic = field(default_factory=Traffic)
+    succession: Succession | None = None
     _following: asyncio.Task[None] | None = None
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _heritage: Heritage | None = None
     _adopting: asyncio.Task[None] | None = None
-    _succession: Succession | None = None
 
     async def run(self) -> int:
         """Serve until stopped.
@@ -103,11 +105,11 @@ class Supervisor:
         Raises:
             SynccrError: it could not start; nothing is left running or changed.
         """
-        with released(Lock(self.paths.instance)) as self._lock:
+        with released(Lock(self.paths.instance)) as self.lock:
             if self.channel:
                 self._heritage = await Heritage.receive(self.channel)
             else:
-                self._lock.acquire()
+                self.lock.acquire()
             self.profiles = self.load()
             self._seen_files = drift.signature(self.profiles.watch)
             self.journal = Journal(self.paths.instance / "journal.jsonl", self.profiles.redactor)
@@ -131,7 +133,7 @@ class Supervisor:
     @property
     def _successor(self) -> Successor | None:
         """The supervisor that has replaced this one."""
-        return self._succession.successor if self._succession else None
+        return self.succession.successor if self.succession else None
 
     # ------------------------------------------------------------ start
 
@@ -173,7 +175,7 @@ class Supervisor:
         )
         self.loop = Loop(state, self.fleet, self._probe, self.journal, self.tell)
         try:
-            self._progress(f"starting Claude Code Router {package.version}")
+            self.progress(f"starting Claude Code Router {package.version}")
             if self._heritage:
                 await self._heritage.turn()
             await self.fleet.bring(choice.healed)
@@ -186,7 +188,7 @@ class Supervisor:
 
     async def _take_over(self, heritage: Heritage) -> None:
         await heritage.succeed()
-        self._lock.acquire(TAKING)
+        self.lock.acquire(TAKING)
         await self._open()
         heritage.taken(self.status())
         self._adopting = asyncio.create_task(heritage.adopt(self.relay.adopt))
@@ -200,7 +202,7 @@ class Supervisor:
                 node,
                 self.environ,
                 self.paths.cache,
-                progress=self._progress,
+                progress=self.progress,
             )
         )
         try:
@@ -212,7 +214,7 @@ class Supervisor:
     async def _preflight(self) -> tuple[Report, ...]:
         if self.skip_preflight:
             return ()
-        self._progress("asking the models")
+        self.progress("asking the models")
         pairs = probe_targets(self.profiles.primary, self.profiles.fallback)
         result = await ask_models(
             pairs,
@@ -259,10 +261,10 @@ class Supervisor:
     def _announce(self, choice: Choice) -> None:
         self.journal.write("started", endpoint=self.endpoint, pid=os.getpid(), why=choice.why)
         self.loop.post(e.BackendReady())
-        self._spawn(drift.watch(self.profiles.watch, self._seen_files, self._reread))
-        self._spawn(self._listen_for_silence())
+        self.spawn(drift.watch(self.profiles.watch, self._seen_files, self.reread))
+        self.spawn(self._listen_for_silence())
         for work in self.edges.at_work():
-            self._spawn(work)
+            self.spawn(work)
         self.on_ready(self)
 
     # ------------------------------------------------------------- edges
@@ -272,21 +274,22 @@ class Supervisor:
         """The public port and the control channel, from the first moment on."""
         profiles, heritage = self.profiles, self._heritage
         host = profiles.primary.host
-        self._address = (host, profiles.local.port)
-        if heritage and heritage.address == self._address:
-            self._listener = heritage.listener
+        self.address = (host, profiles.local.port)
+        if heritage and heritage.address == self.address:
+            self.listener = heritage.listener
         else:
-            self._listener = bind(*self._address)
+            self.listener = bind(*self.address)
+        orders = Orders(self)
         self.relay = Relay(
             hold_timeout=self.settings.hold_timeout,
             carry_limit=self.settings.carry_limit,
             most_clients=most_clients(),
             guard=None if profiles.local.api_key else browser_guard(profiles.local.port, host),
-            interceptors={(b"POST", b"/api/restart"): self._restart_from_page},
+            interceptors={(b"POST", b"/api/restart"): orders.restart_from_page},
             observer=self.traffic.observe,
             on_backend_lost=lambda _generation: self.fleet.check_now(),
         )
-        self.control = ControlServer(self.paths.instance, self._control)
+        self.control = ControlServer(self.paths.instance, orders.answer)
         try:
             if not heritage:
                 await self._open()
@@ -294,10 +297,10 @@ class Supervisor:
         finally:
             await self.relay.close(0.0)
             await self.control.close()
-            self._listener.close()
+            self.listener.close()
 
     async def _open(self) -> None:
-        await self.relay.start(self._listener)
+        await self.relay.start(self.listener)
         await self.control.start()
 
     def _forward(self, number: int) -> bool:
@@ -316,16 +319,16 @@ class Supervisor:
 
     async def _end(self) -> None:
         """What was started ends, in order: clients get their answers, then CCR goes."""
-        if self._succession:
-            await self._succession.abandon()
+        if self.succession:
+            await self.succession.abandon()
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        if self._succession and self._succession.successor:
+        if self.succession and self.succession.successor:
             self.tell(
                 "stopping", "Another supervisor serves now; finishing what has begun.", "", False
             )
-            return await self._succession.fade(self._adopting, STOP_GRACE)
+            return await self.succession.fade(self._adopting, STOP_GRACE)
         served = not self._heritage or self._adopting is not None
         if served:
             self.tell("stopping", "Ending; requests in flight get 5 seconds.", "", False)
@@ -341,7 +344,7 @@ class Supervisor:
         """Read the log of the backend that serves from now on."""
         if self._following:
             self._following.cancel()
-        self._following = self._spawn(follow(backend, self._seen, self.settings.ccr_log_limit))
+        self._following = self.spawn(follow(backend, self._seen, self.settings.ccr_log_limit))
 
     def _seen(self, error: Trouble) -> None:
         """What CCR logged; keys that a provider echoes go no further."""
@@ -381,106 +384,11 @@ class Supervisor:
             if age is not None and age > self.settings.silence_timeout:
                 self.loop.post(e.UpstreamSilent(age))  # the policy bounds what follows
 
-    def _reread(self) -> bool:
+    def reread(self) -> bool:
         """Whether no profile was edited. One that was is taken, or it is said why it cannot be."""
         return self.edges.drift.reread()
 
-    # ----------------------------------------------------------- control
-
-    async def _control(self, verb: str, args: dict[str, Any]) -> Any:
-        match verb:
-            case "status":
-                return self.status()
-            case "stop":
-                if not self.stop():
-                    os.kill(os.getpid(), signal.SIGTERM)
-                return {"pid": os.getpid()}
-            case "swap" | "restart" if not hasattr(self, "loop"):
-                raise SynccrError(
-                    "synccr is still starting.", "Try again once it is: synccr status"
-                )
-            case "swap":
-                return await self._swap_by_hand(args)
-            case "restart":
-                return await self._restart()
-        raise UsageError(f"The supervisor does not know {verb!r}.")
-
-    async def _swap_by_hand(self, args: dict[str, Any]) -> dict[str, Any]:
-        role = args.get("profile")
-        if role not in ("primary", "fallback"):
-            raise UsageError("A swap goes to primary or to fallback.")
-        before, self.loop.last_failure = self.loop.swaps, None
-        self.loop.post(e.SwapAsked(role))
-        deadline = asyncio.get_running_loop().time() + 2 * self.settings.preflight_timeout
-        while asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)
-            state = self.loop.state
-            if state.asked is None and state.phase is not Phase.SWAPPING:
-                break
-        swapped = self.loop.swaps > before
-        failure = None if swapped else self.loop.last_failure
-        return self.status() | {"swapped": swapped, "failure": failure}
-
-    async def _restart(self) -> dict[str, Any]:
-        """A fresh supervisor in place of this one; where that cannot be, a fresh CCR."""
-        if not (POSSIBLE and self.command):
-            settings = self.reload()
-            self.load()  # what cannot be used is said here and now
-            await self._apply(settings)
-            return await self._renew() if self._reread() else self.status()
-        command = tuple(self.command)
-        self._succession = self._succession or Succession(
-            # In the foreground whoever ends this process, however, means what it waits for.
-            command if self.detached else guarded(command, signal.SIGTERM),
-            # Not self.environ: what keys.env added to it is read again.
-            {**os.environ, **({DETACHED: "1"} if self.detached else {})},
-            self.settings,
-            self.fleet,
-            self.relay,
-            self.control,
-            self._lock,
-        )
-        status = await self._succession.carry_out(self._address, self._listener)
-        self.journal.write("restarted", supervisor=status["supervisor"]["pid"], asked=True)
-        self.loop.post(e.StopAsked())
-        return status
-
-    async def _apply(self, settings: Settings) -> None:
-        """Go on with other settings."""
-        node = find_node(self.environ, self.paths.cache)
-        self.fleet.package = await provide(
-            settings.ccr_version, node, self.environ, self.paths.cache, progress=self._progress
-        )
-        self.settings = self.fleet.settings = settings
-        self.relay.hold_timeout, self.relay.carry_limit = (
-            settings.hold_timeout,
-            settings.carry_limit,
-        )
-        self.loop.state = replace(self.loop.state, settings=settings)
-
-    async def _renew(self) -> dict[str, Any]:
-        """A new CCR of the same configuration in place of the old one, unnoticed."""
-        if backend := await self.fleet.renew():
-            self.journal.write("restarted", pid=backend.pid, asked=True)
-            if self.loop.state.phase is not Phase.SWAPPING:
-                self.loop.post(e.BackendReady())
-        return self.status()
-
-    async def _restart_from_page(self, request: Request) -> Response:
-        """CCR's page asks for a restart after saving: what was saved is applied by a swap."""
-        local = self.profiles.local
-        key = interpolate(local.api_key or "", self.environ)
-        refusal = page_refusal(request.head, local.port, key)
-        if refusal:
-            return error(*refusal)
-        if self._reread():
-            self._spawn(self._renew_quietly())
-        body = b'{"success": true, "message": "Service restart initiated"}'
-        return Response(200, body)
-
-    async def _renew_quietly(self) -> None:
-        with contextlib.suppress(SynccrError):
-            await self._renew()
+    # ------------------------------------------------------------ for all
 
     def status(self) -> dict[str, Any]:
         """The contract's ``status --json``, and a little more."""
@@ -491,10 +399,12 @@ class Supervisor:
         more = self.edges.status() | {"traffic": self.traffic.document()}
         return serving(self.endpoint, version, supervisor, self.loop, self.fleet, more)
 
-    def _progress(self, text: str) -> None:
+    def progress(self, text: str) -> None:
+        """Show what takes a moment."""
         self.tell("progress", text, "", False)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run it beside the rest, at most until everything ends."""
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
