@@ -214,6 +214,46 @@ def test_a_ccr_that_keeps_dying(home: Home, provider: ProviderThread) -> None:
         assert answered(ask(running.url, "after"), "after")
 
 
+@pytest.fixture
+def breaks(home: Home, provider: ProviderThread) -> Path:
+    """What CCR loads with the primary profile alone."""
+    home.write("ccr-config-fallback.json", home.use(provider, Router={"default": f"acme,{SPARE}"}))
+    breaks = home.write("breaks.js", LOADS)
+    home.use(provider, transformers=[{"path": str(breaks)}])
+    return breaks
+
+
+def test_a_profile_that_ccr_dies_of(home: Home, breaks: Path) -> None:
+    """The other profile serves instead; the first one returns by itself when CCR lives with it,
+    and is left at once should CCR die of it again."""
+    home.env |= {"SYNCCR_RECOVERY_INTERVAL": "2", "SYNCCR_SWAP_COOLDOWN": "1"}
+    with home.running() as running:
+        assert home.status()["profile"] == "primary"
+        breaks.write_text(EXITS)
+        psutil.Process(home.status()["ccr"]["pid"]).kill()
+        running.until(lambda: home.status()["profile"] == "fallback", 120)
+        assert home.status()["last_swap"]["reason"] == "crashed"
+        assert answered(ask(running.url, "elsewhere"), "elsewhere")
+        breaks.write_text(LOADS)
+        running.until(lambda: home.status()["profile"] == "primary", 60)
+        breaks.write_text(EXITS)
+        psutil.Process(home.status()["ccr"]["pid"]).kill()
+        assert answered(ask(running.url, "again"), "again")
+        assert home.status()["profile"] == "fallback"
+
+
+def test_a_person_who_does_not_wait_for_a_ccr_that_keeps_dying(home: Home, breaks: Path) -> None:
+    """``synccr swap`` is carried out between two tries."""
+    with home.running() as running:
+        breaks.write_text(EXITS)
+        psutil.Process(home.status()["ccr"]["pid"]).kill()
+        running.until(lambda: home.status()["state"] == "degraded")
+        done = home.run("swap", "fallback", timeout=30)
+        assert done.returncode == 0, done.stderr
+        assert answered(ask(running.url, "asked"), "asked")
+        assert home.status()["state"] == "running"
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_supervisor_killed_at_random_moments(
     home: Home, provider: ProviderThread, seed: int

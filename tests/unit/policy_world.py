@@ -62,6 +62,7 @@ class World:
     Attributes:
         words: what prompts and pages say; must make no difference.
         done: every action with its time, without words for people.
+        fatal: profiles of which CCR dies, at once or a moment after it came up.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -71,6 +72,7 @@ class World:
     troubles: dict[ModelRef, int] = field(default_factory=dict)
     accounts: dict[str, int] = field(default_factory=dict)
     done: list[tuple[float, str]] = field(default_factory=list)
+    fatal: set[str] = field(default_factory=set)
     probes: dict[ModelRef, list[float]] = field(default_factory=lambda: defaultdict(list))
     swaps: list[float] = field(default_factory=list)
     people: list[float] = field(default_factory=list)
@@ -138,6 +140,7 @@ class World:
         """From now on every model serves, probes are answered rightly, swaps come up."""
         self.troubles.clear()
         self.accounts.clear()
+        self.fatal.clear()
         self._tricks = [0]
 
     def trouble(self, which: int, how: int) -> None:
@@ -201,6 +204,19 @@ class World:
 
     def crash(self, _which: int, _how: int) -> None:
         if self.state.alive:
+            self._post(e.BackendDied("exit code 1"))
+
+    def dies_of(self, which: int, how: int) -> None:
+        """CCR dies of a profile from now on, as of a broken transformer; or no longer."""
+        role = ("primary", "fallback")[which % 2]
+        if how % 3:
+            self.fatal.add(role)
+            self._dies()
+        else:
+            self.fatal.discard(role)
+
+    def _dies(self) -> None:
+        if self.state.alive and self.state.current.profile.role in self.fatal:
             self._post(e.BackendDied("exit code 1"))
 
     def person(self, which: int, how: int) -> None:
@@ -311,7 +327,7 @@ class World:
                 raise Never(f"{name} would lead to {ref}, last seen dead")
         if not self.state.edited and reason != "asked":
             self.swaps.append(self.mono)
-            window = 20 * self.settings.swap_cooldown
+            window = 20 * max(1.0, self.settings.swap_cooldown)
             recent = [t for t in self.swaps if t > self.mono - window]
             if len(recent) > self.settings.swap_limit:
                 raise Never("more swaps than allowed")
@@ -320,11 +336,12 @@ class World:
         if (
             not cool
             and reason not in ("asked", "edited")
+            and self.state.alive
             and serves(self.state.current, self.state.reports())
         ):
             raise Never("a configuration that serves is left within the cooldown")
         self._swapping = to
-        failed = self._trick() % 13 == 6
+        failed = self._trick() % 13 == 6 or self._dies_of(to, at_once=0)
         done = e.SwapFailed("it did not come up") if failed else e.SwapDone()
         self._later(2.0 + self._trick() % 3, lambda: self._swapped(done))
 
@@ -338,17 +355,22 @@ class World:
             self._sent = self._swapping
         self._swapping = None
         self._post(done)
+        self._later(1.0, self._dies)
+
+    def _dies_of(self, healed: Healed, *, at_once: int) -> bool:
+        return healed.profile.role in self.fatal and self._trick() % 2 == at_once
 
     def _restart(self) -> None:
         if self._swapping or self._restarting:
             raise Never("two backends are started at once")
         self._restarting = True
-        failed = self._trick() % 5 == 4
+        failed = self._trick() % 5 == 4 or self._dies_of(self.state.current, at_once=1)
         self._later(1.0, lambda: self._restarted(failed=failed))
 
     def _restarted(self, *, failed: bool) -> None:
         self._restarting = False
         self._post(e.BackendDied("no health") if failed else e.BackendReady())
+        self._later(1.0, self._dies)
 
     def _told(self, kind: str, *, notify: bool) -> None:
         if kind == "exhausted":
@@ -425,6 +447,9 @@ _MOVES: Sequence[Callable[[World, int, int], None]] = (
     World.nap,
     World.traffic,
     World.good_again,
+    World.dies_of,
 )
 PERSON = _MOVES.index(World.person)
 """The move that people make."""
+DIES_OF = _MOVES.index(World.dies_of)
+"""The move after which CCR dies of a profile."""

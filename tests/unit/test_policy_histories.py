@@ -626,9 +626,77 @@ HISTORIES = {
         10 < tell crashed
         10 < tell crashed
         10 < notify crashed
-        310 < restart
-        500 > ready
+        10 < swap to fallback on a.spare: crashed
+        11 > swapped
+        310 < swap to primary on a.main (long a.long): recovered
+        311 > swapped
+        312 > died
+        312 < swap to fallback on a.spare: crashed
+        313 > swapped
+        912 < swap to primary on a.main (long a.long): recovered
+        913 > swapped
+        1100 > died
+        1100 < tell crashed
+        1100 < restart
+        1101 > ready
         = serving primary on a.main (long a.long)
+    """,
+    "ccr_dies_of_both_profiles": """
+        0 > ready
+        10 > died x8
+        10 < tell crashed
+        10 < restart
+        10 < tell crashed
+        10 < tell crashed
+        10 < tell crashed
+        10 < tell crashed
+        10 < tell crashed
+        10 < tell crashed
+        10 < notify crashed
+        10 < swap to fallback on a.spare: crashed
+        11 > failed
+        11 < restart
+        12 > died
+        312 < swap to fallback on a.spare: crashed
+        313 > failed
+        313 < restart
+        314 > ready
+        = serving primary on a.main (long a.long)
+    """,
+    "a_person_swaps_while_ccr_keeps_dying": """
+        0 > ready
+        10 > died
+        10 < tell crashed
+        10 < restart
+        11 > died
+        11 < tell crashed
+        11.2 > pin fallback
+        11.2 < swap to fallback on a.spare: asked
+        12 > swapped
+        = serving fallback on a.spare, pinned fallback
+    """,
+    "a_person_swaps_while_a_restart_is_under_way": """
+        0 > ready
+        10 > died
+        10 < tell crashed
+        10 < restart
+        10.2 > pin fallback
+        11 > ready
+        11 < swap to fallback on a.spare: asked
+        12 > swapped
+        = serving fallback on a.spare, pinned fallback
+    """,
+    "a_person_mends_what_ccr_dies_of": """
+        0 > ready
+        10 > died
+        10 < tell crashed
+        10 < restart
+        11 > died
+        11 < tell crashed
+        11.2 > edit default=a.long
+        11.2 < swap to primary on a.long: edited
+        12 > swapped
+        = serving primary on a.long
     """,
     "crash_during_swap": """
         0 > ready

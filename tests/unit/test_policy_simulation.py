@@ -8,7 +8,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_world import MODELS, PERSON, Move, World
+from policy_world import DIES_OF, MODELS, PERSON, Move, World
 
 from synccr.policy import events as e
 from synccr.settings import Settings
@@ -18,14 +18,15 @@ BUDGET = float(os.environ.get("SYNCCR_TEST_SIMULATION", "1"))
 
 DAY = 86_400.0
 moves = st.lists(
-    st.tuples(st.integers(0, 12), st.integers(0, 11), st.integers(0, 142)), min_size=1, max_size=60
+    st.tuples(st.integers(0, 13), st.integers(0, 11), st.integers(0, 142)), min_size=1, max_size=60
 )
 
 
-def drawn(seed: int, count: int) -> list[Move]:
+def drawn(seed: int, count: int, *without: int) -> list[Move]:
     """Moves of one long history; no people, who repair what is stuck, if ``seed`` is odd."""
     chance = random.Random(seed)  # no secret
-    kinds = [kind for kind in range(13) if kind != PERSON or seed % 2 == 0]
+    left_out = {*without, *([PERSON] if seed % 2 else [])}
+    kinds = [kind for kind in range(14) if kind not in left_out]
     return [
         (chance.choice(kinds), chance.randrange(12), chance.randrange(143)) for _ in range(count)
     ]
@@ -71,6 +72,7 @@ def test_what_never_happens_in_months(seed: int) -> None:
         {"recovery_interval": 1.0, "swap_cooldown": 0.5},
         {"recovery_interval": 1.0, "recovery_interval_max": 60.0, "swap_cooldown": 1.0},
         {"swap_limit": 1, "trouble_count": 1},
+        {"swap_cooldown": 0.0},
         {"recovery_interval": 7200.0, "recovery_interval_max": 60.0},
     ],
     ids=str,
@@ -78,7 +80,25 @@ def test_what_never_happens_in_months(seed: int) -> None:
 def test_the_same_with_other_settings(short: dict[str, float], seed: int) -> None:
     """What never happens does not depend on the numbers."""
     world = World(Settings(**short))
-    world.play(drawn(100 + seed, 80))
+    # A CCR that dies of everything is tried every interval: a day of seconds takes too long.
+    without = [DIES_OF] if short.get("recovery_interval") == 1.0 else []
+    world.play(drawn(100 + seed, 80, *without))
+    ends_well(world)
+
+
+@pytest.mark.parametrize("trick", range(4))
+def test_a_profile_that_ccr_dies_of_is_left_for_the_other(trick: int) -> None:
+    """Whether CCR dies as it comes up or a moment later: within two minutes the other profile
+    serves; it is tried again ever more rarely, and serves when it can."""
+    world = World()
+    world._tricks = [trick]
+    world.let_pass(10.0)
+    world.dies_of(0, 1)
+    world.let_pass(120.0)
+    assert (world.state.alive, world.state.current.profile.role) == (True, "fallback")
+    world.let_pass(DAY)
+    assert len(world.swaps) < 2 * 30
+    assert (world.state.alive, world.state.current.profile.role) == (True, "fallback")
     ends_well(world)
 
 

@@ -22,6 +22,7 @@ _COOLDOWNS_IN_WINDOW = 20.0
 
 def conclude(step: Step) -> None:
     """Add the actions that follow from the state."""
+    _move_instead_of_restarting(step)
     _restart_if_due(step)
     _give_up_on_answers(step)
     _probe_what_is_due(step)
@@ -29,6 +30,30 @@ def conclude(step: Step) -> None:
     if step.state.phase in (Phase.SERVING, Phase.EXHAUSTED):
         waiting = _move_if_better(step)
     _wake(step, waiting)
+
+
+def _move_instead_of_restarting(step: Step) -> None:
+    """What a person wants goes before another try of what CCR died of; and so does any other
+    configuration, once CCR keeps dying of this one."""
+    state, now = step.state, step.now.mono
+    if state.phase is not Phase.RESTARTING or state.restart_at is None:
+        return  # a restart under way is waited for
+    of_a_person = bool(state.asked or state.edited)
+    if state.suspects if of_a_person else not state.refuses(state.current, now):
+        return
+    found = _choice(state, now)
+    if found is None:
+        return
+    choice, reports = found
+    if of_a_person:
+        if not _differs(choice.healed, state):
+            return
+    elif digest(choice.healed) == digest(state.current):
+        return
+    if not state.asked and _not_before(state, choice.healed, reports, now) > now:
+        return
+    step.set(restart_at=None, why=choice.why, asked=None)
+    _swap(step, choice, _reason(state, reports), of_a_person=of_a_person)
 
 
 def _restart_if_due(step: Step) -> None:
@@ -103,16 +128,21 @@ def _move_if_better(step: Step) -> float | None:
     not_before = _not_before(state, choice.healed, reports, now)
     if not state.asked and not_before > now:
         return not_before
-    reason, because = _reason(state, reports)
-    of_a_person = state.asked or state.edited
+    _swap(step, choice, _reason(state, reports), of_a_person=bool(state.asked or state.edited))
+    return None
+
+
+def _swap(
+    step: Step, choice: Choice, reason: tuple[str, ModelRef | None], *, of_a_person: bool
+) -> None:
+    state, now = step.state, step.now.mono
     step.set(
         phase=Phase.SWAPPING,
-        plan=Plan(choice.healed, reason),
+        plan=Plan(choice.healed, reason[0]),
         swaps=_recent_swaps(state, now) + (() if of_a_person else (now,)),
         swapped_at=now,
     )
-    step.do(e.Swap(choice.healed, reason, because, choice.why))
-    return None
+    step.do(e.Swap(choice.healed, *reason, choice.why))
 
 
 def _choice(state: State, now: float) -> tuple[Choice, Reports] | None:
@@ -123,8 +153,8 @@ def _choice(state: State, now: float) -> tuple[Choice, Reports] | None:
     last resort.
     """
     refused: frozenset[str] = frozenset()
-    if not serves(state.current, state.reports()):
-        refused = frozenset(key for key, (_, until) in state.refused.items() if until > now)
+    if not serves(state.current, state.reports()) or state.refuses(state.current, now):
+        refused = frozenset(key for key, (until, _) in state.refused.items() if until > now)
     for avoid in (refused, frozenset[str]()) if refused else (refused,):
         for lenient in (False, True):
             reports = state.reports(lenient=lenient)
@@ -184,14 +214,14 @@ def _not_before(state: State, target: Healed, reports: Reports, now: float) -> f
     the cooldown, one whose routes are the same for ``recovery_interval``. Never more than
     the limit in a window, in which what a person does is not counted.
     """
-    refused = state.refused.get(digest(target), (now, now))[1]
+    refused = state.refused.get(digest(target), (now, 0.0))[0]
     if state.edited:
         return refused
     times = [refused]
     recent, limit = _recent_swaps(state, now), state.settings.swap_limit
     if len(recent) >= limit:
         times.append(recent[-limit] + _window(state.settings))
-    if state.swapped_at is not None and serves(state.current, reports):
+    if state.alive and state.swapped_at is not None and serves(state.current, reports):
         times.append(state.swapped_at + state.settings.swap_cooldown)
         if dict(target.routes) == dict(state.current.routes):
             times.append(state.swapped_at + state.settings.recovery_interval)
@@ -203,12 +233,14 @@ def _recent_swaps(state: State, now: float) -> tuple[float, ...]:
 
 
 def _window(settings: Settings) -> float:
-    return settings.swap_cooldown * _COOLDOWNS_IN_WINDOW
+    return max(1.0, settings.swap_cooldown) * _COOLDOWNS_IN_WINDOW
 
 
 def _reason(state: State, reports: Reports) -> tuple[str, ModelRef | None]:
     if state.asked:
         return "asked", None
+    if state.phase is Phase.RESTARTING and not state.edited:
+        return "crashed", None
     if state.trouble and not serves(state.current, reports):
         ref, status = state.trouble
         return status.value, ref

@@ -254,7 +254,8 @@ def _backend_died(step: Step, event: e.BackendDied) -> None:
     step.set(phase=Phase.RESTARTING, restart_at=now + pause)
     data = {"reason": event.reason, "pause_s": pause}
     if given_up:
-        text = f"CCR keeps dying ({event.reason}); next try in {pause:.0f} s."
+        step.refuse(state.current)
+        text = f"CCR keeps dying ({event.reason}); this configuration rests for {pause:.0f} s."
         todo = "See what it says: synccr logs"
         step.tell_once("crashing", e.Tell("crashed", text, todo, notify=True, data=data))
     else:
@@ -265,12 +266,17 @@ def _swap_done(step: Step, _event: e.SwapDone) -> None:
     state, plan = step.state, step.state.plan
     if plan is None:
         return
-    refused = {key: times for key, times in state.refused.items() if key != digest(plan.to)}
+    key, refused = digest(plan.to), state.refused
+    known = key in refused
+    if known:
+        refused = {**refused, key: (step.now.mono, refused[key][1])}
     step.set(
         phase=Phase.SERVING,
         alive=True,
         ready_at=step.now.mono,
         current=plan.to,
+        # One that CCR died of before is left again at its first crash.
+        crashes=len(CRASH_PAUSES) if known else 0,
         plan=None,
         refused=refused,
         edited=state.edited and plan.to.profile not in (state.primary, state.fallback),
@@ -281,11 +287,8 @@ def _swap_failed(step: Step, _event: e.SwapFailed) -> None:
     plan, state, now = step.state.plan, step.state, step.now.mono
     if plan is None:
         return
-    key, settings = digest(plan.to), state.settings
-    since, until = state.refused.get(key, (now, now))
-    pause = max(settings.swap_cooldown, settings.recovery_interval, 2 * (until - since))
-    pause = min(pause, max(settings.recovery_interval_max, settings.swap_cooldown))
-    step.set(refused={**state.refused, key: (now, now + pause)}, plan=None)
+    step.refuse(plan.to)
+    step.set(plan=None)
     if state.alive:
         step.set(phase=Phase.SERVING)
     else:

@@ -15,7 +15,7 @@ import msgspec
 
 from synccr.heal import Healed, Local
 from synccr.policy import events as e
-from synccr.policy.choice import serves
+from synccr.policy.choice import digest, serves
 from synccr.policy.events import Action, Event, Now
 from synccr.policy.health import Health
 from synccr.profile import SCENARIOS, Profile, Role, owner_order
@@ -42,7 +42,7 @@ _KNOWING = {
     Phase.SERVING: _UP,
     Phase.EXHAUSTED: _UP,
     Phase.SWAPPING: frozenset({Phase.SWAPPING}),
-    Phase.RESTARTING: frozenset({Phase.RESTARTING}),
+    Phase.RESTARTING: frozenset({Phase.RESTARTING, Phase.SWAPPING}),
     Phase.STOPPING: frozenset({Phase.STOPPING}),
 }
 NEWS = (
@@ -63,11 +63,11 @@ TRANSITIONS: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = {
     (Phase.RESTARTING, e.BackendReady): _UP,
     (Phase.SERVING, e.BackendReady): _UP,
     (Phase.EXHAUSTED, e.BackendReady): _UP,
-    (Phase.STARTING, e.BackendDied): frozenset({Phase.RESTARTING}),
-    (Phase.SERVING, e.BackendDied): frozenset({Phase.RESTARTING}),
-    (Phase.EXHAUSTED, e.BackendDied): frozenset({Phase.RESTARTING}),
+    (Phase.STARTING, e.BackendDied): frozenset({Phase.RESTARTING, Phase.SWAPPING}),
+    (Phase.SERVING, e.BackendDied): frozenset({Phase.RESTARTING, Phase.SWAPPING}),
+    (Phase.EXHAUSTED, e.BackendDied): frozenset({Phase.RESTARTING, Phase.SWAPPING}),
     (Phase.SWAPPING, e.BackendDied): frozenset({Phase.SWAPPING}),
-    (Phase.RESTARTING, e.BackendDied): frozenset({Phase.RESTARTING}),
+    (Phase.RESTARTING, e.BackendDied): frozenset({Phase.RESTARTING, Phase.SWAPPING}),
     (Phase.SWAPPING, e.SwapDone): _UP,
     (Phase.SWAPPING, e.SwapFailed): _UP | {Phase.RESTARTING},
     (Phase.STOPPING, e.BackendDied): frozenset({Phase.STOPPING}),
@@ -106,8 +106,8 @@ class State:
         anonymous: times of troubles of which CCR did not say whose they are.
         swaps: times of recent swaps that no person asked for.
         swapped_at: when the latest swap began, whoever wanted it.
-        refused: configurations that did not come up: since when, and until when they
-            are not tried.
+        refused: configurations that did not come up, or that CCR kept dying of: until when
+            they are not tried, and for how long that was.
         ready_at: when the latest backend began to serve.
         crashes: how many backends in a row died young.
         restart_at: when the next restart is due.
@@ -160,6 +160,10 @@ class State:
         """The models that CCR takes by itself; what a prompt names goes elsewhere."""
         return frozenset(self.current.scenario(name) for name in SCENARIOS)
 
+    def refuses(self, healed: Healed, now: float) -> bool:
+        """Whether a configuration is not to be tried at this time."""
+        return self.refused.get(digest(healed), (now, 0.0))[0] > now
+
     def away(self, ref: ModelRef) -> bool:
         """Whether no route should lead to this model."""
         health = self.health.get(ref)
@@ -197,6 +201,18 @@ class Step:
         if key not in self.state.told:
             self.set(told=self.state.told | {key})
             self.do(tell)
+
+    def refuse(self, healed: Healed) -> None:
+        """Avoid a configuration for a time, and for twice as long each time."""
+        state, now = self.state, self.now.mono
+        settings, key = state.settings, digest(healed)
+        most = max(settings.recovery_interval_max, settings.swap_cooldown)
+        until, last = state.refused.get(key, (now, 0.0))
+        if now - until > most:
+            last = 0.0
+        pause = max(settings.swap_cooldown, settings.recovery_interval, 2 * last)
+        pause = min(pause, most)
+        self.set(refused={**state.refused, key: (now + pause, pause)})
 
     def forget(self, prefix: str) -> bool:
         told = frozenset(key for key in self.state.told if not key.startswith(prefix))
