@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import sys
 import tempfile
 from pathlib import Path
+
+_REMAINS = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
+_YOUNG = 60.0
 
 
 def private_directory(path: Path) -> Path:
@@ -89,6 +93,22 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, follow: bool = F
             Path(name).unlink()
         raise
     _sync_directory(target.parent)
+
+
+def sweep(directory: Path, now: float) -> None:
+    """Remove what a kill in the middle of ``write_atomic`` left, so that no copy of a
+    configuration stays behind.
+
+    Args:
+        directory: whose files were written.
+        now: seconds since the epoch; what is younger than a minute may still be written.
+    """
+    for path in directory.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            found = path.lstat()
+            ours = stat.S_ISREG(found.st_mode) and _REMAINS.fullmatch(path.name)
+            if ours and now - found.st_mtime > _YOUNG:
+                path.unlink()
 
 
 def _own_link(path: Path) -> bool:

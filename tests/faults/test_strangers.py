@@ -34,6 +34,7 @@ def _every_file(home: Home) -> list[Path]:
     transient = [
         home.ccr / ".claude-code-router.pid",
         instance / "control.sock",
+        instance / "control.new",
         instance / "control.json",
         instance / "journal.jsonl.1",
         home.root / ".local/state/synccr/log" / f"{instance.name}.log",
@@ -68,7 +69,7 @@ def test_planted_links(
             else:
                 path.hardlink_to(victim)
         (home.config / "ccr-config.json").write_text(json.dumps(document))
-        for place in ("start --detach", "swap fallback", "stop"):
+        for place in ("start --detach", "restart", "swap fallback", "stop"):
             done = home.run(*place.split(), timeout=90)
             assert "Traceback" not in done.stderr
             assert "unforeseen" not in done.stderr, (planted, done.stderr)

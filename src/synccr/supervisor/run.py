@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from synccr.ccr.package import Package, provide
 from synccr.ccr.watch import follow
 from synccr.control.server import ControlServer
 from synccr.errors import NoModelServes
+from synccr.files import sweep
 from synccr.journal import Journal, stamp, utc_now
 from synccr.paths import Paths
 from synccr.policy import events as e
@@ -110,6 +112,8 @@ class Supervisor:
                 self._heritage = await Heritage.receive(self.channel)
             else:
                 self.lock.acquire()
+            for place in (self.paths.ccr, self.paths.config, self.paths.instance):
+                sweep(place, time.time())
             self.profiles = self.load()
             self._seen_files = drift.signature(self.profiles.watch)
             self.journal = Journal(self.paths.instance / "journal.jsonl", self.profiles.redactor)
