@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -25,6 +26,13 @@ _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>]")
 def plain(text: str) -> str:
     """What stands on the screen: no escapes, no carriage returns."""
     return _ESCAPE.sub("", text).replace("\r", "")
+
+
+def _control_terminal() -> None:
+    """So that Ctrl-C is a signal, and one that counts: a shell that runs the tests in the
+    background has it ignored by all that it starts."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass
@@ -55,7 +63,7 @@ def in_terminal(
         stdout=slave,
         stderr=slave,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
+        preexec_fn=_control_terminal,
     )
     os.close(slave)
     shown = b""
