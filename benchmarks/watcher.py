@@ -29,7 +29,7 @@ from synccr.heal import Local, heal
 from synccr.paths import Paths
 from synccr.policy import events as e
 from synccr.policy.machine import State, decide, start
-from synccr.profile import understand
+from synccr.profile_reader import understand
 from synccr.settings import Settings
 from synccr.supervisor.loop import now
 

@@ -16,14 +16,8 @@ from synccr.edits import rebase
 from synccr.files import write_atomic
 from synccr.heal import Local
 from synccr.paths import Paths
-from synccr.profile import (
-    Profile,
-    Role,
-    derive_fallback,
-    read_profile,
-    require_key,
-    understand,
-)
+from synccr.profile import Profile, Role, derive_fallback
+from synccr.profile_reader import read_profile, require_key, understand
 from synccr.redact import Redactor
 
 _RECORD = "written.json"

@@ -22,7 +22,8 @@ from synccr.control.server import ControlServer
 from synccr.edits import rebase
 from synccr.errors import ConfigError, NoModelServes, UsageError
 from synccr.heal import Local, heal
-from synccr.profile import derive_fallback, parse_profile
+from synccr.profile import derive_fallback
+from synccr.profile_reader import parse_profile
 from synccr.relay.framing import MAX_HEAD, ProtocolError, RequestFramer, ResponseFramer
 
 PID = 4242

@@ -24,7 +24,8 @@ from synccr.policy import events as e
 from synccr.policy.choice import choose
 from synccr.policy.events import Now
 from synccr.policy.machine import IllegalTransition, State, decide, start
-from synccr.profile import Profile, Role, understand
+from synccr.profile import Profile, Role
+from synccr.profile_reader import understand
 from synccr.report import ModelRef, Report, Status
 from synccr.settings import Settings
 

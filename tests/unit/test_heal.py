@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from synccr.errors import NoModelServes
 from synccr.heal import Local, heal
-from synccr.profile import FALLBACK_SCENARIOS, Profile, understand
+from synccr.profile import FALLBACK_SCENARIOS, Profile
+from synccr.profile_reader import understand
 from synccr.report import DEAD, ModelRef, Report, Status
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -20,13 +20,10 @@ from synccr.profile import (
     derive_fallback,
     interpolate,
     owner_order,
-    parse_profile,
     probe_targets,
-    read_profile,
-    require_key,
-    understand,
     variables,
 )
+from synccr.profile_reader import parse_profile, read_profile, require_key, understand
 from synccr.report import ModelRef
 
 GOOD: dict[str, Any] = {

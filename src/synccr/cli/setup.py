@@ -65,7 +65,7 @@ class Setup:
 def redactor() -> Redactor:
     """Masks every key that can be known here: those of the profiles, of the configuration that
     CCR runs with, and what the environment calls a key."""
-    from synccr.profile import understand
+    from synccr.profile_reader import understand
     from synccr.profiles import read_written
 
     secrets = [value for name, value in os.environ.items() if _SECRET.search(name)]

@@ -12,7 +12,8 @@ from synccr.doctor.context import Context
 from synccr.doctor.json_text import set_value
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import ConfigError
-from synccr.profile import Profile, read_profile
+from synccr.profile import Profile
+from synccr.profile_reader import read_profile
 from synccr.profiles import read_written
 
 _LEVELS = ("fatal", "error", "warn", "info", "debug", "trace")
