@@ -228,9 +228,9 @@ class _Reader:
         alias = _DOCUMENTED_NAMES[name]
         if value is None and alias in entry:
             self.fail(f"{place}.{alias}", "is a name CCR does not read", f'Write "{name}" instead.')
-        close = difflib.get_close_matches(name, [k for k in entry if isinstance(k, str)], n=1)
+        close = _nearest(name, (k for k in entry if isinstance(k, str)), 0.6)
         if value is None and close:
-            self.fail(f"{place}.{close[0]}", "is not a key CCR knows", f'Did you mean "{name}"?')
+            self.fail(f"{place}.{close}", "is not a key CCR knows", f'Did you mean "{name}"?')
         self.fail(
             f"{place}.{name}",
             "is missing" if value is None else "is empty" if value == "" else f"is {_kind(value)}",
@@ -379,10 +379,10 @@ def _children(value: object) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-def _nearest(word: str, known: Iterable[str]) -> str | None:
+def _nearest(word: str, known: Iterable[str], alike: float = 0.5) -> str | None:
     import difflib
 
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), None)
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=alike)), None)
 
 
 def _nearest_route(word: str, listed: Mapping[str, tuple[str, ...]]) -> str:
