@@ -686,6 +686,63 @@ HISTORIES = {
         12 > swapped
         = serving fallback on a.spare, pinned fallback
     """,
+    "a_person_asks_for_what_rests": """
+        0 > ready
+        10 > died x8
+        10 < tell crashed
+        10 < restart
+        10 < tell crashed
+        10 < tell crashed
+        10 < tell crashed
+        10 < tell crashed
+        10 < tell crashed
+        10 < tell crashed
+        10 < notify crashed
+        10 < swap to fallback on a.spare: crashed
+        11 > failed
+        11 < restart
+        12 > died
+        20 > pin primary
+        20 < restart
+        21 > ready
+        = serving primary on a.main (long a.long)
+    """,
+    "the_other_profile_is_due_before_the_next_try": """
+        0 > ready
+        50 > pin fallback
+        50 < swap to fallback on a.spare: asked
+        50.5 > failed
+        340 > died x8
+        340 < tell crashed
+        340 < restart
+        340 < tell crashed
+        340 < tell crashed
+        340 < tell crashed
+        340 < tell crashed
+        340 < tell crashed
+        340 < tell crashed
+        340 < notify crashed
+        350.5 < swap to fallback on a.spare: crashed
+        360 > swapped
+        = serving fallback on a.spare, pinned fallback
+    """,
+    "one_that_once_did_not_come_up_is_not_one_that_ccr_dies_of": """
+        0 > ready
+        10 > a.main 402 on-demand
+        10 < tell error_seen a.main billing
+        10 < swap to fallback on a.spare: billing of a.main
+        11 > failed
+        11 < swap to primary on a.spare (long a.long): billing of a.main
+        11.1 > failed
+        310 < probe a.main
+        311 < swap to fallback on a.spare: billing of a.main
+        320 > swapped
+        320.5 > died
+        320.5 < tell crashed
+        320.5 < restart
+        321 > ready
+        = serving fallback on a.spare
+    """,
     "a_person_mends_what_ccr_dies_of": """
         0 > ready
         10 > died

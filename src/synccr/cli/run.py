@@ -131,6 +131,11 @@ def swap(
             f"The {profile} profile cannot serve now; {status['profile']} serves on.",
             "See why: synccr status",
         )
+    if not status["ccr"]["pid"]:
+        raise SynccrError(
+            f"{profile} is chosen, but Claude Code Router does not come up with it.",
+            "See what it says: synccr logs",
+        )
     took = f" in {time.monotonic() - begin:.1f} s" if status["swapped"] else " already"
     say(f"{profile} serves{took}: {status['routes']['default']}")
 

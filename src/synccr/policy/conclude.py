@@ -22,38 +22,43 @@ _COOLDOWNS_IN_WINDOW = 20.0
 
 def conclude(step: Step) -> None:
     """Add the actions that follow from the state."""
-    _move_instead_of_restarting(step)
+    waiting = _move_instead_of_restarting(step)
     _restart_if_due(step)
     _give_up_on_answers(step)
     _probe_what_is_due(step)
-    waiting = None
     if step.state.phase in (Phase.SERVING, Phase.EXHAUSTED):
         waiting = _move_if_better(step)
     _wake(step, waiting)
 
 
-def _move_instead_of_restarting(step: Step) -> None:
+def _move_instead_of_restarting(step: Step) -> float | None:
     """What a person wants goes before another try of what CCR died of; and so does any other
-    configuration, once CCR keeps dying of this one."""
+    configuration, once CCR keeps dying of this one.
+
+    Returns:
+        When such a move that may not be made yet may be, monotonic; None when none waits.
+    """
     state, now = step.state, step.now.mono
     if state.phase is not Phase.RESTARTING or state.restart_at is None:
-        return  # a restart under way is waited for
+        return None  # a restart under way is waited for
     of_a_person = bool(state.asked or state.edited)
     if state.suspects if of_a_person else not state.refuses(state.current, now):
-        return
+        return None
     found = _choice(state, now)
     if found is None:
-        return
+        return None
     choice, reports = found
-    if of_a_person:
-        if not _differs(choice.healed, state):
-            return
-    elif digest(choice.healed) == digest(state.current):
-        return
-    if not state.asked and _not_before(state, choice.healed, reports, now) > now:
-        return
+    if of_a_person and not _differs(choice.healed, state):
+        step.set(restart_at=now, asked=None, edited=False)
+        return None
+    if not of_a_person and digest(choice.healed) == digest(state.current):
+        return None
+    not_before = _not_before(state, choice.healed, reports, now)
+    if not state.asked and not_before > now:
+        return not_before
     step.set(restart_at=None, why=choice.why, asked=None)
     _swap(step, choice, _reason(state, reports), of_a_person=of_a_person)
+    return None
 
 
 def _restart_if_due(step: Step) -> None:
@@ -154,7 +159,7 @@ def _choice(state: State, now: float) -> tuple[Choice, Reports] | None:
     """
     refused: frozenset[str] = frozenset()
     if not serves(state.current, state.reports()) or state.refuses(state.current, now):
-        refused = frozenset(key for key, (until, _) in state.refused.items() if until > now)
+        refused = frozenset(key for key, one in state.refused.items() if one.until > now)
     for avoid in (refused, frozenset[str]()) if refused else (refused,):
         for lenient in (False, True):
             reports = state.reports(lenient=lenient)
@@ -214,7 +219,8 @@ def _not_before(state: State, target: Healed, reports: Reports, now: float) -> f
     the cooldown, one whose routes are the same for ``recovery_interval``. Never more than
     the limit in a window, in which what a person does is not counted.
     """
-    refused = state.refused.get(digest(target), (now, 0.0))[0]
+    refusal = state.refused.get(digest(target))
+    refused = refusal.until if refusal else now
     if state.edited:
         return refused
     times = [refused]

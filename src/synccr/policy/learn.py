@@ -254,7 +254,7 @@ def _backend_died(step: Step, event: e.BackendDied) -> None:
     step.set(phase=Phase.RESTARTING, restart_at=now + pause)
     data = {"reason": event.reason, "pause_s": pause}
     if given_up:
-        step.refuse(state.current)
+        step.refuse(state.current, deadly=True)
         text = f"CCR keeps dying ({event.reason}); this configuration rests for {pause:.0f} s."
         todo = "See what it says: synccr logs"
         step.tell_once("crashing", e.Tell("crashed", text, todo, notify=True, data=data))
@@ -266,17 +266,18 @@ def _swap_done(step: Step, _event: e.SwapDone) -> None:
     state, plan = step.state, step.state.plan
     if plan is None:
         return
-    key, refused = digest(plan.to), state.refused
-    known = key in refused
-    if known:
-        refused = {**refused, key: (step.now.mono, refused[key][1])}
+    now, refused, key = step.now.mono, dict(state.refused), digest(plan.to)
+    known = refused.pop(key, None)
+    deadly = known is not None and known.deadly and known.counts(now, state.settings)
+    if known and deadly:  # it has to live for a while first
+        refused[key] = replace(known, until=min(known.until, now))
     step.set(
         phase=Phase.SERVING,
         alive=True,
         ready_at=step.now.mono,
         current=plan.to,
-        # One that CCR died of before is left again at its first crash.
-        crashes=len(CRASH_PAUSES) if known else 0,
+        # One that CCR died of lately is left again at its first crash.
+        crashes=len(CRASH_PAUSES) if deadly else 0,
         plan=None,
         refused=refused,
         edited=state.edited and plan.to.profile not in (state.primary, state.fallback),
@@ -287,7 +288,7 @@ def _swap_failed(step: Step, _event: e.SwapFailed) -> None:
     plan, state, now = step.state.plan, step.state, step.now.mono
     if plan is None:
         return
-    step.refuse(plan.to)
+    step.refuse(plan.to, deadly=False)
     step.set(plan=None)
     if state.alive:
         step.set(phase=Phase.SERVING)

@@ -78,6 +78,25 @@ TRANSITIONS: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = {
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A configuration that did not come up, or that CCR kept dying of.
+
+    Attributes:
+        until: when it may be tried again, monotonic.
+        pause: for how many seconds it was not; the next time it is twice as long.
+        deadly: CCR came up with it and died of it.
+    """
+
+    until: float
+    pause: float
+    deadly: bool
+
+    def counts(self, now: float, settings: Settings) -> bool:
+        """Whether it is recent enough to be held against the configuration."""
+        return now - self.until <= max(settings.recovery_interval_max, settings.swap_cooldown)
+
+
+@dataclass(frozen=True)
 class Plan:
     """A swap under way."""
 
@@ -106,8 +125,7 @@ class State:
         anonymous: times of troubles of which CCR did not say whose they are.
         swaps: times of recent swaps that no person asked for.
         swapped_at: when the latest swap began, whoever wanted it.
-        refused: configurations that did not come up, or that CCR kept dying of: until when
-            they are not tried, and for how long that was.
+        refused: configurations that are not tried now, or were not for a time.
         ready_at: when the latest backend began to serve.
         crashes: how many backends in a row died young.
         restart_at: when the next restart is due.
@@ -132,7 +150,7 @@ class State:
     anonymous: tuple[float, ...] = ()
     swaps: tuple[float, ...] = ()
     swapped_at: float | None = None
-    refused: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
     ready_at: float | None = None
     crashes: int = 0
     restart_at: float | None = None
@@ -162,7 +180,8 @@ class State:
 
     def refuses(self, healed: Healed, now: float) -> bool:
         """Whether a configuration is not to be tried at this time."""
-        return self.refused.get(digest(healed), (now, 0.0))[0] > now
+        refusal = self.refused.get(digest(healed))
+        return refusal is not None and refusal.until > now
 
     def away(self, ref: ModelRef) -> bool:
         """Whether no route should lead to this model."""
@@ -202,17 +221,17 @@ class Step:
             self.set(told=self.state.told | {key})
             self.do(tell)
 
-    def refuse(self, healed: Healed) -> None:
+    def refuse(self, healed: Healed, *, deadly: bool) -> None:
         """Avoid a configuration for a time, and for twice as long each time."""
         state, now = self.state, self.now.mono
         settings, key = state.settings, digest(healed)
-        most = max(settings.recovery_interval_max, settings.swap_cooldown)
-        until, last = state.refused.get(key, (now, 0.0))
-        if now - until > most:
-            last = 0.0
-        pause = max(settings.swap_cooldown, settings.recovery_interval, 2 * last)
-        pause = min(pause, most)
-        self.set(refused={**state.refused, key: (now + pause, pause)})
+        known = state.refused.get(key)
+        if known is None or not known.counts(now, settings):
+            known = Refusal(now, 0.0, deadly)
+        pause = max(settings.swap_cooldown, settings.recovery_interval, 2 * known.pause)
+        pause = min(pause, max(settings.recovery_interval_max, settings.swap_cooldown))
+        refusal = Refusal(now + pause, pause, deadly or known.deadly)
+        self.set(refused={**state.refused, key: refusal})
 
     def forget(self, prefix: str) -> bool:
         told = frozenset(key for key in self.state.told if not key.startswith(prefix))

@@ -14,7 +14,7 @@ from synccr.ccr.package import provide
 from synccr.ccr.spawn import guarded
 from synccr.errors import SynccrError, UsageError
 from synccr.policy import events as e
-from synccr.policy.machine import Phase
+from synccr.policy.machine import Phase, State
 from synccr.profile import interpolate
 from synccr.relay import Request, Response, error
 from synccr.settings import Settings
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from synccr.supervisor.run import Supervisor
 
 _LOOK = 0.02
+
+
+def _on_its_way(state: State) -> bool:
+    """Whether a backend is being started at this moment."""
+    starting = state.phase is Phase.RESTARTING and state.restart_at is None
+    return starting or state.phase is Phase.SWAPPING
 
 
 class Orders:
@@ -62,6 +68,8 @@ class Orders:
     async def restart_from_page(self, request: Request) -> Response:
         """CCR's page asks for a restart after saving: what was saved is applied by a swap."""
         supervisor = self._supervisor
+        if not hasattr(supervisor, "loop"):
+            return error(503, "synccr is still starting.", retry_after=2)
         local = supervisor.profiles.local
         key = interpolate(local.api_key or "", supervisor.environ)
         refusal = page_refusal(request.head, local.port, key)
@@ -82,7 +90,7 @@ class Orders:
         deadline = clock() + 2 * self._supervisor.settings.preflight_timeout
         while clock() < deadline:
             await asyncio.sleep(_LOOK)
-            if loop.state.asked is None and loop.state.phase is not Phase.SWAPPING:
+            if loop.state.asked is None and not _on_its_way(loop.state):
                 break
         swapped = loop.swaps > before
         failure = None if swapped else loop.last_failure
