@@ -183,6 +183,23 @@ def test_a_request_beyond_the_limit(home: Home, provider: ProviderThread) -> Non
         assert home.status()["relay"]["not_carried"] == 2
 
 
+def test_a_ccr_that_counts_for_long_is_not_taken_for_dead(
+    home: Home, provider: ProviderThread
+) -> None:
+    """A prompt whose tokens CCR counts for a quarter of a minute, answering nothing meanwhile:
+    it goes on, and so does the stream of another client."""
+    home.env["SYNCCR_HEALTH_INTERVAL"] = "0.5"
+    home.use(provider)
+    with home.running() as running:
+        before = home.status()["ccr"]["pid"]
+        long = message("a" * 120_000)
+        answer = httpx.post(f"{running.url}/v1/messages", json=long, timeout=150)
+        assert answer.status_code == 200
+        assert answer.elapsed.total_seconds() > 10, "nothing was tried"
+        assert home.status()["ccr"] | {"pid": before, "restarts": 0} == home.status()["ccr"]
+    assert home.events("crashed") == []
+
+
 def test_a_ccr_that_keeps_dying(home: Home, provider: ProviderThread) -> None:
     """Pauses grow, then it is given up for a while: degraded, next to no work, new connections
     wait hold_timeout for their 503; and when it can start again it does, by itself."""

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from synccr.ccr.health import Look, answers, look
+from synccr.ccr.health import BUSY_LIMIT, UNHEALTHY_AFTER, Look, Patience, answers, look
 from synccr.ports import free_port
 
 
@@ -43,3 +43,32 @@ async def test_a_listener_that_takes_nothing() -> None:
     """A process that hangs still has a backlog: connected, and silent."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert await look(listener.getsockname()[1], 0.1) is Look.SILENT
+
+
+def looks(found: Look, used: float, waited: float = 5.0, most: int = 100) -> int:
+    """How many looks of this kind in a row it takes to give a backend up; 0 for never."""
+    patience, now = Patience(), 1000.0
+    for count in range(1, most + 1):
+        now += waited + 1
+        if patience.over(found, used=used, waited=waited, now=now):
+            return count
+    return 0
+
+
+def test_how_long_a_silent_backend_is_waited_for() -> None:
+    """One that does nothing is given up soon, one that uses a core after minutes; one that
+    answers never. Another answer than 200 is no sign of work."""
+    assert looks(Look.SILENT, used=0.1) == UNHEALTHY_AFTER
+    assert looks(Look.SILENT, used=4.9) == BUSY_LIMIT // 6 + UNHEALTHY_AFTER
+    assert looks(Look.SILENT, used=0.01, waited=0.01) == UNHEALTHY_AFTER
+    assert looks(Look.HEALTHY, used=0.1) == 0
+    assert looks(Look.CLOSED, used=0.1) == 0
+
+
+def test_an_answer_begins_the_count_anew() -> None:
+    """Two looks without an answer, a good one, and two more: it lives."""
+    patience = Patience()
+    for found in (Look.SILENT, Look.SILENT, Look.HEALTHY, Look.SILENT, Look.SILENT):
+        assert not patience.over(found, used=0.0, waited=5.0, now=0.0)
+    assert patience.uneasy
+    assert patience.over(Look.SILENT, used=0.0, waited=5.0, now=0.0)

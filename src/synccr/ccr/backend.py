@@ -111,6 +111,16 @@ class Backend:
         """Whether it runs and answers ``/health`` within ``timeout`` seconds."""
         return await self.look(timeout) is Look.HEALTHY
 
+    def cpu_seconds(self) -> float:
+        """CPU time that it has used; 0 when the system does not tell."""
+        import psutil
+
+        try:
+            times = psutil.Process(self.pid).cpu_times()
+        except (psutil.Error, OSError):
+            return 0.0
+        return float(times.user + times.system)
+
     async def wait(self) -> int:
         """Until it ends; its exit code, negative for a signal."""
         return await self._process.wait()

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from enum import Enum, auto
+
+UNHEALTHY_AFTER = 3
+"""Looks at ``/health`` in a row without an answer after which a backend is dead."""
+BUSY_LIMIT = 150.0
+"""Seconds for which one that uses a core and answers nothing is taken to be at work."""
 
 _REQUEST = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
@@ -17,6 +23,42 @@ class Look(Enum):
     """The connection was refused: nobody listens there any more."""
     SILENT = auto()
     """No answer in time, or another one than 200."""
+
+
+@dataclass
+class Patience:
+    """Tells a backend that is dead from one that works: CCR counts the tokens of a request in
+    one go, and answers nothing meanwhile. 100 KB of one letter take it 18 s.
+
+    Attributes:
+        missed: looks in a row that count as without an answer.
+    """
+
+    missed: int = 0
+    _silent_since: float | None = None
+
+    @property
+    def uneasy(self) -> bool:
+        """Whether the latest look had no answer."""
+        return self._silent_since is not None
+
+    def over(self, found: Look, *, used: float, waited: float, now: float) -> bool:
+        """Take a look; whether the backend is as good as dead.
+
+        Args:
+            found: what the look came to.
+            used: CPU seconds that the backend used meanwhile.
+            waited: how long that was, in seconds.
+            now: monotonic seconds.
+        """
+        if found is not Look.SILENT:
+            self.missed, self._silent_since = 0, None
+            return False
+        if self._silent_since is None:
+            self._silent_since = now - waited
+        busy = waited >= 1 and used >= waited / 2 and now - self._silent_since < BUSY_LIMIT
+        self.missed += not busy
+        return self.missed >= UNHEALTHY_AFTER
 
 
 async def look(port: int, timeout: float) -> Look:

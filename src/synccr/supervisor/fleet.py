@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 from synccr.ccr.backend import Backend
 from synccr.ccr.config_file import ConfigFile
-from synccr.ccr.health import Look
+from synccr.ccr.health import Look, Patience
 from synccr.ccr.identity import Identity, descendants
 from synccr.ccr.launch import Launcher
 from synccr.ccr.package import Package
@@ -26,11 +27,8 @@ from synccr.relay import Backend as Upstream
 from synccr.relay import Relay
 from synccr.settings import Settings
 
-UNHEALTHY_AFTER = 3
-"""Looks at ``/health`` in a row without an answer after which a backend is dead."""
 HEALTH_PATIENCE = 5.0
-"""Seconds for one answer of ``/health``: CCR counts the tokens of a long request in one go,
-and answers nothing meanwhile."""
+"""Seconds for one answer of ``/health``."""
 _SOON = 1.0
 """Seconds until the next look after one without an answer."""
 _LAST_BREATH = 2.0
@@ -175,10 +173,11 @@ class Fleet:
         """Notice when the serving backend exits, stops listening or no longer answers."""
         generation = self._generation
         ended = asyncio.create_task(backend.wait())
-        missed = 0
+        patience = Patience()
         try:
             while backend is self.current:
-                await self._next_look(ended, soon=missed > 0)
+                await self._next_look(ended, soon=patience.uneasy)
+                began, used = time.monotonic(), backend.cpu_seconds()
                 found = Look.CLOSED if ended.done() else await backend.look(HEALTH_PATIENCE)
                 if found is Look.CLOSED:
                     # A process that is dying is seen to exit a moment later.
@@ -193,8 +192,8 @@ class Fleet:
                     # It was told to end, as by `ccr stop`, and finishes what it has begun.
                     retire = self._retire(backend, generation)
                     return self._lost("it stopped listening", retire)
-                missed = missed + 1 if found is Look.SILENT else 0
-                if missed >= UNHEALTHY_AFTER:
+                now, used = time.monotonic(), backend.cpu_seconds() - used
+                if patience.over(found, used=used, waited=now - began, now=now):
                     self.relay.abandon(generation)
                     return self._lost("it no longer answers /health", self._bury(backend))
                 self._name_in_pid_file(backend)
