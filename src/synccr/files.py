@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import stat
@@ -16,8 +17,10 @@ _YOUNG = 60.0
 
 
 def private_directory(path: Path) -> Path:
-    """Make ``path`` with mode 0700, and what is missing above it; existing ones keep theirs."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make ``path`` with mode 0700, and so what is missing above it; existing ones keep theirs."""
+    missing = itertools.takewhile(lambda place: not place.exists(), path.parents)
+    for place in (*reversed(tuple(missing)), path):
+        place.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

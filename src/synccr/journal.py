@@ -95,11 +95,19 @@ class Journal:
         handle = open_to_append(self.path)
         try:
             size = os.fstat(handle).st_size
-            os.write(handle, line)
+            # A line that a full disk or a kill has cut must not take this one with it.
+            os.write(handle, b"\n" + line if size and _cut(self.path) else line)
         finally:
             os.close(handle)
         if size > LIMIT:
             self.path.replace(self._older)
+
+
+def _cut(path: Path) -> bool:
+    """Whether a file that is not empty ends within a line."""
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 def parse(line: bytes) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from synccr.files import sweep
+from synccr.files import private_directory, sweep
 
 NOW = 1_800_000_000.0
 KILLED = """
@@ -45,3 +45,15 @@ def test_remains_of_a_kill_are_swept(tmp_path: Path) -> None:
 def test_nothing_to_sweep(tmp_path: Path) -> None:
     """A directory that is not there is as good as swept."""
     sweep(tmp_path / "none", NOW)
+
+
+def test_directories_above_are_private_too(tmp_path: Path) -> None:
+    """Under no umask at all every directory that is made is its owner's alone."""
+    before = os.umask(0)
+    try:
+        private_directory(tmp_path / "config" / "synccr" / "deep")
+    finally:
+        os.umask(before)
+    made = [tmp_path / name for name in ("config", "config/synccr", "config/synccr/deep")]
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o700] * 3
+    private_directory(made[-1])
