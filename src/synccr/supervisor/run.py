@@ -264,7 +264,8 @@ class Supervisor:
 
     def _announce(self, choice: Choice) -> None:
         self.journal.write("started", endpoint=self.endpoint, pid=os.getpid(), why=choice.why)
-        self.loop.post(e.BackendReady())
+        if self.fleet.current:  # else it has died already, and its death was posted
+            self.loop.post(e.BackendReady())
         self.spawn(drift.watch(self.profiles.watch, self._seen_files, self.reread))
         self.spawn(self._listen_for_silence())
         for work in self.edges.at_work():
