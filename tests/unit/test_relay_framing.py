@@ -16,6 +16,7 @@ REQUESTS = [
     b"POST /b?c=d HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
     b"POST / HTTP/1.1\r\nHost: x\r\ncontent-LENGTH:\t0 \r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n\r\n\r\n\r\n\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"0" * 5000 + b"5\r\n\r\nhello",
     b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
     (
         b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n"
@@ -115,6 +116,7 @@ def test_chunks_with_line_ends(parts: list[bytes]) -> None:
         (b"POST / HTTP/1.1\r\nContent-Length: -3\r\n\r\nabc", 400),
         (b"POST / HTTP/1.1\r\nContent-Length : 3\r\n\r\nabc", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\nabc", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nabc", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n", 400),
         (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
@@ -145,6 +147,7 @@ def test_refused_requests(message: bytes, status: int) -> None:
         b"HTTP/2 200 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nabc",
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",

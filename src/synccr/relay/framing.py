@@ -17,6 +17,9 @@ import httptools
 MAX_HEAD: Final = 64 * 1024
 """Largest request or response head in bytes. Node's own default is 16 KiB."""
 
+_MOST_DIGITS: Final = 20
+"""Of a length in 64 bits."""
+
 _END: Final = b"\r\n\r\n"
 _VERSIONS: Final = (b"HTTP/1.1", b"HTTP/1.0")
 _UPGRADE: Final = re.compile(rb"(?<=\r\n)upgrade(?=:)", re.IGNORECASE)
@@ -371,8 +374,12 @@ class ResponseFramer(_Framer):
 
 def _length(raw: bytes, lower: bytes) -> int | None:
     value = _field(raw, lower, b"content-length")
-    # One that is not a number is for llhttp to refuse, with the head alone.
-    return int(value) if value is not None and value.isdigit() else None
+    # One that is not a number, or above its 64 bits, is for llhttp to refuse, with the head
+    # alone; leading zeros it accepts.
+    if value is None or not value.isdigit():
+        return None
+    digits = value.lstrip(b"0")
+    return int(digits or b"0") if len(digits) <= _MOST_DIGITS else None
 
 
 def _field(raw: bytes, lower: bytes, name: bytes) -> bytes | None:
