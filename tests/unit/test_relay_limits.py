@@ -8,7 +8,7 @@ import pytest
 from relay_kit import Seen, error_type, never, request, response, stage, status
 
 from synccr.relay import Relay, Request, Response
-from synccr.relay.framing import Head
+from synccr.relay.framing import MAX_HEAD, Head
 
 BLOCK = b"x" * 100_000
 
@@ -98,6 +98,26 @@ async def test_a_head_that_does_not_come(sent: bytes) -> None:
         received = await wire.rest()
         assert received.startswith(b"HTTP/1.1 408 ") if sent else received == b""
         assert not backend.seen
+
+
+async def test_a_malformed_head_just_before_its_deadline() -> None:
+    """It is answered once, and the heads of others still have a deadline."""
+    now = [100.0]
+    async with stage(Relay(hold_timeout=5, header_timeout=0.1, clock=lambda: now[0])) as scene:
+        await scene.backend()
+        other, wire = await scene.wire(), await scene.wire()
+        assert status(await other.ask(request("/"))) == 200
+        await scene.until(lambda: len(scene.relay.clients) == 2)
+        wire.writer.write(b"GET / HTTP/1.1\r\nX: " + b"a" * MAX_HEAD)
+        assert status(await wire.receive()) == 431
+        now[0] += 1
+        swept = scene.relay._sweeper
+        await scene.until(lambda: scene.relay._sweeper is not swept)
+        assert await wire.rest() == b""
+        await other.send(b"GET / HT")
+        await scene.until(lambda: any(c.head_deadline for c in scene.relay.clients))
+        now[0] += 1
+        assert status(await other.receive()) == 408
 
 
 async def test_idle_connections_have_no_deadline() -> None:

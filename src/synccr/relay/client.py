@@ -380,6 +380,7 @@ class Client(asyncio.Protocol):
                 self.transport.abort()
 
     def _end(self, *, linger: bool) -> None:
+        self.head_deadline = 0.0  # a malformed head has one, and is answered by now
         if not linger or self._eof:
             self.transport.close()
             return

@@ -338,11 +338,11 @@ class Relay:
 
     def _sweep(self) -> None:
         self._sweeper = None
+        if self.clients:  # first: whatever becomes of one client, the others are looked at again
+            self._sweeper = asyncio.get_running_loop().call_later(
+                self.header_timeout / 4, self._sweep
+            )
         now = self.clock()
         for client in tuple(self.clients):
             if 0.0 < client.head_deadline < now:
                 client.timed_out()
-        if self.clients:
-            self._sweeper = asyncio.get_running_loop().call_later(
-                self.header_timeout / 4, self._sweep
-            )
