@@ -169,6 +169,28 @@ async def test_a_request_that_waits_goes_along() -> None:
         assert (await wire.receive()).body == b"heir|GET /b HTTP/1.1|"
 
 
+@pytest.mark.parametrize("held", [True, False])
+async def test_a_client_that_asks_for_the_end_gets_it(held: bool) -> None:
+    """Held or half sent, the heir ends the connection after its answer, and says so."""
+    whole = request("/a", b"a long body", "Connection: close")
+    async with two_stages() as (old, new):
+        wire = await old.wire()
+        if held:
+            old.relay.hold()
+            await wire.send(whole)
+            await old.until(lambda: old.relay.stats.held == 1)
+        else:
+            await wire.send(whole[:-5])
+            await old.until(lambda: old.relay.in_flight(1) == 1)
+        hand_over(old, new)
+        await asyncio.wait_for(old.relay.emptied(), TIMEOUT)
+        if not held:
+            await wire.send(whole[-5:])
+        head, _, body = (await wire.rest()).partition(b"\r\n\r\n")
+        assert body == b"heir|POST /a HTTP/1.1|a long body"
+        assert b"\r\nconnection: close" in head
+
+
 @pytest.mark.parametrize("size", [10, 20_000_000])
 async def test_a_request_whose_backend_dies_follows(size: int) -> None:
     """When the old backend is lost after all, the heir gets the whole request."""

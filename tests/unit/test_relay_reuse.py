@@ -8,7 +8,7 @@ import pytest
 from relay_kit import Seen, chunked, echo, request, response, stage
 
 from synccr.relay.framing import RequestFramer, ResponseFramer
-from synccr.relay.hop import closing, kept_open
+from synccr.relay.hop import as_sent, closing, kept_open
 from synccr.relay.upstream import MOST_SPARE
 
 CLOSE = "Connection: close"
@@ -141,6 +141,7 @@ def test_only_a_plain_wish_is_kept_from_the_backend(head: bytes, expected: bool)
     opened = kept_open(framer.head, piece + b"body")
     assert (opened is not None) is expected
     if opened is not None:
+        assert as_sent(framer.head, opened) == head + b"body"
         after = RequestFramer()
         after.feed(opened.removesuffix(b"body"))
         assert after.head is not None

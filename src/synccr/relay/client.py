@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from synccr.relay.carriage import Carriage
 from synccr.relay.framing import ProtocolError, RequestFramer, RequestHead
-from synccr.relay.hop import kept_open
+from synccr.relay.hop import as_sent, kept_open
 from synccr.relay.intercept import Interception
 from synccr.relay.messages import (
     CONTINUE,
@@ -236,6 +236,8 @@ class Client(asyncio.Protocol):
             ahead = self._framer.partial
         elif carriage is not None and carriage.movable:
             ahead = carriage.buffer.join()
+            if carriage.closing:  # the heir has to know as well
+                ahead = as_sent(carriage.head, ahead)
         else:
             return False
         if self.transport.get_write_buffer_size():

@@ -26,6 +26,11 @@ def kept_open(head: RequestHead, piece: bytes) -> bytes | None:
     return b"".join((piece[:at], _KEEP, piece[at + len(_CLOSE) :]))
 
 
+def as_sent(head: RequestHead, message: bytes) -> bytes:
+    """*message*, which begins with *head* as `kept_open` made it, as the client sent it."""
+    return head.raw + message[len(head.raw) + len(_KEEP) - len(_CLOSE) :]
+
+
 def closing(head: ResponseHead, piece: bytes) -> bytes:
     """*piece*, which begins with *head*, saying that the connection ends with this answer."""
     at = head.raw.lower().find(_KEEP)
