@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
 import sys
 
 import pytest
 
+from synccr.ccr.identity import identify
 from synccr.errors import ConfigError, SynccrError
+from synccr.supervisor import handover
 from synccr.supervisor.handover import CHANNEL, Channel, Heritage, Successor, channel_of
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sockets cannot be given away there")
@@ -102,6 +105,20 @@ async def test_a_successor_that_does_not_come_up(program: str, said: str, code: 
     assert caught.value.exit_code == code
     await new.discard()
     assert not os.path.exists(f"/proc/{new.pid}")  # noqa: PTH110
+
+
+async def test_a_stranger_with_its_number_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of a successor that has ended may be given out again."""
+    new = successor("")
+    assert await new.exit_code(60.0) == 0
+    stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with stranger:
+        monkeypatch.setattr(handover, "identify", lambda _pid: identify(stranger.pid))
+        await new.discard()
+        assert stranger.stdin
+        stranger.stdin.write(b"\n")
+        stranger.stdin.close()
+        assert stranger.wait(60) == 0
 
 
 async def test_an_error_is_told_and_raised() -> None:

@@ -169,6 +169,7 @@ class Successor:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+        self._identity = identify(self.pid)  # now, as its number may become a stranger's
 
     @property
     def pid(self) -> int:
@@ -237,9 +238,10 @@ class Successor:
 
     async def discard(self) -> None:
         """End it and everything it started, now."""
-        identity = identify(self.pid)
-        for process in [*descendants(identity), identity] if identity else []:
-            end_now(process)
+        identity = self._identity
+        if identity is not None and self._process.poll() is None:
+            for process in [*descendants(identity), identity]:
+                end_now(process)
         await self.exit_code()
         self.channel.close()
 
