@@ -155,12 +155,17 @@ def _wake(ready: asyncio.Future[None]) -> None:
 
 
 class Successor:
-    """The new supervisor, seen from the old one."""
+    """The new supervisor, seen from the old one.
+
+    Raises:
+        OSError: it cannot be started; nothing is left of it.
+    """
 
     def __init__(self, command: Sequence[str], environ: dict[str, str]) -> None:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
-        with theirs:
+        with contextlib.ExitStack() as failed, theirs:
+            failed.callback(self.channel.close)
             # A session of its own: what a terminal sends to its foreground is for us to pass on.
             self._process = subprocess.Popen(
                 command,
@@ -169,6 +174,7 @@ class Successor:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+            failed.pop_all()
         self._identity = identify(self.pid)  # now, as its number may become a stranger's
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synccr.control.server import ControlServer
-from synccr.errors import SynccrError
+from synccr.errors import SynccrError, out_of_order
 from synccr.relay import Relay
 from synccr.settings import Settings
 from synccr.supervisor.fleet import Fleet
@@ -58,15 +58,16 @@ class Succession:
         if self._under_way:
             raise SynccrError("A restart is under way already.", "See: synccr status")
         self._under_way = asyncio.current_task()
-        successor = Successor(self.command, dict(self.environ))
         try:
-            host, port = address
-            successor.tell({"host": host, "port": port}, listener)
-            await successor.expect("turn")
-            status = await self._give_way(successor)
-        except BaseException:
-            await successor.discard()
-            raise
+            successor = self._begin()
+            try:
+                host, port = address
+                successor.tell({"host": host, "port": port}, listener)
+                await successor.expect("turn")
+                status = await self._give_way(successor)
+            except BaseException:
+                await successor.discard()
+                raise
         finally:
             self._under_way = None
         self.successor = successor
@@ -77,6 +78,17 @@ class Succession:
         if self._under_way:
             self._under_way.cancel()
             await asyncio.wait({self._under_way})
+
+    def _begin(self) -> Successor:
+        try:
+            return Successor(self.command, dict(self.environ))
+        except OSError as error:
+            what = out_of_order(error).what.rstrip(".")
+            raise SynccrError(
+                f"The new supervisor cannot be started ({what}); the old one goes on.",
+                "See that memory, processes and open files are left (ulimit -a) and that synccr is "
+                "still installed, then: synccr restart",
+            ) from error
 
     async def _give_way(self, successor: Successor) -> dict[str, Any]:
         async with self.fleet.standing_still():
