@@ -34,11 +34,12 @@ def hand_over(old: Stage, new: Stage) -> None:
     """As between processes: the socket is another one for the same connection."""
     tasks: set[asyncio.Task[None]] = set()
 
-    def take(connection: socket.socket, ahead: bytes) -> None:
+    def take(connection: socket.socket, ahead: bytes) -> bool:
         twin = socket.socket(fileno=os.dup(connection.fileno()))
         task = asyncio.ensure_future(new.relay.adopt(twin, ahead))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        return True
 
     old.relay.hand_over(take)
 
@@ -248,3 +249,46 @@ async def test_a_client_that_has_left_is_not_passed_on() -> None:
         hand_over(old, new)
         await asyncio.wait_for(old.relay.emptied(), TIMEOUT)
         await new.until(lambda: not new.relay.clients)
+
+
+async def test_an_heir_that_takes_no_more() -> None:
+    """It is not asked again. What is being answered is answered to its end, what waits gets a
+    503, half an upload goes where it has begun, and idle connections end."""
+    go_on = asyncio.Event()
+
+    async def waits(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await echo(seen, writer)
+
+    offered: list[bytes] = []
+
+    def refuses(_connection: socket.socket, ahead: bytes) -> bool:
+        offered.append(ahead)
+        return False
+
+    async with stage() as old:
+        backend = await old.backend(waits)
+        busy, half, held, idle, silent = [await old.wire() for _ in range(5)]
+        await old.until(lambda: len(old.relay.clients) == 5)
+        await busy.send(request("/busy") + request("/next"))
+        upload = request("/half", b"a long body")
+        await half.send(upload[:-5])
+        await idle.send(b"GET /idle HT")
+        await old.until(lambda: old.relay.in_flight(1) == 2)
+        await backend.until(lambda: len(backend.seen) == 1)
+        old.relay.hold()
+        await held.send(request("/held"))
+        await old.until(lambda: old.relay.stats.held == 1)
+        old.relay.hand_over(refuses)
+        assert len(offered) == 1
+        assert status(await held.receive()) == 503
+        for wire in (held, idle, silent):
+            assert await wire.rest() == b""
+        await half.send(upload[-5:])
+        go_on.set()
+        assert (await half.receive()).body == b"POST /half HTTP/1.1|a long body"
+        assert (await busy.receive()).body == b"GET /busy HTTP/1.1|"
+        for wire in (half, busy):
+            assert await wire.rest() == b""
+        await asyncio.wait_for(old.relay.emptied(), TIMEOUT)
+        assert len(offered) == 1

@@ -58,6 +58,93 @@ async def test_a_reader_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> N
     there.close()
 
 
+async def test_after_a_part_of_a_message_nothing_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new supervisor that was stopped for a while serves what has come whole, and no client
+    gets another one's bytes: the connection that was cut is closed there, no further one sent."""
+    monkeypatch.setattr(handover, "_PATIENCE", 0.05)
+    here, there = pair()
+    new = successor("")
+    assert await new.exit_code(60.0) == 0
+    new.channel.close()
+    new.channel = here
+    clients = [socket.socketpair() for _ in range(3)]
+    taken = [
+        new.take(connection, payload)
+        for (_, connection), payload in zip(clients, [b"a", b"b" * 10_000_000, b"c"], strict=True)
+    ]
+    assert taken == [True, False, False]
+    with pytest.raises(OSError, match="pipe"):
+        here.send({"plain": 1})
+    for _, connection in clients:
+        connection.close()
+    adopted: list[bytes] = []
+
+    async def adopt(connection: socket.socket, ahead: bytes) -> None:
+        adopted.append(ahead)
+        connection.close()
+
+    async with asyncio.timeout(20):
+        await Heritage(there, None, ("127.0.0.1", 1), clients[0][0]).adopt(adopt)
+    assert adopted == [b"a"]
+    for client, _ in clients:
+        client.settimeout(5)
+        assert client.recv(1) == b""
+        client.close()
+    here.close()
+    there.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"nonsense\n",
+        b"[1]\n",
+        b"\xff\n",
+        b"[" * 100_000 + b"\n",
+        b'{"bytes": "1"}\n1',
+        b'{"bytes": -1}\n',
+        b'{"bytes": 1.5}\n11',
+        b'{"bytes": 1}\n1',
+    ],
+)
+async def test_what_is_no_message_is_the_end(sent: bytes) -> None:
+    """Also one whose socket has not come; the old supervisor can send no more then."""
+    ours, theirs = socket.socketpair()
+    here, there = Channel(ours), Channel(theirs)
+    ours.sendall(sent)
+
+    async def adopt(_connection: socket.socket, _ahead: bytes) -> None:
+        raise AssertionError
+
+    async with asyncio.timeout(20):
+        await Heritage(there, None, ("127.0.0.1", 1), ours).adopt(adopt)
+    with pytest.raises(OSError, match="pipe"):
+        here.send({})
+    here.close()
+    there.close()
+
+
+async def test_a_socket_that_finds_no_room_is_the_end() -> None:
+    """At the limit of open files the system drops it; no other one is taken in its place."""
+    import resource
+
+    here, there = pair()
+    mine, theirs = socket.socketpair()
+    with mine, theirs:
+        here.send({}, theirs, b"a")
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(mine.fileno())
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        try:
+            with pytest.raises(EOFError):
+                await asyncio.wait_for(there.receive(), 20)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    here.close()
+    there.close()
+
+
 async def test_what_nobody_asked_for_is_closed() -> None:
     """Connections that were on their way when the channel is closed are not leaked."""
     here, there = pair()

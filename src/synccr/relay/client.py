@@ -243,7 +243,9 @@ class Client(asyncio.Protocol):
         if self.transport.get_write_buffer_size():
             self.transport.set_write_buffer_limits(0)  # `resume_writing` when all is written
             return True
-        give(self._socket(), ahead + self._backlog)
+        if not give(self._socket(), ahead + self._backlog):
+            self._relay.disinherit()
+            return False
         self._backlog = b""
         self._drop()
         self.transport.abort()

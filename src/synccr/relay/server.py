@@ -26,8 +26,9 @@ Observer = Callable[[int, float, bytes], None]
 """Called when an answer begins: status, seconds since the request's head, path."""
 
 
-Heir = Callable[[socket.socket, bytes], None]
-"""Takes a connection over: its socket, and what has been read from it already."""
+Heir = Callable[[socket.socket, bytes], bool]
+"""Takes a connection over: its socket, and what has been read from it already. False when it
+did not, and takes no other."""
 
 
 @dataclass(slots=True)
@@ -135,7 +136,8 @@ class Relay:
     def hand_over(self, heir: Heir) -> None:
         """Accept no more, and give each connection to *heir* unless its request is being answered.
 
-        That is finished here; then, or should its backend be lost, the connection follows.
+        That is finished here; then, or should its backend be lost, the connection follows. When
+        the heir takes no more, what is left is ended as by `close`, without a time limit.
         """
         self.heir = heir
         if self._server is not None:
@@ -145,6 +147,13 @@ class Relay:
         self._replace(None)
         for client in tuple(self.clients):
             client.pass_on()
+
+    def disinherit(self) -> None:
+        """The heir takes no more; see `hand_over`."""
+        self.heir = None
+        self.closing = True
+        for client in tuple(self.clients):
+            client.shut_down()
 
     async def emptied(self) -> None:
         """Wait until no client is left."""

@@ -15,6 +15,9 @@ with as many bytes after it as its ``bytes`` says::
     answer is on its way:     {"bytes"} + it ->  serves it, beginning with what was read ahead
     ends when none is left: end of the channel
 
+A message that could not be sent whole is the last one: the new one takes what it has of it for
+the end, and the connections that are left end at the old one as when it is stopped.
+
 On ``{"failed": ...}`` or the end of the channel before ``taken``, the old one goes on as if
 nothing had been. Afterwards the end of the channel tells the old one to end at once.
 """
@@ -23,6 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import select
@@ -60,6 +64,7 @@ class Channel:
         self._end = end
         self._buffer = bytearray()
         self._sockets: deque[socket.socket] = deque()
+        self._cut = False
 
     def send(
         self,
@@ -70,7 +75,8 @@ class Channel:
         """Send a line at once, and a socket and bytes with it.
 
         Raises:
-            OSError: the other end is gone, or has read nothing for ``_PATIENCE`` seconds.
+            OSError: the other end is gone, or has read nothing for ``_PATIENCE`` seconds, now
+                or at an earlier message: what follows a part of one would be taken for its rest.
         """
         if sys.platform == "win32":
             raise NotImplementedError  # see POSSIBLE
@@ -78,30 +84,39 @@ class Channel:
             message = {**message, "bytes": len(payload)}
         data = memoryview(json.dumps(message).encode() + b"\n" + payload)
         rights = [with_socket.fileno()] if with_socket else []
-        while data:
-            try:
-                sent = socket.send_fds(self._end, [data], rights)
-            except BlockingIOError:
-                if not select.select([], [self._end], [], _PATIENCE)[1]:
-                    raise TimeoutError("the other supervisor reads nothing") from None
-                continue
-            data, rights = data[sent:], []
+        if self._cut:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        try:
+            while data:
+                try:
+                    sent = socket.send_fds(self._end, [data], rights)
+                except BlockingIOError:
+                    if not select.select([], [self._end], [], _PATIENCE)[1]:
+                        raise TimeoutError("the other supervisor reads nothing") from None
+                    continue
+                data, rights = data[sent:], []
+        except BaseException:
+            self._cut = True
+            self.finish()
+            raise
 
     async def receive(self) -> tuple[dict[str, Any], socket.socket | None, bytes]:
         """The next line, and the socket and the bytes that came with it.
 
         Raises:
-            EOFError: the other end is closed.
+            EOFError: the other end is closed, maybe within a message, or sends no such thing.
         """
         while (end := self._buffer.find(b"\n")) < 0:
             await self._more()
-        message: dict[str, Any] = json.loads(self._buffer[:end])
-        if "bytes" not in message:
+        message, size = _understood(bytes(self._buffer[:end]))
+        if size is None:
             del self._buffer[: end + 1]
             return message, None, b""
-        whole = end + 1 + message["bytes"]
+        whole = end + 1 + size
         while len(self._buffer) < whole:
             await self._more()
+        if not self._sockets:
+            raise EOFError
         payload = bytes(self._buffer[end + 1 : whole])
         del self._buffer[:whole]
         return message, self._sockets.popleft(), payload
@@ -111,13 +126,15 @@ class Channel:
             raise NotImplementedError  # see POSSIBLE
         await self._readable()
         try:
-            data, rights, _, _ = socket.recv_fds(self._end, _PIECE, 8)
+            data, rights, flags, _ = socket.recv_fds(self._end, _PIECE, 8)
         except BlockingIOError:
             return
         except OSError:
-            data, rights = b"", []
+            data, rights, flags = b"", [], 0
         self._sockets.extend(socket.socket(fileno=right) for right in rights)
-        if not data:
+        # Without a socket that this process may have no more of, the next ones would be taken
+        # for it.
+        if not data or flags & socket.MSG_CTRUNC:
             raise EOFError
         self._buffer += data
 
@@ -132,11 +149,18 @@ class Channel:
         with contextlib.suppress(OSError):
             self._end.shutdown(socket.SHUT_WR)
 
-    def close(self) -> None:
-        """Close this end, and what has come and was not asked for."""
+    def refuse(self) -> None:
+        """Take nothing more: the other end can send no more, and what has come and was not
+        asked for is closed."""
+        with contextlib.suppress(OSError):
+            self._end.shutdown(socket.SHUT_RD)
         for unclaimed in self._sockets:
             unclaimed.close()
         self._sockets.clear()
+
+    def close(self) -> None:
+        """Close this end, and what has come and was not asked for."""
+        self.refuse()
         self._end.close()
 
     async def _readable(self) -> None:
@@ -147,6 +171,18 @@ class Channel:
             await ready
         finally:
             loop.remove_reader(self._end)
+
+
+def _understood(line: bytes) -> tuple[dict[str, Any], int | None]:
+    """A message, and how many bytes come after it with a socket, if one comes."""
+    try:
+        message = json.loads(line)
+        size = message.get("bytes")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise EOFError from error
+    if size is not None and not (isinstance(size, int) and size >= 0):
+        raise EOFError
+    return message, size
 
 
 def _wake(ready: asyncio.Future[None]) -> None:
@@ -223,11 +259,14 @@ class Successor:
                 "The new supervisor is gone; the old one goes on.", "Look at: synccr logs"
             ) from error
 
-    def take(self, connection: socket.socket, ahead: bytes) -> None:
-        """Give it a client's connection and what has been read from it; should it be gone, the
-        client sees its connection end."""
-        with contextlib.suppress(OSError):
+    def take(self, connection: socket.socket, ahead: bytes) -> bool:
+        """Give it a client's connection and what has been read from it; False when it is gone
+        or reads nothing. Then it takes none any more."""
+        try:
             self.channel.send({}, connection, ahead)
+        except OSError:
+            return False
+        return True
 
     def signal(self, number: int) -> None:
         """Pass a signal on."""
@@ -305,12 +344,15 @@ class Heritage:
             self.channel.send({"taken": status})
 
     async def adopt(self, relay_adopt: Callable[[socket.socket, bytes], Awaitable[None]]) -> None:
-        """Serve the connections that the old supervisor passes over, until it has none left."""
-        with contextlib.suppress(EOFError):
+        """Serve the connections that the old supervisor passes over, until it has none left or
+        one does not come whole."""
+        try:
             while True:
                 _, connection, ahead = await self.channel.receive()
                 if connection is not None:
                     await relay_adopt(connection, ahead)
+        except EOFError:
+            self.channel.refuse()
 
     async def _ask(self, message: dict[str, Any], answer: str) -> None:
         try:
