@@ -34,6 +34,13 @@ _SOON = 1.0
 _LAST_BREATH = 2.0
 
 
+class Left(SynccrError):
+    """Another supervisor serves; nothing is started here any more."""
+
+    def __init__(self) -> None:
+        super().__init__("Another supervisor serves now.", "Ask it: synccr status")
+
+
 @dataclass
 class Fleet:
     """Launches backends and moves the relay between them.
@@ -66,6 +73,7 @@ class Fleet:
     _generation: int = 0
     _healed: Healed | None = None
     _counted: tuple[int, int] = (0, 0)
+    _has_left: bool = False
     _all: list[Backend] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _look: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,6 +87,7 @@ class Fleet:
 
         Raises:
             SynccrError: it did not come up, or its configuration could not be written.
+            Left: another supervisor serves by now.
         """
         async with self._one_at_a_time:
             return await self._bring(healed)
@@ -107,7 +116,12 @@ class Fleet:
                 raise
 
     def leave(self) -> None:
-        """Another supervisor's backend serves from now on; ours drains and ends."""
+        """Another supervisor's backend serves from now on; ours drains and ends.
+
+        What waits for its turn to start one raises `Left`: configuration and pid file are the
+        other supervisor's.
+        """
+        self._has_left = True
         old, self.current = self.current, None
         if old is not None:
             self._spawn(self._retire(old, self._generation))
@@ -150,6 +164,8 @@ class Fleet:
         self._all.clear()
 
     async def _bring(self, healed: Healed) -> Backend:
+        if self._has_left:
+            raise Left
         ours = [backend.identity for backend in self._all]
         ours += descendants(self.predecessor) if self.predecessor else []
         self.before_writing()

@@ -10,7 +10,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from synccr.errors import SynccrError
@@ -19,7 +19,7 @@ from synccr.journal import Journal, utc_now
 from synccr.policy import events as e
 from synccr.policy.machine import IllegalTransition, Phase, State, decide
 from synccr.report import ModelRef, Report
-from synccr.supervisor.fleet import Fleet
+from synccr.supervisor.fleet import Fleet, Left
 
 Prober = Callable[[Sequence[ModelRef]], Awaitable[tuple[Report, ...]]]
 Teller = Callable[[str, str, str, bool], None]
@@ -71,6 +71,9 @@ class Loop:
         """Read events until ``StopAsked``."""
         while self.state.phase is not Phase.STOPPING:
             self._take(await self._queue.get())
+        if self.state.asked:  # who waits for it is answered, not kept until the end
+            self.last_failure = "this supervisor ends"
+            self.state = replace(self.state, asked=None)
         if self._alarm:
             self._alarm.cancel()
         for task in list(self._tasks):
@@ -136,6 +139,8 @@ class Loop:
         self.journal.write("swap_started", **story, why=action.explanation)
         try:
             await self.fleet.bring(action.to)
+        except Left:
+            return  # this loop is about to be stopped
         except Exception as error:  # noqa: BLE001  # whatever it is, the policy must hear of it
             why = self.last_failure = _what(error)
             text = f"The {target} configuration did not come up ({why}); the old one stays."
@@ -161,6 +166,8 @@ class Loop:
     async def _restart(self, healed: Healed) -> None:
         try:
             backend = await self.fleet.replace_dead(healed)
+        except Left:
+            return
         except Exception as error:  # noqa: BLE001  # whatever it is, the policy must hear of it
             self.post(e.BackendDied(_what(error)))
             return

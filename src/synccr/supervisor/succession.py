@@ -55,7 +55,7 @@ class Succession:
         Raises:
             SynccrError: it did not come up, in its own words; this one goes on.
         """
-        if self._under_way:
+        if self._under_way or self.successor:
             raise SynccrError("A restart is under way already.", "See: synccr status")
         self._under_way = asyncio.current_task()
         try:
