@@ -197,12 +197,22 @@ def test_without_a_network(home: Home, command: str) -> None:
 def served(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> Iterator[Home]:
     """A home in which synccr runs."""
     home = Home(tmp_path_factory.mktemp("served") / "home", npm_cache)
-    with ProviderThread({MAIN: "ok", SPARE: "ok", LONG: "ok"}, key=KEY) as provider:
+    models = {MAIN: "ok", SPARE: "ok", LONG: "ok", "vendor/breaks": "stream_error"}
+    with ProviderThread(models, key=KEY) as provider:
         home.use(provider)
         with home.running():
             home.run("ask", "x")
             yield home
     assert home.processes() == []
+
+
+def test_an_answer_that_breaks_off(served: Home) -> None:
+    """An error inside a stream: the provider's words, once, below the part that had come."""
+    done = served.run("ask", "--route", "acme,vendor/breaks", "echo:abcdefgh")
+    tidy(done.stdout + done.stderr)
+    assert done.returncode == 1
+    assert done.stdout.endswith("\n")
+    assert "The provider broke off: The model stopped working." in done.stderr
 
 
 WHILE_IT_RUNS: dict[str, int] = {

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from synccr.cli import use
 from synccr.cli.statusline import line
-from synccr.cli.use import _SHELLS, _model_for, _quote
+from synccr.cli.use import _SHELLS, _model_for, _once, _pieces, _quote
 from synccr.cli.watch import latest, sparkline, traffic_lines, view
-from synccr.errors import ConfigError, UsageError
+from synccr.errors import ConfigError, SynccrError, UsageError
 from synccr.keys import read_keys, with_keys, write_keys
 from synccr.supervisor.traffic import SPAN, Traffic
 
@@ -187,6 +190,63 @@ def test_unknown_routes_of_ask(route: str, nearest: str) -> None:
     with pytest.raises(UsageError, match=route) as caught:
         _model_for(route, status())
     assert nearest in caught.value.todo
+
+
+PIECE = {"type": "content_block_delta", "delta": {"text": "half"}}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ({"message": {"type": "api_error", "message": "It stopped."}}, "It stopped"),
+        ({"error": {"type": "api_error", "message": "It stopped"}}, "It stopped"),
+        ({"message": "It stopped"}, "It stopped"),
+        ({"error": "It stopped"}, "It stopped"),
+        ({"message": {"type": "api_error", "message": '{"message": "It stopped"}'}}, "It stopped"),
+        ({"error": {"code": 5}}, "no reason given"),
+        ({}, "no reason given"),
+    ],
+)
+def test_an_error_inside_a_stream(error: dict[str, Any], said: str) -> None:
+    """In Anthropic's form, in that of CCR 2.0.0, or as a bare text: said in one sentence, after
+    the part of the answer that had come."""
+    events = [3, {"type": "message_start"}, PIECE, {"type": "error", **error}]
+    pieces = _pieces(["event: x", "data: [DONE]", *(f"data: {json.dumps(e)}" for e in events)])
+    assert next(pieces) == ("text", "half")
+    with pytest.raises(SynccrError) as caught:
+        next(pieces)
+    assert caught.value.what == f"The provider broke off: {said}."
+
+
+def test_an_error_after_half_an_answer_begins_on_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The answer's last line is ended before anything else is said."""
+
+    def broken(*_: object) -> Iterator[tuple[str, str]]:
+        yield "text", "half"
+        raise SynccrError("gone")
+
+    monkeypatch.setattr(use, "endpoint", lambda: use.Endpoint("http://x", "t", status()))
+    monkeypatch.setattr(use, "_stream", broken)
+    with pytest.raises(SynccrError, match="gone"):
+        use.ask("x", "default")
+    assert capsys.readouterr().out == "half\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("fetch failedTypeError: fetch failed\n    at x (y:1:2)\n    at z", "fetch failed"),
+        ("a: bError: a: b\n    at x", "a: b"),
+        ("not valid JSONSyntaxError: not valid JSON\n    at x", "not valid JSON"),
+        ("no key", "no key"),
+        ("", ""),
+    ],
+)
+def test_an_error_is_said_once(message: str, said: str) -> None:
+    """CCR puts the stack right behind a message, and the stack begins with the message."""
+    assert _once(message) == said
 
 
 @pytest.mark.parametrize(

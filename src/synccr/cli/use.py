@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -105,16 +106,18 @@ def ask(
     }
     answered = ""
     ended = True
-    for kind, value in _stream(found, body):
-        if kind == "model":
-            answered = value
-        else:
-            # A pipe gets the answer as it is; a terminal would obey what is in it.
-            sys.stdout.write(harmless(value) if sys.stdout.isatty() else value)
-            sys.stdout.flush()
-            ended = value.endswith("\n")
-    if not ended:
-        put("")
+    try:
+        for kind, value in _stream(found, body):
+            if kind == "model":
+                answered = value
+            else:
+                # A pipe gets the answer as it is; a terminal would obey what is in it.
+                sys.stdout.write(harmless(value) if sys.stdout.isatty() else value)
+                sys.stdout.flush()
+                ended = value.endswith("\n")
+    finally:
+        if not ended:
+            put("")
     say(f"answered by {answered or body['model']}", "dim")
 
 
@@ -145,8 +148,6 @@ def _model_for(route: str, status: Mapping[str, Any]) -> str:
 
 def _stream(found: Endpoint, body: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """``("model", name)`` once, then ``("text", piece)`` as they come."""
-    import json
-
     import httpx
 
     headers = {"authorization": f"Bearer {found.token}", "anthropic-version": "2023-06-01"}
@@ -158,30 +159,49 @@ def _stream(found: Endpoint, body: dict[str, Any]) -> Iterator[tuple[str, str]]:
         ):
             if answer.status_code != 200:
                 raise _refused(answer.status_code, answer.read())
-            whole = False
-            for line in answer.iter_lines():
-                if not line.startswith("data:"):
-                    continue
-                try:
-                    event = json.loads(line[5:])
-                except ValueError:
-                    continue
-                kind = event.get("type")
-                if kind == "message_start":
-                    yield "model", str(event["message"].get("model", ""))
-                elif kind == "content_block_delta":
-                    yield "text", str(event["delta"].get("text", ""))
-                elif kind == "error":
-                    said = _masked(str(event["error"].get("message")))
-                    raise SynccrError(f"The provider broke off: {said}.")
-                whole = whole or kind == "message_stop"
+            yield from _pieces(answer.iter_lines())
     except httpx.HTTPError as error:
         raise SynccrError(
             f"The router did not answer to the end ({error or type(error).__name__}).",
             "See: synccr status",
         ) from error
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """What ``_stream`` gives, from the lines of the answer."""
+    import json
+
+    from synccr.classify.body import read
+
+    whole = False
+    for line in lines:
+        if not line.startswith("data:"):
+            continue
+        try:
+            event = json.loads(line[5:])
+        except ValueError:
+            continue
+        match event:
+            case {"type": "message_start", "message": {"model": str(model)}}:
+                yield "model", model
+            case {"type": "content_block_delta", "delta": {"text": str(text)}}:
+                yield "text", text
+            case {"type": "error"}:
+                # Anthropic's form names it "error", CCR 2.0.0 "message", with JSON in it.
+                said = _once(read(line[5:]).text) or "no reason given"
+                raise SynccrError(
+                    f"The provider broke off: {said.rstrip('.')}.", "See: synccr models"
+                )
+            case {"type": "message_stop"}:
+                whole = True
     if not whole:
         raise SynccrError("The answer broke off before its end.", "See: synccr events")
+
+
+def _once(message: str) -> str:
+    """CCR's words without its stack, which repeats them; keys masked."""
+    said = message.split("\n    at ")[0]
+    return _masked(re.sub(r"(?s)^(.+?)\w{0,40}Error: \1$", r"\1", said))
 
 
 def _masked(text: str) -> str:
@@ -197,8 +217,7 @@ def _refused(status: int, body: bytes) -> SynccrError:
         message = json.loads(body)["error"]["message"]
     except (ValueError, KeyError, TypeError):
         message = body.decode("utf-8", "replace")
-    words = _masked(str(message).split("\n    at ")[0])
-    return SynccrError(f"The router answered {status}: {words}", "See: synccr models")
+    return SynccrError(f"The router answered {status}: {_once(str(message))}", "See: synccr models")
 
 
 def code(context: typer.Context) -> None:
