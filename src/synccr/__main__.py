@@ -93,6 +93,10 @@ def _run() -> int:
     click_error: type[Exception] = typer.BadParameter.__mro__[2]
     try:
         result = command().main(prog_name="synccr", standalone_mode=False)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer makes an exit code 1 of it
+            raise end.__context__ from None
+        raise
     except typer.Abort:
         return 130
     except click_error as error:
@@ -113,7 +117,9 @@ def _flush() -> None:
 
 def _end_of_pipe() -> int:
     """The reader has gone, as in ``| head -1``: nothing more to say, and no fault."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    from synccr.cli.output import into_the_void
+
+    into_the_void(sys.stdout)
     return 0
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -271,6 +272,22 @@ def test_a_reader_that_goes(served: Home, command: str) -> None:
     )
     tidy(done.stdout + done.stderr)
     assert len(done.stdout.splitlines()) <= 1
+
+
+def test_a_start_that_nobody_reads(home: Home, provider: ProviderThread) -> None:
+    """``start 2>&1 | head -1``: it goes on without its reader, and ends with 0 when asked to."""
+    home.use(provider)
+    with home.begin("start") as started:
+        assert started.stderr
+        assert started.stderr.readline()
+        started.stderr.close()
+        deadline = time.monotonic() + 60
+        while home.run("ask", "hello").returncode:
+            assert started.poll() is None
+            assert time.monotonic() < deadline
+        assert home.run("stop").returncode == 0
+        assert started.wait(30) == 0
+    assert home.processes() == []
 
 
 @pytest.mark.parametrize("columns", [40, 100])

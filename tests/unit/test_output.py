@@ -7,6 +7,9 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -68,3 +71,28 @@ def test_nobody_to_hear(monkeypatch: pytest.MonkeyPatch) -> None:
     output.say("nobody hears this")
     with pytest.raises(OSError, match="No space"):
         output.put("this was asked for")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe is another thing there")
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("doctor --list", 0), ("status --json", 0), ("status", 3), ("swap nowhere", 2)],
+)
+def test_nobody_reads(command: str, code: int, tmp_path: Path) -> None:
+    """As after ``2>&1 | head -1``: who has what they wanted goes, which is no fault; another
+    exit code than that of the command is never made of it."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "synccr", *command.split()],
+            env={**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": "", "XDG_CONFIG_HOME": ""},
+            stdin=subprocess.DEVNULL,
+            stdout=write,
+            stderr=write,
+            timeout=30,
+            check=False,
+        )
+    finally:
+        os.close(write)
+    assert done.returncode == code

@@ -8,7 +8,6 @@ terminal: they are shown as ``\\u001b`` and the like, which is what JSON calls t
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -92,10 +91,21 @@ def reader_gone(stream: TextIO) -> bool:
 
 def say(text: str, colour: str | None = None) -> None:
     """A line for a person, on stderr; when nobody can hear it, the work goes on."""
-    with contextlib.suppress(OSError):
+    try:
         line = paint(text, colour, sys.stderr) if colour else text
         sys.stderr.write(harmless(line, coloured=coloured(sys.stderr)) + "\n")
         sys.stderr.flush()
+    except BrokenPipeError:
+        into_the_void(sys.stderr)
+    except OSError:
+        pass
+
+
+def into_the_void(stream: TextIO) -> None:
+    """Nobody reads this stream any more; what it still holds would be a fault at the end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def show(error: SynccrError, *, as_json: bool = False) -> None:
