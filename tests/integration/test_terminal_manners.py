@@ -249,7 +249,8 @@ def test_while_it_runs(served: Home, command: str) -> None:
     tidy(narrow.text)
     assert narrow.code == expected
     bare = in_terminal([*SYNCCR, *command.split()], served.env | {"NO_COLOR": "1"})
-    assert "\x1b[3" not in bare.text
+    assert "\x1b[" not in bare.text
+    assert "\\u001b" not in bare.text
     assert bare.code == expected
 
 

@@ -57,6 +57,35 @@ def test_our_own_colours_stay() -> None:
     assert output.harmless(line, coloured=True) == line
 
 
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "plain"),
+    [("NO_COLOR", "1", True), ("TERM", "dumb", True), ("TERM", "xterm-256color", False)],
+)
+def test_a_table_without_colours(
+    variable: str, value: str, plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where colours are not welcome a table has no escapes at all, not even bold ones spelt out."""
+    from rich.table import Table
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv(variable, value)
+    table = Table(box=None, header_style="bold")
+    table.add_column("model")
+    table.add_row("[red]main")
+    stream = Terminal()
+    output.draw(table, stream=stream)
+    assert "\\u001b" not in stream.getvalue()
+    assert ("\x1b" not in stream.getvalue()) is plain
+
+
 class Full(io.StringIO):
     """A stream on a full disk."""
 

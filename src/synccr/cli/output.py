@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from synccr.errors import SynccrError
 
@@ -145,7 +145,8 @@ def console(stream: TextIO) -> Console:
 
     columns = os.environ.get("COLUMNS", "")
     width = None if stream.isatty() else max(20, int(columns) if columns.isdecimal() else 100)
-    return Console(file=stream, width=width, highlight=False, no_color=not coloured(stream))
+    colours: Literal["auto"] | None = "auto" if coloured(stream) else None  # None: no bold either
+    return Console(file=stream, width=width, highlight=False, color_system=colours)
 
 
 def draw(what: RenderableType, *, stream: TextIO | None = None) -> None:
