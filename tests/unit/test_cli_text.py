@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from synccr.cli import use
+from synccr.ccr.log_files import unread
+from synccr.cli import look, use
 from synccr.cli.statusline import line
 from synccr.cli.use import _SHELLS, _model_for, _once, _pieces, _quote
 from synccr.cli.watch import latest, sparkline, traffic_lines, view
@@ -164,6 +165,77 @@ def test_latest_events_of_a_broken_journal(tmp_path: Path) -> None:
     assert len(latest(journal, 3)) == 3
     journal.write_bytes(b'{"at": "2026-01-02T03:04:05.000Z", "kind": "healed"}\n')
     assert len(latest(journal, 3)) == 1
+
+
+@pytest.fixture
+def ccr_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """CCR's directory of logs in a home of its own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    found = tmp_path / ".claude-code-router" / "logs"
+    found.mkdir(parents=True)
+    return found
+
+
+def log(path: Path, *seconds: int) -> None:
+    """Append entries of these times, each named by its own."""
+    with path.open("a") as file:
+        for second in seconds:
+            file.write(json.dumps({"level": 50, "time": second * 1000, "msg": f"n{second}"}) + "\n")
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [text.rpartition(" ")[2] for text in capsys.readouterr().out.splitlines()]
+
+
+def test_logs_of_all_starts(
+    ccr_logs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The latest lines of all files in the order of time: a swap begins a new, empty file while
+    the CCR before it still writes; garbage is passed over."""
+    log(ccr_logs / "ccr-20260101000001.log", 1, 2, 5)
+    log(ccr_logs / "ccr-20260101000003.log", 3, 4)
+    (ccr_logs / "ccr-20260101000006.log").write_text("garbage\n[1]\n")
+    look.logs()
+    assert shown(capsys) == ["n1", "n2", "n3", "n4", "n5"]
+    monkeypatch.setattr(look, "_MOST", 2)
+    look.logs()
+    assert shown(capsys) == ["n4", "n5"]
+
+
+def test_logs_are_followed_over_a_swap(
+    ccr_logs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes into the file that a new CCR begins, into the old one, and into one that the
+    rotation has renamed is shown, each line once."""
+    old, new = ccr_logs / "ccr-20260101000001.log", ccr_logs / "ccr-20260101000002.log"
+    log(old, 1)
+
+    def swap() -> None:
+        log(new, 2)
+        log(old, 3)
+
+    def rotate() -> None:
+        new.rename(ccr_logs / "ccr-20260101000002_1.log")
+        log(new, 4)
+
+    steps = [swap, rotate, old.unlink]
+    monkeypatch.setattr("time.sleep", lambda _seconds: steps.pop(0)())
+    monkeypatch.setattr(look, "reader_gone", lambda _stream: not steps)
+    look.logs(follow=True)
+    assert sorted(shown(capsys)) == ["n1", "n2", "n3", "n4"]
+
+
+def test_half_a_line_of_a_log_waits_for_its_end(tmp_path: Path) -> None:
+    """A line that is still being written is read when it is whole."""
+    path = tmp_path / "ccr-20260101000001.log"
+    done: dict[int, int] = {}
+    path.write_bytes(b"one\ntw")
+    assert list(unread(tmp_path, done)) == [b"one\n"]
+    path.write_bytes(b"one\ntwo\n")
+    assert list(unread(tmp_path, done)) == [b"two\n"]
+    path.write_bytes(b"")
+    assert list(unread(tmp_path, done)) == []
 
 
 @pytest.mark.parametrize(

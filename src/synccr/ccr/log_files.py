@@ -47,6 +47,30 @@ def find_log(logs: Path, pid: int, since: float) -> Path | None:
     return None
 
 
+def unread(logs: Path, done: dict[int, int]) -> Iterator[bytes]:
+    """Whole lines of all logs that were written since the last time.
+
+    Args:
+        logs: CCR's directory of logs.
+        done: how far each file was read, by inode, because the rotation renames; brought up to
+            date when all is read.
+    """
+    there = {}
+    for path in logs.glob("ccr-*.log"):
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            at = min(done.get(found.st_ino, 0), found.st_size)
+            file.seek(at)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                at += len(line)
+                yield line
+            there[found.st_ino] = at
+    done.clear()
+    done.update(there)
+
+
 def last_logged_error(logs: Path, pid: int | None, since: float) -> str:
     """The last error that a process logged, in its own words; empty when there is none.
 

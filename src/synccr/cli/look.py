@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from synccr.cli.options import Json
-from synccr.cli.output import put, reader_gone
+from synccr.cli.output import put, reader_gone, say
 from synccr.errors import SynccrError
 
 if TYPE_CHECKING:
@@ -124,35 +124,53 @@ def _appended(path: Path) -> Iterator[bytes]:
 
 
 def logs(follow: Follow = False) -> None:
-    """Show CCR's own log, its errors made readable and keys masked."""
+    """Show the latest of CCR's own logs, errors made readable and keys masked."""
+    import heapq
+
+    from synccr.ccr.log_files import unread
     from synccr.cli.setup import redactor
     from synccr.paths import Paths
 
     redact = redactor()
-    paths = Paths.from_environment()
-    found = sorted(paths.ccr_logs.glob("ccr-*.log"), key=lambda p: p.stat().st_mtime)
-    if not found:
-        raise SynccrError(f"CCR has written no log in {paths.ccr_logs}.", "Run: synccr start")
-    newest = found[-1]
-    with newest.open("rb") as file:
-        for line in file:
-            _show_log_line(line, redact)
-    if follow:
-        for line in _appended(newest):
-            _show_log_line(line, redact)
+    where = Paths.from_environment().ccr_logs
+    if not any(where.glob("ccr-*.log")):
+        raise SynccrError(f"CCR has written no log in {where}.", "Run: synccr start")
+    # CCR begins a file at each start, and two may write at one time: all of them count.
+    done: dict[int, int] = {}
+    entries = enumerate(filter(None, map(_log_entry, unread(where, done))))
+    newest = heapq.nlargest(_MOST + 1, entries, key=lambda found: (found[1][0], found[0]))
+    if len(newest) > _MOST:
+        say(f"The last {_MOST} lines; older ones are in {where}.", "dim")
+    for _, entry in reversed(newest[:_MOST]):
+        _show_log_entry(entry, redact)
+    while follow and not reader_gone(sys.stdout):
+        time.sleep(0.2)
+        for line in unread(where, done):
+            if found := _log_entry(line):
+                _show_log_entry(found, redact)
 
 
-def _show_log_line(line: bytes, redact: Redactor) -> None:
+def _log_entry(line: bytes) -> tuple[float, str, str] | None:
+    """Time in milliseconds since the epoch, level and message; None when it is no entry."""
     import json
 
     try:
         entry = json.loads(line)
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry["time"] / 1000))
         message = entry.get("msg") or entry.get("err", {}).get("message") or ""
-        level = _LEVELS.get(entry.get("level"), "?")
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError):
+        return float(entry["time"]), _LEVELS.get(entry.get("level"), "?"), str(message)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _show_log_entry(entry: tuple[float, str, str], redact: Redactor) -> None:
+    at, level, message = entry
+    try:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at / 1000))
+    except (ValueError, OverflowError, OSError):
         return
-    put(f"{when}  {level:<5} {redact.line(str(message), 400)}")
+    put(f"{when}  {level:<5} {redact.line(message, 400)}")
 
 
+_MOST = 1000
+"""Lines of CCR's logs that are shown."""
 _LEVELS = {10: "trace", 20: "debug", 30: "info", 40: "warn", 50: "error", 60: "fatal"}
