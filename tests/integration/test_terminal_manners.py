@@ -291,15 +291,15 @@ def test_a_start_that_nobody_reads(home: Home, provider: ProviderThread) -> None
     assert home.processes() == []
 
 
-@pytest.mark.parametrize("columns", [40, 100])
-def test_the_live_view(served: Home, columns: int) -> None:
+@pytest.mark.parametrize(("columns", "rows"), [(40, 18), (100, 40)])
+def test_the_live_view(served: Home, columns: int, rows: int) -> None:
     """Routes, models, traffic and events on one screen; q ends it and leaves the terminal."""
     done = in_terminal(
-        [*SYNCCR, "status", "--watch"], served.env, columns=columns, rows=40, keys=b"q"
+        [*SYNCCR, "status", "--watch"], served.env, columns=columns, rows=rows, keys=b"q"
     )
     tidy(done.text)
     assert done.code == 0
-    for word in ("running on primary", "routes", "models", "requests", "events"):
+    for word in ("running on primary", "routes", "models", "requests", "events", "q ends"):
         assert word in plain(done.text)
     assert done.text.count("\x1b[?1049h") == done.text.count("\x1b[?1049l") == 1
 

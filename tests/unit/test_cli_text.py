@@ -116,22 +116,27 @@ def test_sparkline(values: list[float | None], room: int, expected: str) -> None
     assert sparkline(values, room) == expected
 
 
-@pytest.mark.parametrize("width", [20, 40, 100])
+@pytest.mark.parametrize(("width", "height"), [(20, 5), (20, 30), (40, 18), (100, 11), (100, 30)])
 @pytest.mark.parametrize(
     "document", [status(), status(**FALLEN), {"state": "stopped"}, {"state": "silent", "why": "x"}]
 )
-def test_the_view_fits_its_window(width: int, document: dict[str, Any]) -> None:
-    """No line is longer than the window is wide, and each model keeps one line."""
+def test_the_view_fits_its_window(width: int, height: int, document: dict[str, Any]) -> None:
+    """No line is longer than the window is wide, each model keeps one line, and whatever the
+    height, the newest event and how it ends are to be seen; a high window shows more events."""
     from rich.console import Console
 
     traffic = Traffic()
     traffic.observe(200, 0.01, b"/v1/messages")
     document = document | {"traffic": traffic.document()}
     out = io.StringIO()
-    Console(file=out, width=width).print(view(document, ["12:00:00 swapped " + "x" * 200], width))
+    events = [f"{number} swapped " + "x" * 200 for number in range(50)]
+    Console(file=out, width=width).print(view(document, events, width, height))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= width
+    assert len(lines) == height
     assert document["state"] in lines[0]
+    assert lines[-2].startswith("  49 swapped")
+    assert lines[-1] == "q ends"
     assert sum("main-480b" in text for text in lines) <= 4
 
 

@@ -17,6 +17,7 @@ from synccr.errors import NotRunning, SynccrError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 INTERVAL = 1.0
 """Seconds between looks."""
@@ -104,7 +105,8 @@ def _live(instance: Path, status: dict[str, Any]) -> int:
         Live(console=console(sys.stdout), screen=True, auto_refresh=False) as live,
     ):
         while True:
-            live.update(view(status, latest(journal, 6), live.console.width), refresh=True)
+            width, height = live.console.size
+            live.update(view(status, latest(journal, height), width, height), refresh=True)
             if pressed(INTERVAL) in ("q", "Q", "\x03", "\x04"):
                 break
             status = _look(instance)
@@ -163,13 +165,13 @@ def latest(journal: Path, count: int) -> list[str]:
     return [event_line(entry)[11:] for entry in found]
 
 
-def view(status: dict[str, Any], events: Sequence[str], width: int) -> RenderableType:
+def view(status: dict[str, Any], events: Sequence[str], width: int, height: int) -> RenderableType:
     """One picture: what serves, routes, models, traffic, what happened last.
 
     Args:
         status: as ``status --json``.
         events: lines, oldest first.
-        width: columns of the terminal.
+        width, height: columns and rows of the terminal.
     """
     from rich.console import Group
     from rich.text import Text
@@ -182,31 +184,38 @@ def view(status: dict[str, Any], events: Sequence[str], width: int) -> Renderabl
 
     state = Text(no_wrap=True, overflow="ellipsis")
     state.append(status["state"], f"bold {colour_of(status['state'])}")
-    if "routes" not in status:
+    rows: list[RenderableType] = [state]
+    if "routes" in status:
+        state.append(f" on {status['profile']}  {status['endpoint']}")
+        ccr = status["ccr"]
+        numbers = f"CCR {ccr['version']}, {ccr['restarts']} restarts, {status['swaps']} swaps"
+        rows.append(text(numbers, "dim"))
+        if status.get("why"):
+            rows.append(text(status["why"], "dim"))
+        rows.append(title("routes"))
+        rows += [text(f"  {name:<12} {ref}") for name, ref in status["routes"].items()]
+        rows.append(title("models"))
+        rows += map(_model_row, status["models"])
+        rows += [text(line) for line in traffic_lines(status.get("traffic"), width)]
+    else:
         state.append("  " + (status.get("why") or "synccr is not running. Run: synccr start"))
-        return Group(state, text("q ends", "dim"), title("events"), *map(text, events))
-    state.append(f" on {status['profile']}  {status['endpoint']}")
-    ccr = status["ccr"]
-    numbers = f"CCR {ccr['version']}, {ccr['restarts']} restarts, {status['swaps']} swaps"
-    rows: list[RenderableType] = [state, text(numbers, "dim")]
-    if status.get("why"):
-        rows.append(text(status["why"], "dim"))
-    rows.append(title("routes"))
-    rows += [text(f"  {name:<12} {ref}") for name, ref in status["routes"].items()]
-    rows.append(title("models"))
-    for model in status["models"]:
-        row = Text("  ", no_wrap=True, overflow="ellipsis")
-        row.append(f"{model['status']:<12} ", "green" if model["status"] in GOOD else "red")
-        row.append(model["model"])
-        if model["latency_ms"] is not None and model["status"] in GOOD:
-            row.append(f"  {model['latency_ms']} ms", "dim")
-        elif model["detail"]:
-            row.append(f"  {model['detail']}", "dim")
-        rows.append(row)
-    rows += [text(line) for line in traffic_lines(status.get("traffic"), width)]
-    rows += [title("events"), *(text(f"  {line}") for line in events)]
-    rows.append(text("q ends", "dim"))
-    return Group(*rows)
+    del rows[max(1, height - 3) :]  # the newest event and the last line are always seen
+    if (room := height - len(rows) - 2) > 0:
+        rows += [title("events"), *(text(f"  {line}") for line in events[-room:])]
+    return Group(*rows, text("q ends", "dim"))
+
+
+def _model_row(model: dict[str, Any]) -> Text:
+    from rich.text import Text
+
+    row = Text("  ", no_wrap=True, overflow="ellipsis")
+    row.append(f"{model['status']:<12} ", "green" if model["status"] in GOOD else "red")
+    row.append(model["model"])
+    if model["latency_ms"] is not None and model["status"] in GOOD:
+        row.append(f"  {model['latency_ms']} ms", "dim")
+    elif model["detail"]:
+        row.append(f"  {model['detail']}", "dim")
+    return row
 
 
 def traffic_lines(traffic: dict[str, Any] | None, width: int) -> list[str]:
