@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 import msgspec
 
-from synccr.errors import UsageError
+from synccr.errors import ConfigError, UsageError
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=10_000_000)]
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
@@ -87,6 +87,7 @@ def load(path: Path, environ: Mapping[str, str], **options: Any) -> Settings:
 
     Raises:
         UsageError: a wrong name or value; says which one, where, and the nearest right one.
+        ConfigError: the file is there and cannot be read.
     """
     layers: list[tuple[str, dict[str, Any]]] = [
         (str(path), _from_file(path)),
@@ -99,12 +100,14 @@ def load(path: Path, environ: Mapping[str, str], **options: Any) -> Settings:
             raise UsageError(
                 f"Unknown setting {_shown(name, origin)} in {origin}.", _nearest(name, origin)
             )
-        try:
-            msgspec.convert(layer, Settings, strict=origin != "the environment")
-        except msgspec.ValidationError as error:
-            raise UsageError(
-                f"A setting in {origin} cannot be used: {error}.", "See docs/settings.md."
-            ) from error
+        for name, value in layer.items():
+            try:
+                msgspec.convert({name: value}, Settings, strict=origin != "the environment")
+            except msgspec.ValidationError as error:
+                given = repr(value) if isinstance(value, str | int | float) else "what stands there"
+                raise UsageError(
+                    f"{_shown(name, origin)} in {origin} cannot be {given}.", _right(name)
+                ) from error
         values |= layer
     return msgspec.convert(values, Settings, strict=False)
 
@@ -114,7 +117,12 @@ def _from_file(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        what = (error.strerror or type(error).__name__).lower()
+        raise ConfigError(
+            f"{path} cannot be read: {what}.", "Check who owns it and what its mode is."
+        ) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}.", "Mend it or move it away.") from error
 
 
@@ -136,3 +144,19 @@ def _nearest(name: str, origin: str) -> str:
     if close:
         return f"Did you mean {_shown(close[0], origin)}?"
     return f"Known settings: {', '.join(known)}."
+
+
+def _right(name: str) -> str:
+    """What a setting takes, and what it is when it is not set."""
+    field = next(field for field in msgspec.structs.fields(Settings) if field.name == name)
+    kind = msgspec.inspect.type_info(field.type)
+    match kind:
+        case msgspec.inspect.FloatType():
+            least = "above 0" if kind.gt == 0 else "from 0"
+            takes = f"a number of seconds {least} to {kind.le:.0f}"
+        case msgspec.inspect.IntType():
+            takes = f"a whole number from {kind.ge} to {kind.le}"
+        case _:
+            takes = "an exact version" if name == "ccr_version" else "a text"
+    usual = f"{field.default:g}" if isinstance(field.default, float) else field.default
+    return f"It takes {takes}; without it, it is {usual}."

@@ -118,15 +118,15 @@ class Context:
         return found if isinstance(found, Settings) else Settings()
 
     @property
-    def settings_error(self) -> UsageError | None:
+    def settings_error(self) -> UsageError | ConfigError | None:
         """Why the settings cannot be used."""
         found = self._settings()
-        return found if isinstance(found, UsageError) else None
+        return None if isinstance(found, Settings) else found
 
-    def _read_settings(self) -> Settings | UsageError:
+    def _read_settings(self) -> Settings | UsageError | ConfigError:
         try:
             return load(self.paths.settings, self.environ)
-        except UsageError as error:
+        except (UsageError, ConfigError) as error:
             return error
 
     @property
