@@ -172,6 +172,13 @@ def test_latest_events_of_a_broken_journal(tmp_path: Path) -> None:
     assert len(latest(journal, 3)) == 1
 
 
+def test_an_event_without_a_model() -> None:
+    """What an event does not have is not shown."""
+    entry = {"at": "2026-01-02T03:04:05.000Z", "kind": "swap_started", "from": "primary"}
+    told = look.event_line(entry | {"to": "fallback", "reason": "asked", "model": None, "why": "x"})
+    assert told.endswith("swap_started from primary, to fallback, reason asked, why x")
+
+
 @pytest.fixture
 def ccr_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """CCR's directory of logs in a home of its own."""

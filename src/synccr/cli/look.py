@@ -49,7 +49,10 @@ def status(
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")]
 
 
-def events(json: Json = False, follow: Follow = False) -> None:
+EachJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+def events(json: EachJson = False, follow: Follow = False) -> None:
     """Show what synccr decided and did, oldest first."""
     import json as codec
 
@@ -76,7 +79,7 @@ def event_line(entry: dict[str, Any]) -> str:
     except (KeyError, TypeError, AttributeError):  # written by another version
         text = None
     if not text:
-        shown = {k: v for k, v in entry.items() if k not in ("at", "kind")}
+        shown = {k: v for k, v in entry.items() if k not in ("at", "kind") and v is not None}
         text = ", ".join(f"{key} {value}" for key, value in shown.items())
     at = str(entry.get("at", ""))[:19].replace("T", " ")
     return f"{at:<19}  {entry['kind']:<12} {text}"
