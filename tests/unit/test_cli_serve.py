@@ -5,10 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from synccr.cli import detach
 from synccr.cli.serve import Options, plain
+from synccr.cli.terminal import Terminal
+from synccr.errors import NotRunning, SynccrError
 
 
 @pytest.mark.parametrize(
@@ -63,3 +68,70 @@ def test_a_supervisor_carries_no_parser_and_no_client() -> None:
     loaded = set(done.stdout.split())
     assert "synccr" in loaded
     assert loaded.isdisjoint({"typer", "click", "pydantic", "rich", "httpx", "watchfiles"})
+
+
+class Child:
+    """A start in the background: what it wrote and its exit code, None while it runs."""
+
+    pid = 7
+
+    def __init__(self, *codes: int | None) -> None:
+        self._codes = list(codes)
+
+    def poll(self) -> int | None:
+        return self._codes.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("child", "pids", "heard"),
+    [
+        (Child(None, None), [7, 7], ["asking the models"]),
+        (Child(None, 7), [8], []),
+        (Child(None, 4), [8], ["asking the models"]),
+        (Child(4), [], ["asking the models"]),
+    ],
+    ids=["it serves", "another one serves", "it ended", "it ended at once"],
+)
+def test_only_what_the_own_child_says_is_passed_on(
+    child: Child,
+    pids: list[int],
+    heard: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two starts at one time both write into one log; the one that loses says nothing of
+    what the other does."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    answers = [None, *pids]
+
+    def request(*_: object, **__: object) -> dict[str, Any]:
+        pid = answers.pop(0)
+        if pid is None:
+            raise NotRunning
+        state = "starting" if answers else "running"
+        return {"state": state, "supervisor": {"pid": pid}}
+
+    def spawn(_arguments: list[str], log: Path) -> tuple[Child, int]:
+        log.write_text("asking the models\nsynccr: It did not work.\n  Mend it.\n")
+        return child, 0
+
+    monkeypatch.setattr("synccr.control.request", request)
+    monkeypatch.setattr(detach, "_spawn", spawn)
+    told: list[str] = []
+    try:
+        detach.detach([], progress=told.append)
+    except SynccrError as error:
+        assert error.what == "It did not work."
+    assert told == heard
+
+
+def test_in_the_background_nothing_is_said_of_ctrl_c(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who started it says that it runs."""
+    document = {"endpoint": "x", "profile": "primary", "routes": {"default": "a,b"}}
+    for detached in (True, False):
+        supervisor: Any = SimpleNamespace(status=lambda: document, detached=detached)
+        Terminal(tmp_path / "log").ready(supervisor)
+        assert ("Ctrl-C" not in capsys.readouterr().err) is detached

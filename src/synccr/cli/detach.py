@@ -55,13 +55,16 @@ def detach(
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         code = child.poll()
-        heard.listen()
         if code is not None:
+            if code != Taken.exit_code:  # else what the log says was said by the one that runs
+                heard.listen()
             raise _last_words(log, begin, code)
         try:
             status: dict[str, Any] = request(paths.instance, "status", timeout=2.0)
-            if status["state"] != "starting" and status["supervisor"]["pid"] == child.pid:
-                return status
+            if status["supervisor"]["pid"] == child.pid:
+                heard.listen()
+                if status["state"] != "starting":
+                    return status
         except SynccrError:
             pass
         time.sleep(0.03)

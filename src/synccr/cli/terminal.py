@@ -55,7 +55,9 @@ class Terminal:
         say(f"  {word} {report.ref}{latency}{detail}")
 
     def ready(self, supervisor: Supervisor) -> None:
-        """The endpoint answers."""
+        """The endpoint answers; in the background, who started it says so."""
+        if supervisor.detached:
+            return
         status = supervisor.status()
         say(
             f"{time.strftime('%H:%M:%S')} Ready at {status['endpoint']} on the "
