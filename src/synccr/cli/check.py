@@ -11,11 +11,14 @@ import typer
 
 from synccr.cli.options import Config, FallbackConfig, Fresh, Json, Port, Timeout
 from synccr.cli.output import coloured, draw, put_json, quota_line, say
-from synccr.errors import NoModelServes
+from synccr.errors import NoModelServes, Taken
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
+    from synccr.cli.running import Running
     from synccr.cli.setup import Setup
     from synccr.heal import Change, Healed
     from synccr.inventory import Changes
@@ -140,10 +143,11 @@ def models(
     Exit code 0: every route of the primary profile has a healthy model; 1: some
     route had to be moved; 5: no model can serve.
     """
+    from synccr.cli.running import Given, as_given
     from synccr.cli.setup import Setup
 
     setup = Setup.make(preflight_timeout=timeout)
-    profiles = setup.profiles(config, fallback_config)
+    profiles = setup.profiles(*as_given(setup.paths.instance, Given.of(config, fallback_config)))
     found = survey(setup, profiles, fresh=fresh or changes)
     quotas = quota_rows(setup, found)
     news = changes_since(setup, found) if changes else None
@@ -290,37 +294,70 @@ def heal_command(
     fallback_config: FallbackConfig = None,
     port: Port = None,
 ) -> None:
-    """Check the models and write the healed configuration, without starting anything."""
+    """Check the models and write the healed configuration, without starting anything.
+
+    While synccr runs it keeps the configuration healed itself: then the changes are
+    shown, and nothing is written.
+    """
+    from synccr.cli.running import Given, running
     from synccr.cli.setup import Setup
     from synccr.heal import heal
 
     setup = Setup.make()
-    profiles = setup.profiles(config, fallback_config, port)
+    named = Given.of(config, fallback_config, port)
+    runs = running(setup.paths.instance)
+    given = named.or_else(runs.given) if runs and not (dry_run and any(named)) else named
+    profiles = setup.profiles(*given)
+    if runs and any(named) and not dry_run:
+        _refuse_others(profiles, runs)
     found = survey(setup, profiles, fresh=fresh)
     healed = heal(profiles.primary, found.result.reports, profiles.local)
-    backup = None
-    if not dry_run:
-        from synccr.ccr.config_file import ConfigFile
-        from synccr.profiles import keep_adopted, recorded
-
-        keep_adopted(profiles)
-        with recorded(setup.paths, healed.profile.role, healed.config, healed.profile.source):
-            backup = ConfigFile(setup.paths).write(healed.config)
+    writes = not (dry_run or runs)
+    backup = _write(setup, profiles, healed) if writes else None
     if json:
         put_json(
             {
                 "profile": healed.profile.role,
                 "changes": [_change_row(change) for change in healed.changes],
-                "written": not dry_run,
+                "written": writes,
                 "backup": str(backup) if backup else None,
             }
         )
     else:
         show_changes(healed.changes)
         where = setup.paths.ccr_config
-        say(f"Nothing written (--dry-run): {where}" if dry_run else f"Written: {where}")
+        if writes:
+            say(f"Written: {where}")
+        elif dry_run or not runs:
+            say(f"Nothing written (--dry-run): {where}")
+        else:
+            say(f"Nothing written: synccr runs (pid {runs.pid}) and keeps {where} healed.")
         if backup:
             say(f"What was there before: {backup}")
+
+
+def _refuse_others(profiles: Profiles, runs: Running) -> None:
+    """What runs is not to find a configuration that was made from other wishes."""
+    asked = (profiles.primary.source, profiles.fallback.source)
+    if (asked, profiles.local.port) != (runs.sources, runs.given.port):
+        raise Taken(
+            f"synccr runs (pid {runs.pid}) on {runs.sources[0]} at port {runs.given.port}, and "
+            "CCR has one configuration only.",
+            "Add --dry-run to see the changes, or end it first: synccr stop",
+        )
+
+
+def _write(setup: Setup, profiles: Profiles, healed: Healed) -> Path | None:
+    """Write it, unless a supervisor has come up meanwhile; returns what was there before."""
+    from synccr.ccr.config_file import ConfigFile
+    from synccr.profiles import keep_adopted, recorded
+    from synccr.supervisor.lock import Lock, released
+
+    with released(Lock(setup.paths.instance)) as lock:
+        lock.acquire()
+        keep_adopted(profiles)
+        with recorded(setup.paths, healed.profile.role, healed.config, healed.profile.source):
+            return ConfigFile(setup.paths).write(healed.config)
 
 
 def _change_row(change: Change) -> dict[str, Any]:

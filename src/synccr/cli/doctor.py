@@ -55,18 +55,25 @@ def doctor(
     if listing:
         _show_list([(check.id, check.title) for check in checks], as_json=json)
         return
+    import contextlib
+
+    from synccr.cli.running import Given, as_given
     from synccr.doctor.context import Context
     from synccr.doctor.runner import Watcher, examine
+    from synccr.errors import SynccrError
     from synccr.paths import Paths
 
     display = Display(live=not json)
     paths = Paths.from_environment()
+    given = Given.of(config, fallback_config, port)
+    with contextlib.suppress(SynccrError):  # supervisor.healthy says that it does not answer
+        given = as_given(paths.instance, given)
     context = Context(
         paths,
         _environ(paths),
-        config=config,
-        fallback_config=fallback_config,
-        port=port,
+        config=given.config,
+        fallback_config=given.fallback_config,
+        port=given.port,
         managed=_managed_settings(),
     )
     try:

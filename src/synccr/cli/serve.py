@@ -22,6 +22,11 @@ class Options:
     port: int | None = None
     skip_preflight: bool = False
 
+    def files(self) -> dict[str, str | None]:
+        """The files that are named, as paths that count in every directory."""
+        named = {"config": self.config, "fallback_config": self.fallback_config}
+        return {name: str(path.resolve()) if path else None for name, path in named.items()}
+
     def as_arguments(self) -> list[str]:
         """The same for a process that may run in another directory."""
         arguments: list[str] = []
@@ -88,6 +93,7 @@ def serve(options: Options) -> int:
             skip_preflight=options.skip_preflight,
             command=[sys.executable, "-P", "-m", "synccr", "start", *options.as_arguments()],
             channel=channel,
+            given=options.files(),
             detached=os.environ.pop(DETACHED, None) is not None,
         )
         return asyncio.run(supervisor.run())

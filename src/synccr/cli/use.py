@@ -58,16 +58,10 @@ def endpoint() -> Endpoint:
         NotRunning: there is none.
     """
     from synccr.control import request
-    from synccr.keys import with_keys
-    from synccr.profile import interpolate
-    from synccr.profiles import read_written
 
-    paths = Paths.from_environment()
-    status = request(paths.instance, "status")
-    written = read_written(paths)
-    key = written.document.get("APIKEY") if written else None
-    token = interpolate(key, with_keys(os.environ, paths.keys)) if key else _NO_KEY
-    return Endpoint(status["endpoint"], token, status)
+    found = request(Paths.from_environment().instance, "client")
+    status = found["status"]
+    return Endpoint(status["endpoint"], found["token"] or _NO_KEY, status)
 
 
 def client_environment(found: Endpoint) -> dict[str, str]:

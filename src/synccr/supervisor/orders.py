@@ -51,6 +51,8 @@ class Orders:
         match verb:
             case "status":
                 return supervisor.status()
+            case "client":
+                return {"status": supervisor.status(), "token": supervisor.token()}
             case "stop":
                 if not supervisor.stop():
                     os.kill(os.getpid(), signal.SIGTERM)

@@ -27,7 +27,7 @@ from synccr.policy import events as e
 from synccr.policy.choice import Choice, choose
 from synccr.policy.machine import start
 from synccr.preflight.ask import ask_models
-from synccr.profile import probe_targets
+from synccr.profile import interpolate, probe_targets
 from synccr.profiles import Profiles, keep_adopted
 from synccr.relay import Relay
 from synccr.report import ModelRef, Report
@@ -71,6 +71,7 @@ class Supervisor:
         command: starts such a supervisor; for a restart.
         channel: to the supervisor that this one replaces.
         detached: nobody waits for this process to end.
+        given: the files that the command line names: ``config`` and ``fallback_config``.
         lock, journal, edges, relay, control, fleet, loop: its parts, from the moment on at
             which each is needed.
         address, listener: the public port.
@@ -90,6 +91,7 @@ class Supervisor:
     command: Sequence[str] = ()
     channel: Channel | None = None
     detached: bool = False
+    given: Mapping[str, str | None] = field(default_factory=dict)
     started_at: str = field(default_factory=lambda: stamp(utc_now()))
     traffic: Traffic = field(default_factory=Traffic)
     succession: Succession | None = None
@@ -399,10 +401,23 @@ class Supervisor:
         """The contract's ``status --json``, and a little more."""
         supervisor = {"pid": os.getpid(), "started_at": self.started_at}
         version = self.settings.ccr_version
+        profiles = self.profiles
+        origin = {
+            "options": {**self.given, "port": profiles.local.port},
+            "sources": {"primary": profiles.primary.source, "fallback": profiles.fallback.source},
+        }
         if not hasattr(self, "loop"):
-            return starting(self.endpoint, version, supervisor)
-        more = self.edges.status() | {"traffic": self.traffic.document()}
+            return starting(self.endpoint, version, supervisor) | origin
+        more = self.edges.status() | {"traffic": self.traffic.document()} | origin
         return serving(self.endpoint, version, supervisor, self.loop, self.fleet, more)
+
+    def token(self) -> str | None:
+        """What clients must show to the CCR that serves; None when it takes anything."""
+        if hasattr(self, "loop"):
+            key = self.loop.state.current.config.get("APIKEY")
+        else:
+            key = self.profiles.local.api_key
+        return interpolate(key, self.environ) if key else None
 
     def progress(self, text: str) -> None:
         """Show what takes a moment."""
