@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
-from home import KEY, MAIN, SPARE, Home, free_port, profile
+from home import KEY, MAIN, SPARE, Home, free_port, message, profile
 from synccr.sandbox import ProviderThread
 
 pytestmark = pytest.mark.integration
@@ -21,6 +22,22 @@ def other_profile(home: Home, provider: ProviderThread, port: int) -> Path:
     path = home.root / "other.json"
     path.write_text(json.dumps(document))
     return path
+
+
+def test_models_says_what_traffic_showed(home: Home, provider: ProviderThread) -> None:
+    """A model that ran out of credit a moment ago is so in ``models``, whose record of the
+    preflight at the start is still young; and so is the move in ``heal``."""
+    home.use(provider)
+    with home.running() as running:
+        provider.set(MAIN, "billing")
+        httpx.post(f"{running.url}/v1/messages", json=message("x"), trust_env=False)
+        running.until_profile("fallback")
+        done = home.run("models", "--json")
+        states = {row["model"]: row["status"] for row in json.loads(done.stdout)["models"]}
+        assert (states[MAIN], done.returncode) == ("billing", 1)
+        assert states == {row["model"]: row["status"] for row in home.status()["models"]}
+        changes = json.loads(home.run("heal", "--json").stdout)["changes"]
+        assert "Router.default" in {change["path"] for change in changes}
 
 
 def test_commands_speak_of_what_runs(home: Home, provider: ProviderThread) -> None:

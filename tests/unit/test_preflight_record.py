@@ -40,6 +40,22 @@ def test_a_final_finding_is_served_while_it_is_young(tmp_path: Path) -> None:
     assert record.last(P, "m") == kept
 
 
+def test_two_who_write_lose_nothing(tmp_path: Path) -> None:
+    """A long preflight that ends after somebody else has written takes nothing back: other
+    models stay, and of one model the newer report counts, but for one from the future."""
+    path = tmp_path / "r.json"
+    long = Record(path, max_age=600)
+    for model in "abc":
+        long.update(P, report(model=model))
+    times = {"a": timedelta(seconds=5), "b": timedelta(seconds=-5), "c": timedelta(hours=1)}
+    reopened(path, *(report(Status.BILLING, model=m, checked_at=NOW + t) for m, t in times.items()),
+             report(Status.MISSING, model="d"))  # fmt: skip
+    long.save(NOW + timedelta(seconds=9))
+    known = Record(path, max_age=600)
+    found = {model: last.status.value for model in "abcd" if (last := known.last(P, model))}
+    assert found == {"a": "billing", "b": "ok", "c": "ok", "d": "missing"}
+
+
 @pytest.mark.parametrize(
     "unusable",
     [

@@ -12,6 +12,11 @@ from synccr.preflight.run import Pair, Progress, Result, preflight
 from synccr.settings import Settings
 
 
+def record_of(instance: Path, settings: Settings) -> Record:
+    """What is known about models in ``instance``."""
+    return Record(instance / "models.json", max_age=settings.preflight_cache)
+
+
 async def ask_models(
     pairs: Sequence[Pair],
     *,
@@ -26,7 +31,7 @@ async def ask_models(
     A record that cannot be written (a full disk) costs the next start some
     seconds, so it stops nothing here.
     """
-    record = Record(instance / "models.json", max_age=settings.preflight_cache)
+    record = record_of(instance, settings)
     result = await preflight(
         pairs, settings=settings, record=record, fresh=fresh, progress=progress, proxy=proxy
     )

@@ -49,7 +49,7 @@ class Record:
         self._path = path
         self._max_age = max_age
         self._file = _read(path)
-        self._changed = False
+        self._mine = _File()
 
     def fresh(self, provider: Provider, model: str, now: datetime) -> Report | None:
         """A report that makes a probe needless.
@@ -72,8 +72,8 @@ class Record:
 
     def update(self, provider: Provider, report: Report) -> None:
         """Keep what a probe or a running CCR found out."""
-        self._file.reports[_digest(provider, report.model)] = report
-        self._changed = True
+        key = _digest(provider, report.model)
+        self._file.reports[key] = self._mine.reports[key] = report
 
     def hints(
         self, provider: Provider, now: datetime
@@ -92,23 +92,31 @@ class Record:
         now: datetime,
     ) -> None:
         """Keep what a provider said of itself."""
-        self._file.hints[_digest(provider, "")] = _Hints(now, tuple(offered), tuple(quotas))
-        self._changed = True
+        key = _digest(provider, "")
+        hints = _Hints(now, tuple(offered), tuple(quotas))
+        self._file.hints[key] = self._mine.hints[key] = hints
 
     def save(self, now: datetime) -> None:
         """Write the file (mode 0600) when something changed; the oldest entries are dropped.
+        What others have found out meanwhile stays, where it is newer.
 
         Raises:
             OSError: it could not be written; nothing was changed on disk.
         """
-        if not self._changed:
+        if not (self._mine.reports or self._mine.hints):
             return
+        self._file = _read(self._path)
+        for key, report in self._mine.reports.items():
+            other = self._file.reports.get(key)
+            if other is None or not report.checked_at < other.checked_at <= now:
+                self._file.reports[key] = report
+        self._file.hints |= self._mine.hints
         kept = {k: r for k, r in self._file.reports.items() if abs(now - r.checked_at) < _KEEP}
         newest = sorted(kept, key=lambda k: kept[k].checked_at)[-_MOST:]
         self._file.reports = {k: kept[k] for k in newest}
         self._file.hints = {k: h for k, h in self._file.hints.items() if abs(now - h.at) < _KEEP}
         write_atomic(self._path, msgspec.json.encode(self._file))
-        self._changed = False
+        self._mine = _File()
 
     def _is_young(self, at: datetime, now: datetime) -> bool:
         # A clock that went back makes a report of the future; it is no longer trusted.

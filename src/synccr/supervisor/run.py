@@ -38,6 +38,7 @@ from synccr.supervisor.fleet import Fleet
 from synccr.supervisor.handover import Channel, Heritage, Successor
 from synccr.supervisor.lock import Lock, released
 from synccr.supervisor.loop import Loop, Teller, now
+from synccr.supervisor.memory import Memory
 from synccr.supervisor.orders import Orders
 from synccr.supervisor.port import (
     bind,
@@ -179,7 +180,8 @@ class Supervisor:
             self.profiles.local,
             now(),
         )
-        self.loop = Loop(state, self.fleet, self._probe, self.journal, self.tell)
+        memory = Memory(self.paths.instance, state)
+        self.loop = Loop(state, self.fleet, self._probe, self.journal, self.tell, memory.keep)
         try:
             self.progress(f"starting Claude Code Router {package.version}")
             if self._heritage:

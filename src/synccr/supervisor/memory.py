@@ -1,0 +1,43 @@
+"""What the policy learns of models is in the preflight's record, too, for other commands."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from synccr.journal import utc_now
+from synccr.policy.machine import State
+from synccr.preflight.ask import record_of
+from synccr.profile import probe_targets
+from synccr.report import ModelRef, Report
+
+
+class Memory:
+    """Keeps the record in step with what is known from traffic and probes.
+
+    Args:
+        instance: the directory of the record.
+        state: what the record knows already.
+    """
+
+    def __init__(self, instance: Path, state: State) -> None:
+        self._instance = instance
+        self._known = _reports(state)
+
+    def keep(self, state: State) -> None:
+        """Write down what is new. A record that cannot be written stops nothing."""
+        before, self._known = self._known, _reports(state)
+        news = {ref for ref, report in self._known.items() if before.get(ref) != report}
+        if not news:
+            return
+        record = record_of(self._instance, state.settings)
+        for provider, model in probe_targets(state.primary, state.fallback):
+            ref = ModelRef(provider.name, model)
+            if ref in news:
+                record.update(provider, self._known[ref])
+        with contextlib.suppress(OSError):
+            record.save(utc_now())
+
+
+def _reports(state: State) -> dict[ModelRef, Report]:
+    return {ref: health.report for ref, health in state.health.items()}

@@ -1,0 +1,50 @@
+"""The record that other commands read says of a model what the policy says."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from policy_kit import BODIES, profiles, report, started
+
+from synccr.journal import utc_now
+from synccr.policy import events as e
+from synccr.policy.machine import decide
+from synccr.preflight.ask import record_of
+from synccr.profile import probe_targets
+from synccr.report import ModelRef, Report, Status
+from synccr.settings import Settings
+from synccr.supervisor.memory import Memory
+
+MAIN = ModelRef("a", "main")
+BEGIN = utc_now() - timedelta(seconds=370)
+
+
+def test_taken_away_by_traffic_and_brought_back_by_probes(tmp_path: Path) -> None:
+    """A 402 in CCR's log makes the next preflight ask anew; two good probes make that needless;
+    a probe that gets no answer does not leave the old good report."""
+    settings = Settings()
+    state = started(settings, *profiles())
+    provider = {p.name: p for p, _ in probe_targets(state.primary, state.fallback)}["a"]
+    record = record_of(tmp_path, settings)
+    record.update(provider, report(MAIN, Status.OK, BEGIN, http_status=200))
+    record.save(BEGIN)
+    memory = Memory(tmp_path, state)
+    at = BEGIN
+
+    def happen(event: e.Event) -> Report | None:
+        nonlocal state
+        state, _ = decide(state, event, e.Now((at - BEGIN).total_seconds(), at))
+        memory.keep(state)
+        return record_of(tmp_path, settings).fresh(provider, "main", at)
+
+    assert happen(e.BackendReady()) is not None
+    at += timedelta(seconds=10)
+    assert happen(e.ProviderFailed("a", "main", 402, BODIES["on-demand"], at)) is None
+    at += timedelta(seconds=300)
+    assert happen(e.Probed((report(MAIN, Status.OK, at, http_status=200),))) is None
+    at += timedelta(seconds=30)
+    back = report(MAIN, Status.OK, at, http_status=200)
+    assert happen(e.Probed((back,))) == back
+    at += timedelta(seconds=30)
+    assert happen(e.Probed((report(MAIN, Status.TIMEOUT, at),))) is None
