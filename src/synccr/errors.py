@@ -1,6 +1,7 @@
 """Every error that a person may see, with its exit code.
 
 SynccrError                 1  the thing asked for failed
+├── NoAnswer                1  a supervisor runs and does not answer
 ├── UsageError              2  a command line or setting that makes no sense
 ├── NotRunning              3  no supervisor runs for this CCR directory
 ├── ConfigError             4  a profile or CCR configuration cannot be used
@@ -35,6 +36,10 @@ class SynccrError(Exception):
 
     def __str__(self) -> str:
         return f"{self.what} {self.todo}".rstrip()
+
+
+class NoAnswer(SynccrError):
+    """A supervisor runs and does not answer."""
 
 
 class UsageError(SynccrError):

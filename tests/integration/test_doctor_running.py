@@ -91,7 +91,8 @@ def test_a_hung_supervisor(stage: Stage) -> None:
     with stage.home.running() as running:
         running.process.send_signal(signal.SIGSTOP)
         seen = stage.check("supervisor.healthy")
-        assert (seen["status"], seen["fix"]) == ("fail", f"kill -9 {running.process.pid}")
+        assert (seen["status"], seen["fix"]) == ("fail", "synccr stop")
+        assert f"pid {running.process.pid}" in seen["detail"]
         assert stage.check("backend.healthy")["status"] == "skip"
         stage.paste(seen["fix"])
         running.process.wait(30)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import sys
+import threading
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 
 from home import KEY, MAIN, SPARE, Home, free_port, message, profile
+from synccr.ccr.identity import identify
 from synccr.sandbox import ProviderThread
 
 pytestmark = pytest.mark.integration
@@ -38,6 +45,42 @@ def test_models_says_what_traffic_showed(home: Home, provider: ProviderThread) -
         assert states == {row["model"]: row["status"] for row in home.status()["models"]}
         changes = json.loads(home.run("heal", "--json").stdout)["changes"]
         assert "Router.default" in {change["path"] for change in changes}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is suspended on Windows")
+@pytest.mark.parametrize("deaf", [False, True], ids=["suspended", "deaf"])
+def test_a_supervisor_that_does_not_answer_is_stopped(
+    home: Home, provider: ProviderThread, *, deaf: bool
+) -> None:
+    """``restart`` names it and the remedy at once; ``stop`` resumes one that was suspended, which
+    then ends as ever, and kills one that hears no signal; CCR goes with it."""
+    home.use(provider)
+    with home.running() as running:
+        pid = running.process.pid
+        ccr = home.status()["ccr"]["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        begin = time.monotonic()
+        refused = home.run("restart")
+        assert time.monotonic() - begin < 20
+        assert (refused.returncode, f"kill -CONT {pid}" in refused.stderr) == (1, True)
+        with contextlib.ExitStack() as held:
+            if deaf:  # suspended again as often as it is resumed
+                stop = threading.Event()
+                thread = threading.Thread(target=_suspend, args=(pid, stop))
+                thread.start()
+                held.callback(thread.join)
+                held.callback(stop.set)
+            done = home.run("stop")
+        assert (done.returncode, f"pid {pid}" in done.stderr) == (0, True), done.stderr
+        assert running.process.wait(5) == (-signal.SIGKILL if deaf else 0)
+        assert identify(ccr) is None
+    assert home.processes() == []
+
+
+def _suspend(pid: int, stop: threading.Event) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        while not stop.wait(0.0005):
+            os.kill(pid, signal.SIGSTOP)
 
 
 def test_commands_speak_of_what_runs(home: Home, provider: ProviderThread) -> None:

@@ -73,6 +73,14 @@ def ask_to_end(identity: Identity) -> bool:
     return send(identity, signal.SIGTERM)
 
 
+def resume(identity: Identity) -> bool:
+    """SIGCONT, for a process that was stopped (Ctrl-Z); Windows has no such thing."""
+    if sys.platform == "win32":
+        return False
+    else:
+        return send(identity, signal.SIGCONT)
+
+
 def end_now(identity: Identity) -> bool:
     """SIGKILL, or what Windows has for it: there any signal ends a process at once."""
     number = signal.SIGTERM
@@ -101,7 +109,7 @@ def paused(identity: Identity) -> Iterator[None]:
             yield
         finally:
             if stopped:
-                send(identity, signal.SIGCONT)
+                resume(identity)
 
 
 def descendants(identity: Identity) -> list[Identity]:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from synccr.cli.options import Config, FallbackConfig, Port
 from synccr.cli.output import say
-from synccr.errors import NotRunning, SynccrError, UsageError
+from synccr.errors import NoAnswer, NotRunning, SynccrError, UsageError
 from synccr.paths import Paths
 
+if TYPE_CHECKING:
+    from synccr.ccr.identity import Identity
+
+_ANSWER_PATIENCE = 5.0
 _STOP_PATIENCE = 30.0
+_KILL_AFTER = 15.0  # a supervisor gives requests in flight and CCR 5 seconds each
 _RESTART_PATIENCE = 900.0  # npx may have to bring another CCR over a slow line
 
 
@@ -57,33 +62,60 @@ def start(
 def stop() -> None:
     """End the supervisor and CCR with it. Nothing else is touched.
 
-    Exit code 0 also when nothing runs.
+    One that does not answer is resumed, in case it was suspended, and asked by a signal;
+    what does not end then is killed. Exit code 0 also when nothing runs.
     """
+    from synccr.ccr.identity import identify
     from synccr.control import request
+    from synccr.supervisor.lock import holder
 
-    instance = Paths.from_environment().instance
+    paths = Paths.from_environment()
     try:
-        pid = int(request(instance, "stop")["pid"])
+        pid = int(request(paths.instance, "stop", timeout=_ANSWER_PATIENCE)["pid"])
     except NotRunning:
         say("synccr is not running.")
         return
-    _wait_for_end(pid)
-    say("Stopped.")
-
-
-def _wait_for_end(pid: int) -> None:
-    """Success is an observed exit; one that its parent has not waited for yet is one, too."""
-    from synccr.ccr.identity import identify
-
-    there = identify(pid)
-    deadline = time.monotonic() + _STOP_PATIENCE
-    while there and identify(pid) == there:
-        if time.monotonic() > deadline:
+    except NoAnswer:
+        silent = holder(paths.instance)
+        if silent is None:
+            raise
+        _end_silent(paths, silent)
+    else:
+        there = identify(pid)
+        if there and not _ended(there, _STOP_PATIENCE):
             raise SynccrError(
                 f"The supervisor (pid {pid}) has not ended within {_STOP_PATIENCE:.0f} s.",
                 f"Look at: synccr logs; as the last resort: kill -9 {pid}",
             )
+    say("Stopped.")
+
+
+def _end_silent(paths: Paths, there: Identity) -> None:
+    """End a supervisor that does not answer, and should it have to be killed, its CCR."""
+    import asyncio
+
+    from synccr.ccr.identity import ask_to_end, end_now, resume
+    from synccr.ccr.orphans import end_orphans
+
+    say(f"The supervisor (pid {there.pid}) does not answer; it is ended by a signal.")
+    ask_to_end(there)
+    resume(there)
+    if not _ended(there, _KILL_AFTER):
+        end_now(there)
+        _ended(there, _ANSWER_PATIENCE)
+        asyncio.run(end_orphans(paths))
+
+
+def _ended(process: Identity, patience: float) -> bool:
+    """Success is an observed exit; one that its parent has not waited for yet is one, too."""
+    from synccr.ccr.identity import is_alive
+
+    deadline = time.monotonic() + patience
+    while is_alive(process):
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.02)
+    return True
 
 
 def restart() -> None:
@@ -96,8 +128,20 @@ def restart() -> None:
     """
     from synccr.control import request
 
+    instance = Paths.from_environment().instance
     try:
-        status = request(Paths.from_environment().instance, "restart", timeout=_RESTART_PATIENCE)
+        request(instance, "status", timeout=_ANSWER_PATIENCE)
+        status = request(instance, "restart", timeout=_RESTART_PATIENCE)
+    except NoAnswer as error:
+        from synccr.supervisor.lock import holder
+
+        if not (there := holder(instance)):
+            raise
+        raise NoAnswer(
+            f"The supervisor (pid {there.pid}) does not answer.",
+            f"If it is suspended (Ctrl-Z): kill -CONT {there.pid}. Else: synccr stop; then "
+            "synccr start --detach",
+        ) from error
     except NotRunning:
         from synccr.cli.detach import detach
 

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from synccr.errors import NotRunning, SynccrError
+from synccr.errors import NoAnswer, NotRunning, SynccrError
 
 VERSION = 1
 LARGEST_REQUEST = 64 * 1024
@@ -92,7 +92,8 @@ def request(instance: Path, verb: str, *, timeout: float = 10.0, **args: Any) ->
 
     Raises:
         NotRunning: nobody listens.
-        SynccrError: the supervisor refused, or did not answer in ``timeout`` seconds.
+        NoAnswer: the supervisor did not answer in ``timeout`` seconds.
+        SynccrError: it refused, or nobody may ask it.
     """
     try:
         with _connect(instance, timeout) as (connection, token):
@@ -101,10 +102,15 @@ def request(instance: Path, verb: str, *, timeout: float = 10.0, **args: Any) ->
             answer = _read_line(connection)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
         raise NotRunning() from error
-    except OSError as error:
+    except PermissionError as error:
         raise SynccrError(
+            f"{instance} cannot be entered, so it is not known whether synccr runs.",
+            "Check who owns it and the directories above it, and what their modes are.",
+        ) from error
+    except OSError as error:
+        raise NoAnswer(
             f"The supervisor does not answer ({error}).",
-            "Look at: synccr logs; then: synccr restart",
+            "If it is suspended (Ctrl-Z), resume it; else end it: synccr stop",
         ) from error
     if answer.get("ok"):
         return answer.get("result")

@@ -77,8 +77,8 @@ def unset(names: Iterable[str]) -> str:
     return f"unset {' '.join(names)}"
 
 
-def end(pid: int, *, now: bool = False) -> str:
-    """End a process; ``now`` also one that hears nothing."""
+def end(pid: int) -> str:
+    """End a process."""
     if _WINDOWS:
         return f"Stop-Process -Force -Id {pid}"
-    return f"kill -9 {pid}" if now else f"kill {pid}"
+    return f"kill {pid}"

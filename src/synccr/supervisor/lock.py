@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from synccr.ccr.identity import Identity, identify, is_alive
 from synccr.errors import SynccrError, Taken
-from synccr.files import own_directory
+from synccr.files import own_directory, write_atomic
 
 
 class Lock:
@@ -32,10 +34,37 @@ class Lock:
             self._lock.acquire(timeout=timeout)
         except Timeout as error:
             raise Taken(_where(self._instance), "Use it, or end it: synccr stop") from error
+        path = _holder_file(self._instance)
+        with contextlib.suppress(OSError):  # on a full disk nobody can be told who holds it
+            path.unlink(missing_ok=True)
+            write_atomic(path, str(identify(os.getpid())).encode())
 
     def release(self) -> None:
         """Leave it to others; nothing happens when it is not held."""
         self._lock.release()
+
+
+def holder(instance: Path) -> Identity | None:
+    """The process that holds the lock, by what it wrote when it took it: its pid and when it
+    started, so that a stranger who came by the pid is not taken for it."""
+    from filelock import FileLock, Timeout
+
+    try:
+        pid, _, started = _holder_file(instance).read_text("utf-8").partition(":")
+        found = Identity(int(pid), started)
+    except (OSError, ValueError):
+        return None
+    lock = FileLock(instance / "supervisor.lock", mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return found if is_alive(found) else None
+    lock.release()
+    return None  # nobody does
+
+
+def _holder_file(instance: Path) -> Path:
+    return instance / "supervisor.pid"
 
 
 @contextlib.contextmanager

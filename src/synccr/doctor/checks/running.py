@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 from typing import Any
@@ -19,7 +18,7 @@ from synccr.ccr.pid_file import (
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Finding, fail, ok, skip, warn
-from synccr.errors import RuntimeMissing, SynccrError
+from synccr.errors import NoAnswer, RuntimeMissing, SynccrError
 
 _HEALTH_TIMEOUT = 5.0
 _NOT_RUNNING = "synccr is not running"
@@ -110,12 +109,16 @@ def _remove_pid_file(context: Context, pid: int | None) -> str:
 
 def supervisor(context: Context) -> Finding:
     """The supervisor answers and has a model for every route."""
+    from synccr.supervisor.lock import holder
+
     try:
         status = context.status_or_error()
     except SynccrError as error:
-        pid = _hung(context)
-        fix = lines.end(pid, now=True) if pid else lines.synccr("stop")
-        return fail(f"{error.what} The supervisor hangs.", fix)
+        if isinstance(error, NoAnswer):
+            there = holder(context.paths.instance)
+            who = f"It is pid {there.pid}: suspended (Ctrl-Z), or it hangs." if there else ""
+            return fail(f"{error.what} {who}".rstrip(), lines.synccr("stop"))
+        return fail(error.what, f"ls -ld -- {lines.quote(context.paths.instance)}")
     if status is None:
         return skip(f"{_NOT_RUNNING}; synccr start runs it")
     where = f"{status['state']} on the {status['profile']} profile at {status['endpoint']}"
@@ -128,26 +131,6 @@ def supervisor(context: Context) -> Finding:
             f"{lines.synccr('stop')} && {lines.synccr('start', '--detach')}",
         )
     return ok(where)
-
-
-def _hung(context: Context) -> int | None:
-    """A supervisor of this directory that does not answer."""
-    import psutil
-
-    from synccr.ccr.marks import environment_of, is_mine
-
-    home = str(context.home)
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if "start" not in words or not any("synccr" in word for word in words):
-            continue
-        identity = identify(process.pid)
-        if identity is None or process.pid == os.getpid() or not is_mine(identity):
-            continue
-        environment = environment_of(identity) or {}
-        if environment.get("USERPROFILE" if os.name == "nt" else "HOME") == home:
-            return process.pid
-    return None
 
 
 def backend(context: Context) -> Finding:
