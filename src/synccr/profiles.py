@@ -130,9 +130,14 @@ def keep_adopted(profiles: Profiles) -> None:
     """Write what must be kept; a file that is replaced leaves a dated copy."""
     for path, content in profiles.adopt.items():
         if path.exists():
-            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-            write_atomic(path.with_name(f"{path.name}.{stamp}.bak"), path.read_bytes())
+            keep_copy(path)
         write_atomic(path, content, follow=True)
+
+
+def keep_copy(path: Path) -> None:
+    """A dated copy of a person's file beside it, before it is changed."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    write_atomic(path.with_name(f"{path.name}.{stamp}.bak"), path.read_bytes())
 
 
 @dataclass(frozen=True)

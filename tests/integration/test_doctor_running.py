@@ -153,6 +153,26 @@ def test_an_api_key_is_taken_after_a_start(stage: Stage) -> None:
         assert answer.status_code == 200
 
 
+def test_an_api_key_is_not_forced_on_clients_that_run(stage: Stage) -> None:
+    """Beside a running synccr ``--fix`` adds none unless it is named; then it has been taken when
+    the command returns, and what was there before is kept."""
+    before = stage.profile.read_bytes()
+    with stage.home.running() as running:
+        done = json.loads(stage.home.run("doctor", "--json", "--fix").stdout)
+        row = next(row for row in done["checks"] if row["id"] == "apikey.local")
+        assert (row["status"], row["fixable"]) == ("warn", False)
+        assert stage.profile.read_bytes() == before
+        body = message("x")
+        assert httpx.post(f"{running.url}/v1/messages", json=body).status_code == 200
+
+        stage.paste(row["fix"])
+        assert httpx.post(f"{running.url}/v1/messages", json=body).status_code == 401
+        assert stage.home.run("ask", "echo:with-key").stdout.strip() == "with-key"
+    copies = list(stage.home.config.glob("ccr-config.json.*.bak"))
+    assert [copy.read_bytes() for copy in copies] == [before]
+    assert copies[0].stat().st_mode & 0o777 == 0o600
+
+
 def test_a_kept_key_counts(stage: Stage) -> None:
     """A key in keys.env is set, accepted, no key in clear, and never shown."""
     del stage.home.env["ACME_KEY"]

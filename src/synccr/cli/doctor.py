@@ -75,6 +75,7 @@ def doctor(
         fallback_config=given.fallback_config,
         port=given.port,
         managed=_managed_settings(),
+        named=frozenset(check.id for check in checks) if names else frozenset(),
     )
     try:
         results = examine(checks, context, mend=fix, watcher=Watcher(display.waiting, display.done))

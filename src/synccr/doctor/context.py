@@ -77,6 +77,7 @@ class Context:
         free: bytes free for this user on the disk of a path.
         resolve: addresses of a host and port; as ``socket.getaddrinfo``.
         managed: settings of Claude Code that an administrator made.
+        named: checks that the person asked for by name.
     """
 
     paths: Paths
@@ -90,6 +91,7 @@ class Context:
     free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
     resolve: Callable[[str, int], Sequence[Any]] = socket.getaddrinfo
     managed: tuple[Path, ...] = ()
+    named: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self._settings = Once(self._read_settings)

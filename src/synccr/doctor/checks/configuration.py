@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets as random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from synccr.control import request
 from synccr.doctor import lines
 from synccr.doctor.context import Context
 from synccr.doctor.json_text import set_value
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
-from synccr.errors import ConfigError
+from synccr.errors import ConfigError, SynccrError
 from synccr.profile import Profile
 from synccr.profile_reader import read_profile
-from synccr.profiles import read_written
+from synccr.profiles import keep_copy, read_written
 
 _LEVELS = ("fatal", "error", "warn", "info", "debug", "trace")
 
@@ -119,26 +122,50 @@ def log_level(context: Context) -> Finding:
 
 
 def api_key(context: Context) -> Finding:
-    """Who may use the local port."""
+    """Who may use the local port. Clients that already run must go on working, so beside a
+    supervisor that would take it at once a key is added only when that is asked for by name."""
     profile = context.profiles.primary
     if profile.api_key_text or profile.shipped:
         return ok("the local port asks for a key")
-    path = Path(profile.source)
+    path, status = Path(profile.source), context.status
+    runs = status is not None and status["sources"]["primary"] == profile.source
 
     def mend() -> str:
-        set_value(path, "APIKEY", random.token_urlsafe(24))
+        key = random.token_urlsafe(24)
+        keep_copy(path)
+        set_value(path, "APIKEY", key)
+        if not runs:
+            when = "it counts from the next start on (synccr start --detach). Then clients"
+        elif _is_taken(context, key):
+            when = "the port asks for it from now on. Clients, also those that run,"
+        else:
+            when = "the synccr that runs has not taken it yet (synccr status). Once it has, clients"
         return (
-            f"{path} has an APIKEY now. Start anew (synccr stop, synccr start --detach); then "
-            'clients must send it: eval "$(synccr env)" in each shell. synccr code does so itself.'
+            f'{path} has an APIKEY now; {when} must send it: eval "$(synccr env)" in each shell. '
+            "synccr code does so itself."
         )
 
     return warn(
         f"{path} has no APIKEY: every program and every user of this machine can use your models "
         f"through port {context.profiles.local.port}, and read your provider's key there "
-        "(GET /api/config).",
+        "(GET /api/config)."
+        + (" Once there is one, clients that run now are refused until they send it." * runs),
         lines.synccr("doctor", "--fix", "apikey.local"),
-        mend,
+        None if runs and "apikey.local" not in context.named else mend,
     )
+
+
+def _is_taken(context: Context, key: str) -> bool:
+    """Wait until the supervisor that runs has swapped to this key."""
+    settings = context.settings
+    deadline = time.monotonic() + settings.preflight_timeout + settings.start_timeout
+    with contextlib.suppress(SynccrError):
+        while request(context.paths.instance, "client")["token"] != key:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
+    return False
 
 
 def overrides(context: Context) -> Finding:
