@@ -87,6 +87,7 @@ _TODO = {
     errno.ENOSPC: "Free space on the disk, then try again.",
     errno.EDQUOT: "Free space in your quota, then try again.",
     errno.EFBIG: "Raise the limit on the size of files (ulimit -f), then try again.",
+    errno.EROFS: "Make it writable, or set HOME to a directory that can be written.",
     errno.EMFILE: "Raise the limit on open files (ulimit -n), then try again.",
     errno.ENFILE: "The system has no open files left; end some programs, then try again.",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import re
 import socket
@@ -20,7 +21,7 @@ from synccr.ccr.node import Place
 from synccr.doctor.checks import ccr, network, system
 from synccr.doctor.context import Context
 from synccr.doctor.registry import CHECKS, select
-from synccr.errors import UsageError
+from synccr.errors import UsageError, out_of_order
 from synccr.preflight.transport import NoReply, Reply
 from synccr.report import Status
 
@@ -80,6 +81,27 @@ def test_npm_is_missing(context: Context, tmp_path: Path, monkeypatch: pytest.Mo
 def test_disk(context: Context, free: int, level: str) -> None:
     """Little room is told before a write fails."""
     assert system.disk(replace(context, free=lambda _: free)).level == level
+
+
+@pytest.mark.parametrize("name", ["ccr", "config", "state", "cache", "log"])
+def test_a_directory_that_cannot_be_written(context: Context, name: str) -> None:
+    """A directory, or the nearest one in which it would be made, that is closed or on a read-only
+    disk is told before a start fails."""
+    wanted = getattr(context.paths, name)
+    wanted.mkdir(parents=True, exist_ok=True)
+    for closed in (wanted, wanted.parent):
+        found = system.disk(replace(context, writable=lambda path, no=closed: path != no))
+        assert (found.level, str(closed) in found.detail) == ("fail", True)
+        if closed == wanted:
+            wanted.rmdir()
+    assert system.disk(replace(context, free=lambda _: 10**10)).level == "ok"
+
+
+def test_a_read_only_disk_has_a_remedy_of_its_own() -> None:
+    """Neither owner nor mode is why a write fails there."""
+    error = out_of_order(OSError(errno.EROFS, "Read-only file system", "/home/x/.local"))
+    assert error.what == "/home/x/.local: Read-only file system."
+    assert ("HOME" in error.todo, "mode" in error.todo) == (True, False)
 
 
 def test_disk_full_of_logs(context: Context) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import threading
@@ -75,6 +76,7 @@ class Context:
         tell: hears of each model that has been asked.
         now: the wall clock, UTC.
         free: bytes free for this user on the disk of a path.
+        writable: whether this user can make files in a directory.
         resolve: addresses of a host and port; as ``socket.getaddrinfo``.
         managed: settings of Claude Code that an administrator made.
         named: checks that the person asked for by name.
@@ -89,6 +91,7 @@ class Context:
     tell: Callable[[Report], None] = lambda _report: None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
+    writable: Callable[[Path], bool] = lambda path: os.access(path, os.W_OK | os.X_OK)
     resolve: Callable[[str, int], Sequence[Any]] = socket.getaddrinfo
     managed: tuple[Path, ...] = ()
     named: frozenset[str] = frozenset()

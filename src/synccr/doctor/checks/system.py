@@ -68,10 +68,14 @@ def settings(context: Context) -> Finding:
 
 
 def disk(context: Context) -> Finding:
-    """Room for the configuration, the log and npm's cache."""
-    places = {
-        _existing(path) for path in (context.paths.ccr, context.paths.state, context.paths.cache)
-    }
+    """Leave and room to write the configuration, the log and npm's cache."""
+    paths = context.paths
+    needed = (paths.ccr, paths.config, paths.state, paths.cache, paths.log)
+    places = dict.fromkeys(_existing(path) for path in needed)
+    closed = [place for place in places if not context.writable(place)]
+    if closed:
+        fix = f"ls -ld -- {' '.join(map(lines.quote, closed))}"
+        return fail(f"{_listed(closed)} cannot be written, so synccr cannot start here.", fix)
     logs = sum(_size(path) for path in context.paths.ccr_logs.glob("*.log"))
     space = {place: context.free(place) for place in places}
     place, free = min(space.items(), key=lambda item: item[1])
