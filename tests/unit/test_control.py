@@ -17,7 +17,7 @@ import pytest
 from synccr.control import LARGEST_REQUEST, MOST_CLIENTS, request, socket_path
 from synccr.control import server as server_module
 from synccr.control.server import ControlServer
-from synccr.errors import NotRunning, SynccrError
+from synccr.errors import NoAnswer, NotRunning, SynccrError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="a loopback port there")
 
@@ -91,6 +91,21 @@ async def test_another_user_is_turned_away(instance: Path, monkeypatch: pytest.M
     monkeypatch.setattr(server_module, "user_id", lambda: 4711)
     with pytest.raises(SynccrError, match="does not answer"):
         await ask(instance, "echo")
+
+
+def test_a_directory_that_keeps_its_owner_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing of a supervisor, so none is blamed and none is to be ended."""
+
+    def closed(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("synccr.control._connect", closed)
+    with pytest.raises(SynccrError, match="cannot be entered") as refused:
+        request(tmp_path, "status")
+    assert not isinstance(refused.value, NoAnswer)
+    assert "stop" not in refused.value.todo
 
 
 @pytest.mark.parametrize("verb", ["restart", "stop"])
