@@ -17,6 +17,7 @@ from synccr.errors import NotRunning, SynccrError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live
     from rich.text import Text
 
 INTERVAL = 1.0
@@ -97,13 +98,8 @@ def _clock() -> str:
 
 
 def _live(instance: Path, status: dict[str, Any]) -> int:
-    from rich.live import Live
-
     journal = instance / "journal.jsonl"
-    with (
-        _keys() as pressed,
-        Live(console=console(sys.stdout), screen=True, auto_refresh=False) as live,
-    ):
+    with _keys() as pressed, _screen() as live:
         while True:
             width, height = live.console.size
             live.update(view(status, latest(journal, height), width, height), refresh=True)
@@ -111,6 +107,36 @@ def _live(instance: Path, status: dict[str, Any]) -> int:
                 break
             status = _look(instance)
     return 0
+
+
+@contextlib.contextmanager
+def _screen() -> Iterator[Live]:
+    """The terminal's other screen; whenever Ctrl-C comes, the first one is back afterwards."""
+    from rich.live import Live
+
+    live = Live(console=console(sys.stdout), screen=True, auto_refresh=False)
+    try:
+        with _interrupted_later():
+            live.start()
+        yield live
+    finally:
+        with _interrupted_later():
+            live.stop()
+
+
+@contextlib.contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Ctrl-C counts at the end of the block; on Windows, which cannot hold it back, at once."""
+    if sys.platform == "win32":
+        yield
+    else:
+        import signal
+
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -144,8 +170,8 @@ def _keys() -> Iterator[Any]:
             yield pressed
             return
         before = termios.tcgetattr(sys.stdin)
-        tty.setcbreak(sys.stdin)
         try:
+            tty.setcbreak(sys.stdin)
             yield pressed
         finally:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
