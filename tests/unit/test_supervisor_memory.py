@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,7 +21,7 @@ MAIN = ModelRef("a", "main")
 BEGIN = utc_now() - timedelta(seconds=370)
 
 
-def test_taken_away_by_traffic_and_brought_back_by_probes(tmp_path: Path) -> None:
+async def test_taken_away_by_traffic_and_brought_back_by_probes(tmp_path: Path) -> None:
     """A 402 in CCR's log makes the next preflight ask anew; two good probes make that needless;
     a probe that gets no answer does not leave the old good report."""
     settings = Settings()
@@ -36,6 +37,7 @@ def test_taken_away_by_traffic_and_brought_back_by_probes(tmp_path: Path) -> Non
         nonlocal state
         state, _ = decide(state, event, e.Now((at - BEGIN).total_seconds(), at))
         memory.keep(state)
+        memory.write()
         return record_of(tmp_path, settings).fresh(provider, "main", at)
 
     assert happen(e.BackendReady()) is not None
@@ -48,3 +50,22 @@ def test_taken_away_by_traffic_and_brought_back_by_probes(tmp_path: Path) -> Non
     assert happen(e.Probed((back,))) == back
     at += timedelta(seconds=30)
     assert happen(e.Probed((report(MAIN, Status.TIMEOUT, at),))) is None
+
+
+async def test_a_storm_of_errors_is_one_write(tmp_path: Path) -> None:
+    """No decision waits for the disk, and a moment later it is written by itself."""
+    settings = Settings()
+    state = started(settings, *profiles())
+    memory = Memory(tmp_path, state)
+    at = utc_now()
+    for number in range(50):
+        at += timedelta(milliseconds=1)
+        failed = e.ProviderFailed("a", "main", 402, BODIES["on-demand"], at)
+        state, _ = decide(state, failed, e.Now(float(number), at))
+        memory.keep(state)
+    assert list(tmp_path.iterdir()) == []
+    async with asyncio.timeout(10):
+        while not list(tmp_path.glob("models.json")):
+            await asyncio.sleep(0.01)
+    provider = {p.name: p for p, _ in probe_targets(state.primary, state.fallback)}["a"]
+    assert record_of(tmp_path, settings).fresh(provider, "main", at) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from synccr.policy.machine import State
 from synccr.preflight.ask import record_of
 from synccr.profile import probe_targets
 from synccr.report import ModelRef, Report
+
+_SOON = 0.2
 
 
 class Memory:
@@ -23,9 +26,22 @@ class Memory:
     def __init__(self, instance: Path, state: State) -> None:
         self._instance = instance
         self._known = _reports(state)
+        self._latest = state
+        self._due: asyncio.TimerHandle | None = None
 
     def keep(self, state: State) -> None:
+        """Have what is new written down soon: a decision waits for no disk, and a storm of
+        errors is one write."""
+        self._latest = state
+        if self._due is None and _reports(state) != self._known:
+            self._due = asyncio.get_running_loop().call_later(_SOON, self.write)
+
+    def write(self) -> None:
         """Write down what is new. A record that cannot be written stops nothing."""
+        if self._due:
+            self._due.cancel()
+            self._due = None
+        state = self._latest
         before, self._known = self._known, _reports(state)
         news = {ref for ref, report in self._known.items() if before.get(ref) != report}
         if not news:

@@ -192,6 +192,7 @@ class Supervisor:
             self._announce(choice)
             await self.loop.run()
         finally:
+            memory.write()
             await self._end()
 
     async def _take_over(self, heritage: Heritage) -> None:
