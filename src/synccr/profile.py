@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from synccr.report import ModelRef
 
@@ -27,6 +28,7 @@ FALLBACK_SCENARIOS = SCENARIOS[:5]
 DEFAULT_PORT = 3456
 """Where CCR listens when its configuration does not say."""
 
+_SECRET = re.compile(r"key|token|secret|passw|auth|sig", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{([^}]+)\}|\$([A-Z_][A-Z0-9_]*)")
 
 
@@ -49,6 +51,14 @@ class Provider:
     models: tuple[str, ...]
     transformer: Mapping[str, Any] = field(default_factory=dict, repr=False)
     unset: tuple[str, ...] = ()
+
+    def secrets(self) -> tuple[str, ...]:
+        """Values that must never be shown: the key, and what the address carries of that kind.
+        A key that is the provider's own name (``ollama``) is none."""
+        address = urlsplit(self.url)
+        carried = [value for name, value in parse_qsl(address.query) if _SECRET.search(name)]
+        found = (self.key, address.username, address.password, *carried)
+        return tuple(value for value in found if value and value != self.name)
 
 
 @dataclass(frozen=True)
@@ -122,8 +132,8 @@ class Profile:
         return tuple(dict.fromkeys([*self.preferences(), *self.routes.values(), *lists, *listed]))
 
     def secrets(self) -> tuple[str, ...]:
-        """Key values that must never be shown; the name of an unset variable is none."""
-        keys = (*(p.key for p in self.providers), self.api_key or "")
+        """Values that must never be shown; the name of an unset variable is none."""
+        keys = (*(key for p in self.providers for key in p.secrets()), self.api_key or "")
         return tuple(key for key in keys if key and not _VARIABLE.fullmatch(key))
 
 

@@ -303,6 +303,9 @@ class _Reader:
                 f"Write {_nearest_route(value, listed)!r}.",
             )
         if ref.provider not in names:
+            if key not in SCENARIOS and ", " in value:  # a sentence; CCR carries it along
+                self.findings.append(Finding(place, f"is {value!r}, which names no model"))
+                return None
             right = _nearest(ref.provider, names) or names[0]
             self.fail(
                 place,

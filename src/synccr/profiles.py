@@ -16,7 +16,7 @@ from synccr.edits import rebase
 from synccr.files import write_atomic
 from synccr.heal import Local
 from synccr.paths import Paths
-from synccr.profile import Profile, Role, derive_fallback
+from synccr.profile import Finding, Profile, Role, derive_fallback
 from synccr.profile_reader import read_profile, require_key, understand
 from synccr.redact import Redactor
 
@@ -32,6 +32,23 @@ FILES: Mapping[Role, str] = {
 
 
 @dataclass(frozen=True)
+class Edit:
+    """What somebody made of the configuration that was written last.
+
+    Attributes:
+        file: CCR's configuration.
+        content: what stands in it.
+        record: says that this was written last, once it is part of a profile.
+        written: the record's new content.
+    """
+
+    file: ConfigFile
+    content: bytes
+    record: Path
+    written: bytes
+
+
+@dataclass(frozen=True)
 class Profiles:
     """The owner's wishes.
 
@@ -40,6 +57,7 @@ class Profiles:
         local: the local port, for both.
         adopt: files to write before CCR's configuration is, so that a person's
             words there are kept: path and content.
+        taken: an edit of CCR's configuration that is part of the profiles now.
         notes: what a person should know about where the profiles come from.
         watch: files whose change means new wishes.
     """
@@ -50,6 +68,7 @@ class Profiles:
     adopt: Mapping[Path, bytes] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
     watch: tuple[Path, ...] = ()
+    taken: Edit | None = None
 
     @property
     def redactor(self) -> Redactor:
@@ -90,12 +109,16 @@ def load_profiles(
     notes: list[str] = []
     primary = _primary(paths, environ, config, written, adopt, notes)
     fallback = _fallback(paths, environ, fallback_config, primary)
+    content = ConfigFile(paths).read()
     edited = edited_by_others(paths, written) if written else None
     target = primary if written is None or written.role == "primary" else fallback
+    taken = None
     same_origin = not (config or fallback_config) or (written and written.source == target.source)
     if written and edited is not None and same_origin:
         given = {k: v for k, v in written.document.items() if k == "APIKEY" and target.shipped}
         wishes = {**target.raw, **given}
+        now = {"role": written.role, "document": edited, "source": written.source}
+        taken = Edit(ConfigFile(paths), content or b"", paths.instance / _RECORD, _dump(now))
         merged = rebase(written.document, edited, wishes, environ)
         if merged != wishes:
             mended = understand(merged, str(paths.ccr_config), target.role, environ)
@@ -108,6 +131,7 @@ def load_profiles(
                 primary, fallback = mended, _fallback(paths, environ, fallback_config, mended)
             else:
                 fallback = mended
+    fallback = _with_finding_on_twins(primary, fallback)
     if not keyless:
         require_key((primary, fallback))
     local = Local(port=port or primary.port, api_key=_api_key(primary, written))
@@ -116,7 +140,7 @@ def load_profiles(
         fallback_config or paths.config / FILES["fallback"],
         paths.ccr_config,
     )
-    return Profiles(primary, fallback, local, adopt, tuple(notes), watch)
+    return Profiles(primary, fallback, local, adopt, tuple(notes), watch, taken)
 
 
 def shipped(role: Role) -> Path:
@@ -132,6 +156,9 @@ def keep_adopted(profiles: Profiles) -> None:
         if path.exists():
             keep_copy(path)
         write_atomic(path, content, follow=True)
+    # Else it would be taken again, over what the person writes into the profile from now on.
+    if (edit := profiles.taken) and edit.file.take(edit.content):
+        write_atomic(edit.record, edit.written)
 
 
 def keep_copy(path: Path) -> None:
@@ -227,6 +254,22 @@ def _fallback(
     if all((p.name, p.url) in named for p in profile.providers):
         return profile
     return derive_fallback(primary)
+
+
+def _with_finding_on_twins(primary: Profile, fallback: Profile) -> Profile:
+    """A provider is known by its name, so one of both profiles is asked as the primary has it."""
+    known = {p.name: (p.url, p.key) for p in primary.providers}
+    twins = [
+        Finding(
+            f"Providers[{index}].name",
+            f"is {p.name!r} as in the primary profile, with another key or address: only the "
+            "primary's is asked",
+            "Give it another name.",
+        )
+        for index, p in enumerate(fallback.providers)
+        if known.get(p.name, (p.url, p.key)) != (p.url, p.key)
+    ]
+    return replace(fallback, findings=(*fallback.findings, *twins)) if twins else fallback
 
 
 def _api_key(primary: Profile, written: Written | None) -> str | None:

@@ -107,6 +107,7 @@ FORGED = f"{PREFIX}Error from provider(p,main: 402): no credit"
         line(FORGED).replace(b'"time":1795493809362', b'"time":1e300'),
         line(FORGED).replace(b'"time":1795493809362', b'"time":"now"'),
         line(FORGED).replace(b'"pid":7940', b'"pid":"7940"'),
+        line(FORGED)[:-1] + b',"err":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         line(f"{PREFIX}Error from provider(p,m: 4o2): x"),
         line(f"{PREFIX}Error from provider(p: 402): x"),
         line(f"{PREFIX}Error from provider(,m: 402): x"),

@@ -328,6 +328,7 @@ def test_a_start_needs_one_provider_with_its_key() -> None:
         (with_value("Router.default", REMOVED), "Router.default", ""),
         (with_value("Router.default", ""), "Router.default", ""),
         (with_value("Router.codex", "gpt"), "Router.codex", ""),
+        (with_value("Router.note", "Fast, cheap"), "Router.note", ""),
         (GOOD | {"fallback": {"default": ["nobody,x"]}}, "fallback.default[0]", ""),
         (GOOD | {"fallback": {"default": ["$X"]}}, "fallback.default[0]", ""),
     ],

@@ -82,6 +82,19 @@ class ConfigFile:
         with self._explained():
             return self._replace(document)
 
+    def take(self, content: bytes) -> bool:
+        """What somebody wrote is known elsewhere now: no longer an edit. A copy is kept.
+
+        Returns:
+            False when by now something else stands in the file.
+        """
+        if self.read() != content:
+            return False
+        if _digest(content) not in self._ours():
+            self._keep(content)
+            self._remember(content)
+        return True
+
     @contextlib.contextmanager
     def transaction(self, config: Mapping[str, Any]) -> Iterator[Path | None]:
         """Write for as long as it goes well.

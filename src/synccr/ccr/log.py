@@ -113,7 +113,7 @@ def parse_line(line: bytes, pid: int) -> Trouble | None:
     try:
         entry = _decoder.decode(line)
         at = datetime.fromtimestamp(entry.time / 1000, UTC)
-    except (msgspec.MsgspecError, ValueError, OverflowError, OSError):
+    except (msgspec.MsgspecError, ValueError, OverflowError, OSError, RecursionError):
         return None
     if entry.pid != pid or not entry.msg:
         return None

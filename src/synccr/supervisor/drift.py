@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synccr.ccr.config_file import ConfigFile
-from synccr.errors import ConfigError
+from synccr.errors import SynccrError
 from synccr.heal import Local
 from synccr.policy import events as e
 from synccr.profiles import Profiles, keep_adopted
@@ -74,9 +74,10 @@ class Drift:
             before = (state.primary.raw, state.fallback.raw, state.local)
             if (profiles.primary.raw, profiles.fallback.raw, profiles.local) == before:
                 self._refused = ""
+                keep_adopted(profiles)
                 return True
             keep_adopted(profiles)
-        except (ConfigError, OSError) as error:
+        except (SynccrError, OSError) as error:
             self._refuse(error)
             return False
         self._refused = ""
@@ -90,13 +91,13 @@ class Drift:
     def save_edits(self) -> None:
         """What a person wrote into CCR's configuration a moment before it is replaced becomes
         the profile's, and is noticed there; a copy of what cannot be read is kept anyhow."""
-        with contextlib.suppress(ConfigError, OSError):
+        with contextlib.suppress(SynccrError, OSError):
             if ConfigFile(self._supervisor.paths).changed_by_others():
                 keep_adopted(self._supervisor.load())
 
-    def _refuse(self, error: ConfigError | OSError) -> None:
-        what = error.what if isinstance(error, ConfigError) else str(error)
-        todo = error.todo if isinstance(error, ConfigError) else "Free the disk or mend the mode."
+    def _refuse(self, error: SynccrError | OSError) -> None:
+        what = error.what if isinstance(error, SynccrError) else str(error)
+        todo = error.todo if isinstance(error, SynccrError) else "Free the disk or mend the mode."
         if what == self._refused:
             return
         self._refused = what
