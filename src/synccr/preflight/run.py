@@ -129,7 +129,7 @@ async def ask_quotas(
 
 
 def _secrets(pairs: Iterable[Pair]) -> set[str]:
-    return {provider.key for provider, _ in pairs}
+    return {secret for provider, _ in pairs for secret in provider.secrets()}
 
 
 def _groups(pairs: Iterable[Pair]) -> list[list[Pair]]:
