@@ -195,7 +195,7 @@ def test_a_ccr_that_counts_for_long_is_not_taken_for_dead(
         long = message("a" * 120_000)
         answer = httpx.post(f"{running.url}/v1/messages", json=long, timeout=150)
         assert answer.status_code == 200
-        assert answer.elapsed.total_seconds() > 10, "nothing was tried"
+        assert answer.elapsed.total_seconds() > 3, "nothing was tried"
         assert home.status()["ccr"] | {"pid": before, "restarts": 0} == home.status()["ccr"]
     assert home.events("crashed") == []
 
