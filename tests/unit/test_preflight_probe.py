@@ -77,6 +77,25 @@ async def test_a_model_that_refuses_tools_is_told_from_a_dead_one(
     assert time.slept == []
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        httpx.Response(503, html="<html><title>Busy</title><a>Developer tools</a></html>"),
+        httpx.Response(502, html="<html><title>Developer tools</title></html>"),
+        httpx.Response(404, html="<html><title>Developer tools</title></html>"),
+        httpx.Response(500, json={"error": {"message": "function call handler crashed"}}),
+        httpx.Response(429, json={"error": {"message": "too many tool calls"}}),
+    ],
+)
+async def test_what_is_no_refusal_of_tools_is_not_taken_for_one(trouble: httpx.Response) -> None:
+    """A page, a server's own trouble and a limit are not about the tool, whatever they say:
+    no request without the tool follows, which would brand a good model."""
+    script = Script(trouble, TOOL_CALL)
+    finding, _ = await look(script)
+    assert all("tools" in sent for sent in script.bodies)
+    assert finding.report.tools is not False
+
+
 async def test_a_model_that_is_gone_is_missing_whatever_its_name_says_of_tools() -> None:
     """A 404 that mentions tools is looked at twice, and is still a 404."""
     script = Script(httpx.Response(404, json={"error": "model 'x-tool-use' not found"}))
