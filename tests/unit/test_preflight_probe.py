@@ -146,6 +146,15 @@ async def test_passing_troubles_are_asked_about_again(
     assert time.slept == [0.5, 1.0]
 
 
+async def test_an_error_in_the_place_of_a_completion_is_judged_by_its_own_code() -> None:
+    """A 200 whose choice is an error (OpenRouter's) is that error, and no healthy model."""
+    said = {"code": 402, "message": "Your account or API key has insufficient credits."}
+    choice = {"message": {"content": ""}, "finish_reason": "error", "error": said}
+    finding, _ = await look(Script({"choices": [choice]}))
+    assert finding.report.status is Status.BILLING
+    assert "insufficient credits" in finding.report.detail
+
+
 async def test_a_trouble_that_passes_is_forgotten() -> None:
     """A model that serves on a later attempt is ok."""
     finding, _ = await look(Script(httpx.Response(503), TOOL_CALL))

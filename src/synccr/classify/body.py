@@ -71,7 +71,24 @@ def read(body: str) -> Words:
     else:
         words.completion = _is_completion(document)
         _collect(document, words, _DEPTH)
+        if failed := failed_choice(document):
+            _collect(failed.get("error"), words, _DEPTH)
+            if not words.sentences:
+                words.sentences.append("the completion ended in an error")
     return words
+
+
+def failed_choice(document: Any) -> dict[str, Any] | None:
+    """The first choice of OpenAI's chat form when it is an error and no completion.
+
+    OpenRouter tells so what its upstream met after the 200 was sent, with the error's own
+    code inside (https://openrouter.ai/docs/errors).
+    """
+    rows = document.get("choices") if isinstance(document, dict) else None
+    first = rows[0] if isinstance(rows, list) and rows else None
+    if not isinstance(first, dict):
+        return None
+    return first if first.get("error") or first.get("finish_reason") == "error" else None
 
 
 def line(text: str) -> str:
@@ -88,7 +105,7 @@ def _json(text: str) -> Any:
 
 def _is_completion(document: Any) -> bool:
     """OpenAI chat, Gemini, Anthropic messages or OpenAI responses."""
-    if not isinstance(document, dict) or document.get("error"):
+    if not isinstance(document, dict) or document.get("error") or failed_choice(document):
         return False
     for name in ("choices", "candidates"):
         rows = document.get(name)
