@@ -280,6 +280,23 @@ async def test_a_key_in_an_answer_is_masked() -> None:
     assert "invalid API key" in finding.report.detail
 
 
+@pytest.mark.parametrize("http", [400, 401, 402, 500])
+@pytest.mark.parametrize("before", [185, 190, 4085])
+async def test_a_key_is_masked_where_a_sentence_is_cut(http: int, before: int) -> None:
+    """Not even a part of a key that lies across the end of what is shown gets through."""
+    body = {"error": {"message": "x" * before + f" {KEY}", "param": None}}
+    finding, _ = await look(Script(httpx.Response(http, json=body)), attempts=1)
+    assert KEY[:5] not in finding.report.detail
+
+
+async def test_a_key_is_masked_in_what_refuses_tools() -> None:
+    """The words of a refusal that is kept are masked before they are cut, too."""
+    said = " ".join(["x" * 150, f"takes no tools {KEY}"])
+    finding, _ = await look(Script(httpx.Response(400, json={"error": said}), WORDS))
+    assert finding.report.tools is False
+    assert KEY[:5] not in finding.report.detail
+
+
 @given(
     attempt=st.integers(1, 10**6),
     named=st.none() | st.floats(0, 1e6),

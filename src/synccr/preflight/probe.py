@@ -107,6 +107,8 @@ async def examine(
         if isinstance(reply, NoReply):
             report, again = inquiry.unanswered(reply), reply.again
         else:
+            # Before anything is cut: half a key is not recognised any more.
+            reply = replace(reply, body=redact(reply.body))
             quotas = quotas_in_headers(provider.name, reply.headers, clock.now()) or quotas
             verdict = inquiry.verdict(reply)
             if tools and _may_be_the_tool(verdict, reply):
