@@ -110,7 +110,18 @@ def test_a_status_without_words_has_its_plain_meaning(http: int, status: Status)
         (400, "There is no model named x", Status.MISSING),
         (400, "model_not_found", Status.MISSING),
         (400, "Incorrect API key provided", Status.AUTH),
+        (400, "Model unloaded.", Status.MISSING),
+        (400, "Model is unloaded.", Status.MISSING),
+        (400, "The model `playai-tts` requires terms acceptance. Please accept", Status.MISSING),
+        (
+            400,
+            "Invocation of model ID a.b-v1:0 with on-demand throughput isn't supported.",
+            Status.MISSING,
+        ),
+        (400, "API key has expired", Status.AUTH),
         (400, "Tool 'plan' does not exist", Status.UNVERIFIED),
+        (400, "The schema of on-demand throughput isn't supported", Status.UNVERIFIED),
+        (400, "tools: organization must not be restricted", Status.UNVERIFIED),
         (400, "This model does not support image input", Status.UNVERIFIED),
         (400, "prompt is too long: 208310 tokens > 200000 maximum", Status.UNVERIFIED),
         (400, "'stop' is not supported with this model.", Status.UNVERIFIED),
@@ -139,6 +150,9 @@ def test_words_of_a_prompt_do_not_change_what_is_no_400(http: int) -> None:
     [
         "Your credit balance is too low",
         "Error from provider(x,y: 402): insufficient balance, the model does not exist",
+        "This organization has been disabled. API key expired. Model unloaded.",
+        "Invocation of model ID x with on-demand throughput isn’t supported",
+        "the model x requires terms acceptance, organization_restricted, OperationNotSupported",
         "the model gpt-9 has been decommissioned and your plan does not cover it, API key invalid",
     ],
 )
@@ -162,6 +176,20 @@ def test_a_prompt_echoed_in_a_400_is_no_verdict_on_the_model(prompt: str, echo: 
     verdict = classify(400, body, now=NOW)
     assert verdict.request_fault
     assert prompt[:20] not in verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("organization_restricted", Status.AUTH),
+        ("model_terms_required", Status.MISSING),
+        ("OperationNotSupported", Status.MISSING),
+    ],
+)
+def test_a_code_word_needs_no_sentence(code: str, status: Status) -> None:
+    """The code of a 400 says for whom it is final; the same word in a sentence does not."""
+    assert classify(400, json.dumps({"error": {"code": code}}), now=NOW).status is status
+    assert classify(400, json.dumps({"error": {"message": code}}), now=NOW).request_fault
 
 
 @pytest.mark.parametrize("http", [200, 400, 403, 404, 429, 502])

@@ -37,12 +37,15 @@ MISSING_CODES = frozenset(
         "unknownmodel",
         "deploymentnotfound",
         "keymodelaccessdenied",
+        "modeltermsrequired",  # Groq: an administrator has to accept them first
+        "operationnotsupported",  # Azure: the deployment's model has no such form
         "20012",  # SiliconFlow
         "1211",  # Z.ai
     }
 )
 AUTH_CODES = frozenset(
     {"authenticationerror", "invalidapikey", "apikeyinvalid", "invalidauthentication"}
+    | {"organizationrestricted"}  # Groq
 )
 ONE_MODEL_CODES = frozenset({"allocationquotafreetieronly"})
 BILLING_CODES = ONE_MODEL_CODES | {
@@ -138,7 +141,8 @@ MODEL_ACCESS = _any(
     r"\bmodels?\b[^.]{0,80}\b(access|allowed|region)",
 )
 BAD_KEY = _any(
-    r"api.?key (is |was )?(not |in)(valid|found|correct)",
+    r"api.?key (is |was |has )?((not |in)(valid|found|correct)|expired)",
+    r"\borganization has been (disabled|restricted)",  # Anthropic, Groq
     r"(invalid|incorrect|wrong|expired|missing)[\w ]{0,12}(api.?key|x-api-key|credentials?)",
     r"authentication (fail|error)",
     r"no connected db",  # LiteLLM without a database, for a key it does not know
@@ -147,9 +151,12 @@ BAD_KEY = _any(
 NO_MODEL = _any(
     r"\bmodels?\b( name| id)?([\s/:=]*[`'\"]?[^\s`'\"]+[`'\"]?)?,?\s+(is |was |has been |does )?"
     r"(currently |temporarily )?(not (exist|found|available|supported|deployed|a valid|valid)"
-    r"|unavailable|unknown|invalid|deprecated|decommissioned|retired|removed|disabled|no longer)",
+    r"|unavailable|unknown|invalid|deprecated|decommissioned|retired|removed|disabled|no longer"
+    r"|unloaded)",  # LM Studio
     r"\b(unknown|invalid|no such|unsupported|nonexistent) model|not a valid model",
     r"no endpoints found|unable to access[\w -]{0,16} model",
+    r"\bmodel\b.{0,80} requires terms acceptance",  # Groq
+    r"\bmodel id\b.{0,120} on-demand throughput isn.t supported",  # Bedrock
     r"\bno model\b|not a known model|\bmodel\b.{0,80} could not be found",
 )
 MODALITY = _any(
