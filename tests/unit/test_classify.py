@@ -128,6 +128,16 @@ def test_a_status_without_words_has_its_plain_meaning(http: int, status: Status)
         (429, "You have exceeded your daily quota", Status.QUOTA),
         (429, "You've hit your plan limit", Status.QUOTA),
         (429, "5-hour limit reached", Status.QUOTA),
+        (
+            429,
+            "You are using a Trial key, which is limited to 1000 API calls / month.",
+            Status.QUOTA,
+        ),
+        (
+            429,
+            "A Trial key is limited to 10 API calls / minute and 1000 API calls / month.",
+            Status.RATE_LIMITED,
+        ),
         (429, "credits exhausted", Status.BILLING),
         (429, "Rate limit reached. Upgrade your plan for higher limits", Status.RATE_LIMITED),
         (429, "Try again in 2 hours", Status.RATE_LIMITED),
@@ -190,6 +200,21 @@ def test_a_code_word_needs_no_sentence(code: str, status: Status) -> None:
     """The code of a 400 says for whom it is final; the same word in a sentence does not."""
     assert classify(400, json.dumps({"error": {"code": code}}), now=NOW).status is status
     assert classify(400, json.dumps({"error": {"message": code}}), now=NOW).request_fault
+
+
+def test_a_cap_that_its_owner_set_for_one_model_is_that_models() -> None:
+    """Volcengine's limit stops one model until its owner changes it; the others go on."""
+    body = {"error": {"code": "SetLimitExceeded", "type": "TooManyRequests", "message": "paused"}}
+    verdict = classify(429, json.dumps(body), now=NOW)
+    assert (verdict.status, verdict.account) == (Status.QUOTA, False)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_byte_order_mark_hides_no_code(inside: bool) -> None:
+    """A BOM before the JSON, or before the JSON inside a string of it, is passed over."""
+    marked = "\ufeff" + json.dumps({"error": {"code": "1113", "message": "x"}})
+    body = json.dumps({"error": {"message": marked}}) if inside else marked
+    assert classify(429, body, now=NOW).status is Status.BILLING
 
 
 @pytest.mark.parametrize("http", [200, 400, 403, 404, 429, 502])

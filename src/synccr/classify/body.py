@@ -16,6 +16,8 @@ from typing import Any
 
 _TEXT_LIMIT = 4096
 """Characters of a body's own words that are read."""
+_BEFORE = "\ufeff \t\r\n"
+"""What may stand before a body: a byte order mark, blanks."""
 _DEPTH = 6
 _ITEMS = 5
 _TITLE = re.compile(r"<title[^>]*>([^<]{0,200})", re.IGNORECASE)
@@ -60,7 +62,7 @@ class Words:
 def read(body: str) -> Words:
     """Take a body apart. Never raises."""
     words = Words()
-    if body[:200].lstrip("\ufeff \t\r\n").startswith("<"):
+    if body[:200].lstrip(_BEFORE).startswith("<"):
         words.html = True
         title = _TITLE.search(body[:_TEXT_LIMIT])
         words.sentences.append(title[1] if title else "")
@@ -98,7 +100,7 @@ def line(text: str) -> str:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text.lstrip(_BEFORE))
     except (ValueError, RecursionError):
         return None
 
@@ -120,7 +122,7 @@ def _collect(node: Any, words: Words, depth: int) -> None:
     if depth == 0:
         return
     if isinstance(node, str):
-        inner = _json(node) if node.lstrip()[:1] in {"{", "["} else None
+        inner = _json(node) if node.lstrip(_BEFORE)[:1] in {"{", "["} else None
         if isinstance(inner, dict | list):
             _collect(inner, words, depth - 1)
         else:

@@ -47,7 +47,12 @@ AUTH_CODES = frozenset(
     {"authenticationerror", "invalidapikey", "apikeyinvalid", "invalidauthentication"}
     | {"organizationrestricted"}  # Groq
 )
-ONE_MODEL_CODES = frozenset({"allocationquotafreetieronly"})
+ONE_MODEL_CODES = frozenset(
+    {
+        "allocationquotafreetieronly",
+        "1311",  # Z.ai: the plan does not include the model
+    }
+)
 BILLING_CODES = ONE_MODEL_CODES | {
     "arrearage",
     "creditserror",
@@ -58,19 +63,20 @@ BILLING_CODES = ONE_MODEL_CODES | {
     "notenoughbalance",
     "30001",  # SiliconFlow
     "1113",  # Z.ai
+    "1309",  # Z.ai: the plan has expired
 }
-QUOTA_CODES = frozenset(
-    {
-        "insufficientquota",
-        "exceededcurrentquotaerror",
-        "budgetexceeded",
-        "usagelimitreached",
-        "usagelimitexceeded",
-        "billinghardlimitreached",
-        "quotaexceeded",
-        "1308",  # Z.ai
-    }
-)
+ONE_MODEL_QUOTA_CODES = frozenset({"setlimitexceeded"})
+"""Volcengine: what its owner allows one model in all is spent."""
+QUOTA_CODES = ONE_MODEL_QUOTA_CODES | {
+    "insufficientquota",
+    "exceededcurrentquotaerror",
+    "budgetexceeded",
+    "usagelimitreached",
+    "usagelimitexceeded",
+    "billinghardlimitreached",
+    "quotaexceeded",
+    "1308",  # Z.ai
+}
 
 
 def _any(*alternatives: str) -> re.Pattern[str]:
@@ -112,7 +118,7 @@ BILLING_WORD = _any(
 )
 USAGE_LIMIT = _any(r"usage limits?\b", r"\bkey limit exceeded")
 SHORT_WINDOW = _any(
-    r"per.?min|per.?second|\b(TPM|RPM|RPS)\b|concurren",
+    r"per.?min|per.?second|calls ?/ ?min|\b(TPM|RPM|RPS)\b|concurren",
     r"allocated quota",  # Alibaba's tokens a minute, under the code insufficient_quota
     r"credits? are required for|usage is required for",  # Anthropic, of one long request
 )
@@ -121,6 +127,7 @@ CAP = _any(
     r"usage (limit|cap)|budget|spending limit|(subscription|plan)('s)?( \w+)? (limit|cap)s?\b",
     r"per \d{1,2}.?hours?|\d.?hours? (limit|window|quota)|hourly",
     r"\b(cap|limit|allowance)[\w ]{0,12} (spent|exhausted|used up)",
+    r"calls ?/ ?(day|week|month)",  # Cohere's trial keys
 )
 """A window so long that waiting a minute does not help."""
 
