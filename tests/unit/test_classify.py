@@ -110,13 +110,34 @@ def test_a_status_without_words_has_its_plain_meaning(http: int, status: Status)
         (400, "There is no model named x", Status.MISSING),
         (400, "model_not_found", Status.MISSING),
         (400, "Incorrect API key provided", Status.AUTH),
+        (400, "Model unloaded.", Status.MISSING),
+        (400, "Model is unloaded.", Status.MISSING),
+        (400, "The model `playai-tts` requires terms acceptance. Please accept", Status.MISSING),
+        (
+            400,
+            "Invocation of model ID a.b-v1:0 with on-demand throughput isn't supported.",
+            Status.MISSING,
+        ),
+        (400, "API key has expired", Status.AUTH),
         (400, "Tool 'plan' does not exist", Status.UNVERIFIED),
+        (400, "The schema of on-demand throughput isn't supported", Status.UNVERIFIED),
+        (400, "tools: organization must not be restricted", Status.UNVERIFIED),
         (400, "This model does not support image input", Status.UNVERIFIED),
         (400, "prompt is too long: 208310 tokens > 200000 maximum", Status.UNVERIFIED),
         (400, "'stop' is not supported with this model.", Status.UNVERIFIED),
         (429, "You have exceeded your daily quota", Status.QUOTA),
         (429, "You've hit your plan limit", Status.QUOTA),
         (429, "5-hour limit reached", Status.QUOTA),
+        (
+            429,
+            "You are using a Trial key, which is limited to 1000 API calls / month.",
+            Status.QUOTA,
+        ),
+        (
+            429,
+            "A Trial key is limited to 10 API calls / minute and 1000 API calls / month.",
+            Status.RATE_LIMITED,
+        ),
         (429, "credits exhausted", Status.BILLING),
         (429, "Rate limit reached. Upgrade your plan for higher limits", Status.RATE_LIMITED),
         (429, "Try again in 2 hours", Status.RATE_LIMITED),
@@ -139,6 +160,9 @@ def test_words_of_a_prompt_do_not_change_what_is_no_400(http: int) -> None:
     [
         "Your credit balance is too low",
         "Error from provider(x,y: 402): insufficient balance, the model does not exist",
+        "This organization has been disabled. API key expired. Model unloaded.",
+        "Invocation of model ID x with on-demand throughput isn’t supported",
+        "the model x requires terms acceptance, organization_restricted, OperationNotSupported",
         "the model gpt-9 has been decommissioned and your plan does not cover it, API key invalid",
     ],
 )
@@ -162,6 +186,35 @@ def test_a_prompt_echoed_in_a_400_is_no_verdict_on_the_model(prompt: str, echo: 
     verdict = classify(400, body, now=NOW)
     assert verdict.request_fault
     assert prompt[:20] not in verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("organization_restricted", Status.AUTH),
+        ("model_terms_required", Status.MISSING),
+        ("OperationNotSupported", Status.MISSING),
+    ],
+)
+def test_a_code_word_needs_no_sentence(code: str, status: Status) -> None:
+    """The code of a 400 says for whom it is final; the same word in a sentence does not."""
+    assert classify(400, json.dumps({"error": {"code": code}}), now=NOW).status is status
+    assert classify(400, json.dumps({"error": {"message": code}}), now=NOW).request_fault
+
+
+def test_a_cap_that_its_owner_set_for_one_model_is_that_models() -> None:
+    """Volcengine's limit stops one model until its owner changes it; the others go on."""
+    body = {"error": {"code": "SetLimitExceeded", "type": "TooManyRequests", "message": "paused"}}
+    verdict = classify(429, json.dumps(body), now=NOW)
+    assert (verdict.status, verdict.account) == (Status.QUOTA, False)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_byte_order_mark_hides_no_code(inside: bool) -> None:
+    """A BOM before the JSON, or before the JSON inside a string of it, is passed over."""
+    marked = "\ufeff" + json.dumps({"error": {"code": "1113", "message": "x"}})
+    body = json.dumps({"error": {"message": marked}}) if inside else marked
+    assert classify(429, body, now=NOW).status is Status.BILLING
 
 
 @pytest.mark.parametrize("http", [200, 400, 403, 404, 429, 502])

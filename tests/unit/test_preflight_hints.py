@@ -69,6 +69,18 @@ def test_rows_of_known_lists(document: Any, expected: OfferedModel) -> None:
     assert offered_in(document) == (expected,)
 
 
+@pytest.mark.parametrize("name", ["bad\ud83d", "\ud83d", "a\nb", "\x1b[2J", ""])
+def test_a_name_that_cannot_be_written_is_left_out(name: str) -> None:
+    """Half a character, a line break or an escape in one name costs that row and no other."""
+    rows = offered_in(json.loads(json.dumps({"data": [{"id": name}, {"id": "good"}]})))
+    assert [row.id for row in rows] == ["good"]
+
+
+def test_a_context_beyond_all_measure_is_none() -> None:
+    """A number that the record cannot hold is no context length."""
+    assert offered_in([{"id": "x", "context_length": 2**64}]) == (OfferedModel("x"),)
+
+
 @given(json_values)
 def test_any_document_is_survived(document: Any) -> None:
     """Whatever a provider answers, lists and allowances are read without an error."""

@@ -77,6 +77,25 @@ async def test_a_model_that_refuses_tools_is_told_from_a_dead_one(
     assert time.slept == []
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        httpx.Response(503, html="<html><title>Busy</title><a>Developer tools</a></html>"),
+        httpx.Response(502, html="<html><title>Developer tools</title></html>"),
+        httpx.Response(404, html="<html><title>Developer tools</title></html>"),
+        httpx.Response(500, json={"error": {"message": "function call handler crashed"}}),
+        httpx.Response(429, json={"error": {"message": "too many tool calls"}}),
+    ],
+)
+async def test_what_is_no_refusal_of_tools_is_not_taken_for_one(trouble: httpx.Response) -> None:
+    """A page, a server's own trouble and a limit are not about the tool, whatever they say:
+    no request without the tool follows, which would brand a good model."""
+    script = Script(trouble, TOOL_CALL)
+    finding, _ = await look(script)
+    assert all("tools" in sent for sent in script.bodies)
+    assert finding.report.tools is not False
+
+
 async def test_a_model_that_is_gone_is_missing_whatever_its_name_says_of_tools() -> None:
     """A 404 that mentions tools is looked at twice, and is still a 404."""
     script = Script(httpx.Response(404, json={"error": "model 'x-tool-use' not found"}))
@@ -125,6 +144,15 @@ async def test_passing_troubles_are_asked_about_again(
     assert finding.report.status is status
     assert len(script.requests) == 3
     assert time.slept == [0.5, 1.0]
+
+
+async def test_an_error_in_the_place_of_a_completion_is_judged_by_its_own_code() -> None:
+    """A 200 whose choice is an error (OpenRouter's) is that error, and no healthy model."""
+    said = {"code": 402, "message": "Your account or API key has insufficient credits."}
+    choice = {"message": {"content": ""}, "finish_reason": "error", "error": said}
+    finding, _ = await look(Script({"choices": [choice]}))
+    assert finding.report.status is Status.BILLING
+    assert "insufficient credits" in finding.report.detail
 
 
 async def test_a_trouble_that_passes_is_forgotten() -> None:
@@ -250,6 +278,23 @@ async def test_a_key_in_an_answer_is_masked() -> None:
     finding, _ = await look(Script(httpx.Response(401, text=json.dumps(body))))
     assert KEY not in finding.report.detail
     assert "invalid API key" in finding.report.detail
+
+
+@pytest.mark.parametrize("http", [400, 401, 402, 500])
+@pytest.mark.parametrize("before", [185, 190, 4085])
+async def test_a_key_is_masked_where_a_sentence_is_cut(http: int, before: int) -> None:
+    """Not even a part of a key that lies across the end of what is shown gets through."""
+    body = {"error": {"message": "x" * before + f" {KEY}", "param": None}}
+    finding, _ = await look(Script(httpx.Response(http, json=body)), attempts=1)
+    assert KEY[:5] not in finding.report.detail
+
+
+async def test_a_key_is_masked_in_what_refuses_tools() -> None:
+    """The words of a refusal that is kept are masked before they are cut, too."""
+    said = " ".join(["x" * 150, f"takes no tools {KEY}"])
+    finding, _ = await look(Script(httpx.Response(400, json={"error": said}), WORDS))
+    assert finding.report.tools is False
+    assert KEY[:5] not in finding.report.detail
 
 
 @given(

@@ -12,8 +12,11 @@ import msgspec
 import pytest
 from preflight_kit import KEY, NOW, provider
 
-from synccr.preflight import OfferedModel, Record
+from synccr.journal import utc_now
+from synccr.preflight import OfferedModel, Record, ask
+from synccr.preflight.run import Result
 from synccr.report import Quota, Report, Status
+from synccr.settings import Settings
 
 P = provider()
 
@@ -144,6 +147,21 @@ def test_a_file_of_another_version_counts_as_empty(tmp_path: Path) -> None:
 def test_a_directory_in_its_place_counts_as_empty(tmp_path: Path) -> None:
     """A file that cannot be read is no error."""
     assert Record(tmp_path, max_age=600).last(P, "m") is None
+
+
+@pytest.mark.parametrize("row", [OfferedModel("bad\ud83d"), OfferedModel("x", 10**5000)])
+async def test_a_record_that_cannot_be_written_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: OfferedModel
+) -> None:
+    """What no file can hold costs the record, and not the answer."""
+
+    async def found(_: object, *, record: Record, **_rest: object) -> Result:
+        record.update_hints(P, (row,), (), utc_now())
+        return Result()
+
+    monkeypatch.setattr(ask, "preflight", found)
+    assert await ask.ask_models([], settings=Settings(), instance=tmp_path) == Result()
+    assert not (tmp_path / "models.json").exists()
 
 
 def test_a_clock_that_went_back_and_on_again_is_survived(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
@@ -98,6 +99,86 @@ async def test_an_endless_answer_is_cut() -> None:
     assert isinstance(reply, Reply)
     assert len(reply.body) == 100_000
     assert sent <= 4 * 65_536
+
+
+def redirecting(
+    location: str, http: int = 307, times: int = 1
+) -> tuple[list[httpx.Request], Callable[[httpx.Request], httpx.Response]]:
+    """A provider that redirects some times, and what it is asked."""
+    asked: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if len(asked) <= times:
+            return httpx.Response(http, headers={"location": location})
+        return httpx.Response(200, text="served")
+
+    return asked, handler
+
+
+@pytest.mark.parametrize("http", [307, 308])
+@pytest.mark.parametrize(
+    "location", ["/v2/x", "x", "https://provider.test/v2", "https://PROVIDER.test:443/v2#part"]
+)
+async def test_a_redirect_within_the_origin_is_followed_whole(http: int, location: str) -> None:
+    """As CCR does: method, body and key go along."""
+    asked, handler = redirecting(location, http)
+    ask = Ask("POST", "https://provider.test/v1/x", {"authorization": "Bearer k"}, {"a": 1})
+    async with client_of(handler) as client:
+        reply = await send(ask, client, timeout=5)
+    assert isinstance(reply, Reply)
+    assert (reply.http, reply.body, len(asked)) == (200, "served", 2)
+    assert asked[1].method == "POST"
+    assert asked[1].headers["authorization"] == "Bearer k"
+    assert asked[1].content == asked[0].content
+
+
+@pytest.mark.parametrize(
+    ("location", "http"),
+    [
+        ("https://other.test/v1", 307),
+        ("https://sub.provider.test/v1", 308),
+        ("//other.test/v1", 307),
+        ("http://provider.test/v1", 307),
+        ("https://provider.test:8443/v1", 308),
+        ("https://u:p@provider.test/v1", 307),
+        ("https://provider.test:99999/", 307),
+        ("https://[/", 307),
+        ("", 304),
+        ("/v2", 301),
+        ("/v2", 302),
+        ("/v2", 303),
+    ],
+)
+async def test_no_other_redirect_is_followed(location: str, http: int) -> None:
+    """Another scheme, host, port or user, and what turns a POST into a GET, is the answer."""
+    asked, handler = redirecting(location, http)
+    async with client_of(handler) as client:
+        reply = await send(ASK, client, timeout=5)
+    assert isinstance(reply, Reply)
+    assert (reply.http, len(asked)) == (http, 1)
+
+
+async def test_redirects_come_to_an_end() -> None:
+    """The fourth redirect in a row is the answer."""
+    asked, handler = redirecting("/again", times=9)
+    async with client_of(handler) as client:
+        reply = await send(ASK, client, timeout=5)
+    assert isinstance(reply, Reply)
+    assert (reply.http, len(asked)) == (307, 4)
+
+
+async def test_redirects_are_within_the_timeout() -> None:
+    """The time is for all of them together."""
+
+    async def slow(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0.15)
+        return httpx.Response(307, headers={"location": "/again"})
+
+    async with client_of(slow) as client:
+        reply = await send(ASK, client, timeout=0.25)
+    assert isinstance(reply, NoReply)
+    assert reply.status is Status.TIMEOUT
 
 
 async def test_bytes_that_are_no_utf8_are_read() -> None:

@@ -128,9 +128,9 @@ def _limited(words: Words) -> Verdict:
     if phrases.SHORT_WINDOW.search(text):
         return Verdict(Status.RATE_LIMITED)
     if codes & phrases.QUOTA_CODES:
-        return Verdict(Status.QUOTA, account=True)
+        return Verdict(Status.QUOTA, account=not codes & phrases.ONE_MODEL_QUOTA_CODES)
     if codes & phrases.BILLING_CODES or phrases.NO_CREDIT.search(text):
-        return Verdict(Status.BILLING, account=True)
+        return Verdict(Status.BILLING, account=not codes & phrases.ONE_MODEL_CODES)
     if phrases.LONG_WINDOW.search(text):
         return Verdict(Status.QUOTA, account=not one_model)
     return Verdict(Status.RATE_LIMITED)

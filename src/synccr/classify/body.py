@@ -16,6 +16,8 @@ from typing import Any
 
 _TEXT_LIMIT = 4096
 """Characters of a body's own words that are read."""
+_BEFORE = "\ufeff \t\r\n"
+"""What may stand before a body: a byte order mark, blanks."""
 _DEPTH = 6
 _ITEMS = 5
 _TITLE = re.compile(r"<title[^>]*>([^<]{0,200})", re.IGNORECASE)
@@ -60,7 +62,7 @@ class Words:
 def read(body: str) -> Words:
     """Take a body apart. Never raises."""
     words = Words()
-    if body[:200].lstrip("\ufeff \t\r\n").startswith("<"):
+    if body[:200].lstrip(_BEFORE).startswith("<"):
         words.html = True
         title = _TITLE.search(body[:_TEXT_LIMIT])
         words.sentences.append(title[1] if title else "")
@@ -71,7 +73,24 @@ def read(body: str) -> Words:
     else:
         words.completion = _is_completion(document)
         _collect(document, words, _DEPTH)
+        if failed := failed_choice(document):
+            _collect(failed.get("error"), words, _DEPTH)
+            if not words.sentences:
+                words.sentences.append("the completion ended in an error")
     return words
+
+
+def failed_choice(document: Any) -> dict[str, Any] | None:
+    """The first choice of OpenAI's chat form when it is an error and no completion.
+
+    OpenRouter tells so what its upstream met after the 200 was sent, with the error's own
+    code inside (https://openrouter.ai/docs/errors).
+    """
+    rows = document.get("choices") if isinstance(document, dict) else None
+    first = rows[0] if isinstance(rows, list) and rows else None
+    if not isinstance(first, dict):
+        return None
+    return first if first.get("error") or first.get("finish_reason") == "error" else None
 
 
 def line(text: str) -> str:
@@ -81,14 +100,14 @@ def line(text: str) -> str:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text.lstrip(_BEFORE))
     except (ValueError, RecursionError):
         return None
 
 
 def _is_completion(document: Any) -> bool:
     """OpenAI chat, Gemini, Anthropic messages or OpenAI responses."""
-    if not isinstance(document, dict) or document.get("error"):
+    if not isinstance(document, dict) or document.get("error") or failed_choice(document):
         return False
     for name in ("choices", "candidates"):
         rows = document.get(name)
@@ -103,7 +122,7 @@ def _collect(node: Any, words: Words, depth: int) -> None:
     if depth == 0:
         return
     if isinstance(node, str):
-        inner = _json(node) if node.lstrip()[:1] in {"{", "["} else None
+        inner = _json(node) if node.lstrip(_BEFORE)[:1] in {"{", "["} else None
         if isinstance(inner, dict | list):
             _collect(inner, words, depth - 1)
         else:

@@ -37,14 +37,22 @@ MISSING_CODES = frozenset(
         "unknownmodel",
         "deploymentnotfound",
         "keymodelaccessdenied",
+        "modeltermsrequired",  # Groq: an administrator has to accept them first
+        "operationnotsupported",  # Azure: the deployment's model has no such form
         "20012",  # SiliconFlow
         "1211",  # Z.ai
     }
 )
 AUTH_CODES = frozenset(
     {"authenticationerror", "invalidapikey", "apikeyinvalid", "invalidauthentication"}
+    | {"organizationrestricted"}  # Groq
 )
-ONE_MODEL_CODES = frozenset({"allocationquotafreetieronly"})
+ONE_MODEL_CODES = frozenset(
+    {
+        "allocationquotafreetieronly",
+        "1311",  # Z.ai: the plan does not include the model
+    }
+)
 BILLING_CODES = ONE_MODEL_CODES | {
     "arrearage",
     "creditserror",
@@ -55,19 +63,20 @@ BILLING_CODES = ONE_MODEL_CODES | {
     "notenoughbalance",
     "30001",  # SiliconFlow
     "1113",  # Z.ai
+    "1309",  # Z.ai: the plan has expired
 }
-QUOTA_CODES = frozenset(
-    {
-        "insufficientquota",
-        "exceededcurrentquotaerror",
-        "budgetexceeded",
-        "usagelimitreached",
-        "usagelimitexceeded",
-        "billinghardlimitreached",
-        "quotaexceeded",
-        "1308",  # Z.ai
-    }
-)
+ONE_MODEL_QUOTA_CODES = frozenset({"setlimitexceeded"})
+"""Volcengine: what its owner allows one model in all is spent."""
+QUOTA_CODES = ONE_MODEL_QUOTA_CODES | {
+    "insufficientquota",
+    "exceededcurrentquotaerror",
+    "budgetexceeded",
+    "usagelimitreached",
+    "usagelimitexceeded",
+    "billinghardlimitreached",
+    "quotaexceeded",
+    "1308",  # Z.ai
+}
 
 
 def _any(*alternatives: str) -> re.Pattern[str]:
@@ -109,7 +118,7 @@ BILLING_WORD = _any(
 )
 USAGE_LIMIT = _any(r"usage limits?\b", r"\bkey limit exceeded")
 SHORT_WINDOW = _any(
-    r"per.?min|per.?second|\b(TPM|RPM|RPS)\b|concurren",
+    r"per.?min|per.?second|calls ?/ ?min|\b(TPM|RPM|RPS)\b|concurren",
     r"allocated quota",  # Alibaba's tokens a minute, under the code insufficient_quota
     r"credits? are required for|usage is required for",  # Anthropic, of one long request
 )
@@ -118,6 +127,7 @@ CAP = _any(
     r"usage (limit|cap)|budget|spending limit|(subscription|plan)('s)?( \w+)? (limit|cap)s?\b",
     r"per \d{1,2}.?hours?|\d.?hours? (limit|window|quota)|hourly",
     r"\b(cap|limit|allowance)[\w ]{0,12} (spent|exhausted|used up)",
+    r"calls ?/ ?(day|week|month)",  # Cohere's trial keys
 )
 """A window so long that waiting a minute does not help."""
 
@@ -138,7 +148,8 @@ MODEL_ACCESS = _any(
     r"\bmodels?\b[^.]{0,80}\b(access|allowed|region)",
 )
 BAD_KEY = _any(
-    r"api.?key (is |was )?(not |in)(valid|found|correct)",
+    r"api.?key (is |was |has )?((not |in)(valid|found|correct)|expired)",
+    r"\borganization has been (disabled|restricted)",  # Anthropic, Groq
     r"(invalid|incorrect|wrong|expired|missing)[\w ]{0,12}(api.?key|x-api-key|credentials?)",
     r"authentication (fail|error)",
     r"no connected db",  # LiteLLM without a database, for a key it does not know
@@ -147,9 +158,12 @@ BAD_KEY = _any(
 NO_MODEL = _any(
     r"\bmodels?\b( name| id)?([\s/:=]*[`'\"]?[^\s`'\"]+[`'\"]?)?,?\s+(is |was |has been |does )?"
     r"(currently |temporarily )?(not (exist|found|available|supported|deployed|a valid|valid)"
-    r"|unavailable|unknown|invalid|deprecated|decommissioned|retired|removed|disabled|no longer)",
+    r"|unavailable|unknown|invalid|deprecated|decommissioned|retired|removed|disabled|no longer"
+    r"|unloaded)",  # LM Studio
     r"\b(unknown|invalid|no such|unsupported|nonexistent) model|not a valid model",
     r"no endpoints found|unable to access[\w -]{0,16} model",
+    r"\bmodel\b.{0,80} requires terms acceptance",  # Groq
+    r"\bmodel id\b.{0,120} on-demand throughput isn.t supported",  # Bedrock
     r"\bno model\b|not a known model|\bmodel\b.{0,80} could not be found",
 )
 MODALITY = _any(

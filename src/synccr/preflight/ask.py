@@ -28,13 +28,13 @@ async def ask_models(
 ) -> Result:
     """Preflight with what is known in ``instance``, and keep what was found there.
 
-    A record that cannot be written (a full disk) costs the next start some
-    seconds, so it stops nothing here.
+    A record that cannot be written (a full disk, text that is in no encoding) costs the
+    next start some seconds, so it stops nothing here.
     """
     record = record_of(instance, settings)
     result = await preflight(
         pairs, settings=settings, record=record, fresh=fresh, progress=progress, proxy=proxy
     )
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError, OverflowError):
         record.save(utc_now())
     return result

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from synccr import __version__
+from synccr.classify.body import failed_choice
 from synccr.profile import Provider
 
 TOOL_TOKENS = 128
@@ -167,7 +168,9 @@ class Chat(Dialect):
 
     def is_completion(self, document: Any) -> bool:
         choice = _first(document, "choices")
-        return choice is not None and any(
+        if choice is None or failed_choice(document):
+            return False
+        return any(
             isinstance(choice.get(name), dict | str) for name in ("message", "delta", "text")
         )
 

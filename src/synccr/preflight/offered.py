@@ -19,6 +19,8 @@ from synccr.profile import Provider
 from synccr.report import ModelRef, Report, Status
 
 _ROWS = 5000
+_LONGEST_CONTEXT = 10**12
+"""Tokens; more is a mistake, and no number for the record."""
 _CONTEXT_FIELDS = (
     "context_length",  # OpenRouter, synthetic.new
     "context_window",  # Groq
@@ -68,7 +70,8 @@ def offered_in(document: Any) -> tuple[OfferedModel, ...]:
 
 def _offered(row: dict[str, Any]) -> OfferedModel | None:
     name = row.get("id") or row.get("name")
-    if not isinstance(name, str) or not name or len(name) > 300:
+    # A lone surrogate (JSON may escape one) is not printable, and in no encoding.
+    if not isinstance(name, str) or not 0 < len(name) <= 300 or not name.isprintable():
         return None
     top = row.get("top_provider")
     sources = (row, top) if isinstance(top, dict) else (row,)
@@ -76,7 +79,9 @@ def _offered(row: dict[str, Any]) -> OfferedModel | None:
     always_on = row.get("always_on")
     return OfferedModel(
         id=name.removeprefix("models/"),
-        context_length=next((n for n in lengths if type(n) is int and n > 0), None),
+        context_length=next(
+            (n for n in lengths if type(n) is int and 0 < n < _LONGEST_CONTEXT), None
+        ),
         tools=_tools(row),
         always_on=always_on if isinstance(always_on, bool) else None,
     )

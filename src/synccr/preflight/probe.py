@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _PAUSE_FIRST = 0.5
 _PAUSE_MOST = 8.0
 _ABOUT_TOOLS = re.compile(r"\btools?\b|tool[_ ]|function.?call", re.IGNORECASE)
+_NEEDS_JINJA = re.compile(r"\btools? param requires\b", re.IGNORECASE)
+"""llama.cpp's refusal of tools, the only one that is known to be a 500."""
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
 _KEEPS_TOOLS_APART = frozenset({401, 402, 403, 429})
 """Statuses that are never about tools."""
@@ -105,6 +107,8 @@ async def examine(
         if isinstance(reply, NoReply):
             report, again = inquiry.unanswered(reply), reply.again
         else:
+            # Before anything is cut: half a key is not recognised any more.
+            reply = replace(reply, body=redact(reply.body))
             quotas = quotas_in_headers(provider.name, reply.headers, clock.now()) or quotas
             verdict = inquiry.verdict(reply)
             if tools and _may_be_the_tool(verdict, reply):
@@ -181,7 +185,13 @@ def _may_be_the_tool(verdict: Verdict, reply: Reply) -> bool:
     """Whether a refusal may be about the tool that was offered, and not about the model."""
     if verdict.status is Status.OK or reply.http < 400 or reply.http in _KEEPS_TOOLS_APART:
         return False
-    return verdict.request_fault or bool(_ABOUT_TOOLS.search(reply.body[:4096]))
+    words = read(reply.body)
+    if words.html:
+        return False
+    if reply.http >= 500:
+        return verdict.request_fault or bool(_NEEDS_JINJA.search(words.text))
+    said = " ".join((words.text, words.param, *words.codes))
+    return verdict.request_fault or bool(_ABOUT_TOOLS.search(said))
 
 
 def _said(reply: Reply) -> str:

@@ -102,6 +102,7 @@ class Record:
 
         Raises:
             OSError: it could not be written; nothing was changed on disk.
+            ValueError, OverflowError: it holds text or a number that JSON cannot.
         """
         if not (self._mine.reports or self._mine.hints):
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import os
 import ssl
 import sys
@@ -29,6 +30,10 @@ ANSWER_LIMIT = 1024 * 1024
 """Bytes of an answer that are read; a completion of a few tokens has a few hundred."""
 _CONNECT_TIMEOUT = 10.0
 """Seconds at most for TCP and TLS, so that there is time for a second try."""
+
+
+_REDIRECTS = 3
+"""How many redirects one request follows, at most."""
 
 
 def _utc_now() -> datetime:
@@ -136,6 +141,9 @@ async def send(
 ) -> Reply | NoReply:
     """Send one request and read its answer. Never raises for what a network can do.
 
+    A 307 or 308 to the same origin is followed, as CCR's ``fetch`` does, with method, body
+    and key; any other redirect is the answer, because the key goes nowhere else.
+
     Args:
         ask: the request.
         client: of ``make_client``, or any other.
@@ -148,24 +156,44 @@ async def send(
     started = clock.monotonic()
     connect = min(_CONNECT_TIMEOUT, timeout / 2)
     try:
-        async with (
-            asyncio.timeout(timeout),
-            client.stream(
-                ask.method,
-                ask.url,
-                headers=dict(ask.headers),
-                json=ask.json,
-                timeout=httpx.Timeout(timeout, connect=connect, pool=None),
-            ) as response,
-        ):
-            body = await _read(response, limit)
-            seconds = clock.monotonic() - started
-            return Reply(response.status_code, body, dict(response.headers), seconds)
+        async with asyncio.timeout(timeout):
+            url: httpx.URL | str = ask.url
+            for followed in itertools.count():
+                async with client.stream(
+                    ask.method,
+                    url,
+                    headers=dict(ask.headers),
+                    json=ask.json,
+                    timeout=httpx.Timeout(timeout, connect=connect, pool=None),
+                ) as response:
+                    onward = _onward(response) if followed < _REDIRECTS else None
+                    if onward is None:
+                        body = await _read(response, limit)
+                        seconds = clock.monotonic() - started
+                        return Reply(response.status_code, body, dict(response.headers), seconds)
+                url = onward
     except TimeoutError:
         status, detail, again = Status.TIMEOUT, f"no answer within {timeout:.3g} s", True
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
         status, detail, again = trouble(error)
     return NoReply(status, detail, clock.monotonic() - started, again)
+
+
+def _onward(response: httpx.Response) -> httpx.URL | None:
+    """Where a redirect leads that takes the whole request along, within the origin."""
+    import httpx
+
+    if response.status_code not in {307, 308} or "location" not in response.headers:
+        return None
+    asked = response.url
+    try:
+        target = asked.join(response.headers["location"])
+    except (httpx.InvalidURL, UnicodeError, ValueError):
+        return None
+    # A port that is the scheme's own is None in both.
+    same = (target.scheme, target.host, target.port) == (asked.scheme, asked.host, asked.port)
+    # A name and a password in the address would take the key's place.
+    return target if same and target.userinfo == asked.userinfo else None
 
 
 async def _read(response: httpx.Response, limit: int) -> str:

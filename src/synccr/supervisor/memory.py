@@ -51,7 +51,7 @@ class Memory:
             ref = ModelRef(provider.name, model)
             if ref in news:
                 record.update(provider, self._known[ref])
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError, OverflowError):
             record.save(utc_now())
 
 
