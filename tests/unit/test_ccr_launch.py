@@ -217,6 +217,7 @@ async def test_death_at_start(
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.slow
 async def test_no_answer_in_time(
     launcher: Callable[..., Launcher], package: Package, paths: Paths
 ) -> None:
@@ -363,6 +364,7 @@ async def test_pid_file_that_ccr_itself_deletes(
     assert read_pid_file(paths) is None
 
 
+@pytest.mark.slow
 async def test_failed_start_beside_one_that_serves(
     launcher: Callable[..., Launcher], package: Package, paths: Paths
 ) -> None:
@@ -557,6 +559,7 @@ async def end(task: asyncio.Task[None]) -> None:
         await task
 
 
+@pytest.mark.slow
 async def test_following_without_notifications(
     launcher: Callable[..., Launcher], package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,6 +174,7 @@ async def test_npm_failures_in_one_sentence(
     assert caught.value.exit_code == 6
 
 
+@pytest.mark.slow
 async def test_npm_that_hangs_is_ended(tmp_path: Path, environ: dict[str, str]) -> None:
     """An npm that never comes back is ended after its time, with what it started."""
     pids = tmp_path / "pids"

@@ -224,6 +224,7 @@ async def test_a_thousand_silent_connections_keep_nobody_out(instance: Path) -> 
     assert len(crowd) > 4 * MOST_CLIENTS
 
 
+@pytest.mark.slow
 async def test_many_at_once_are_bounded(instance: Path) -> None:
     """Twice as many slow requests as are allowed: some are told to come back, none hangs."""
     line = b'{"v": 1, "do": "slow"}\n'

@@ -110,6 +110,7 @@ async def test_a_command_that_fails(command: str, why: str) -> None:
     assert why in failure
 
 
+@pytest.mark.slow
 async def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
     """After the timeout neither the command nor its children are left."""
     pids = tmp_path / "pids"
@@ -294,6 +295,7 @@ async def test_without_a_desktop_it_says_so() -> None:
     assert "desktop" in failure
 
 
+@pytest.mark.slow
 async def test_services_that_apprise_knows(hook: tuple[str, list[Any]]) -> None:
     """An address of apprise's own kind goes through it."""
     pytest.importorskip("apprise")

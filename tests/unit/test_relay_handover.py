@@ -251,6 +251,7 @@ async def test_a_client_that_has_left_is_not_passed_on() -> None:
         await new.until(lambda: not new.relay.clients)
 
 
+@pytest.mark.slow
 async def test_an_heir_that_takes_no_more() -> None:
     """It is not asked again. What is being answered is answered to its end, what waits gets a
     503, half an upload goes where it has begun, and idle connections end."""

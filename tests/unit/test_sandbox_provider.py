@@ -196,6 +196,7 @@ def test_never_and_reset(provider: Provider, client: httpx.Client) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_slow_means_late_and_in_steps(provider: Provider, client: httpx.Client) -> None:
     """The first byte waits for ``delay``, each further event for ``chunk_delay``."""
     provider.set("main", {"delay": 0.2, "chunk_delay": 0.1, "chunks": 2})

@@ -180,14 +180,14 @@ with channel_of(os.environ):
         (FAILS, "It is broken. Mend it.", 4),
         ("import sys; sys.exit(9)", "ended at once (exit code 9)", 1),
         ("import os; os.kill(os.getpid(), 9)", "ended at once (exit code 137)", 1),
-        ("import time; time.sleep(60)", "was not ready within 2 s", 1),
+        ("import time; time.sleep(60)", "was not ready within 1 s", 1),
     ],
 )
 async def test_a_successor_that_does_not_come_up(program: str, said: str, code: int) -> None:
     """Its own words where it has some; in any case the old one is told, and it is gone."""
     new = successor(program)
     with pytest.raises(SynccrError) as caught:
-        await new.expect("turn", 2.0 if "sleep" in program else 60.0)
+        await new.expect("turn", 1.0 if "sleep" in program else 60.0)
     assert said in str(caught.value)
     assert caught.value.exit_code == code
     await new.discard()
