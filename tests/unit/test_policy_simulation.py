@@ -86,6 +86,22 @@ def test_the_same_with_other_settings(short: dict[str, float], seed: int) -> Non
     ends_well(world)
 
 
+def test_without_a_cooldown_swaps_are_limited_too() -> None:
+    """The model that serves fails, and then the next one: the second swap waits until 20
+    seconds after the first."""
+    world = World(Settings(swap_cooldown=0.0, swap_limit=1))
+    world.let_pass(10.0)
+    for _ in range(2):
+        serving = world.state.current.scenario("default")
+        world.trouble(MODELS.index(serving), 0)
+        world.traffic(sorted(world.state.in_use).index(serving), 0)
+        world.let_pass(5.0)
+    assert len(world.swaps) == 1
+    world.let_pass(20.0)
+    assert len(world.swaps) == 2
+    assert world.swaps[1] - world.swaps[0] == 20.0
+
+
 @pytest.mark.parametrize("trick", range(4))
 def test_a_profile_that_ccr_dies_of_is_left_for_the_other(trick: int) -> None:
     """Whether CCR dies as it comes up or a moment later: within two minutes the other profile

@@ -10,7 +10,7 @@ import pytest
 
 from synccr.ccr.config_file import ConfigFile
 from synccr.paths import Paths
-from synccr.profiles import FILES, Profiles, keep_adopted, load_profiles, recorded
+from synccr.profiles import FILES, Profiles, keep_adopted, load_profiles, read_written, recorded
 
 
 @pytest.fixture
@@ -103,6 +103,19 @@ def test_an_edit_that_comes_while_another_is_read_is_not_lost(paths: Paths) -> N
     write(paths.ccr_config, document("c"))
     keep_adopted(profiles)
     assert default_of(paths) == "acme,c"
+
+
+def test_what_was_written_meanwhile_stays_known(paths: Paths) -> None:
+    """An edit that synccr itself has replaced by now is not taken for what was written last."""
+    write(paths.config / FILES["primary"], document("a"))
+    run(paths, "a")
+    write(paths.ccr_config, document("b"))
+    profiles = load_profiles(paths, {})
+    run(paths, "c")
+    keep_adopted(profiles)
+    written = read_written(paths)
+    assert written
+    assert written.document == document("c")
 
 
 def test_two_providers_of_one_name_are_told_of(paths: Paths) -> None:
