@@ -28,9 +28,9 @@ class Gemini:
             content = content or any(_content(part) for part in parts)
             finish = finish or _finish(candidate)
         counts = document.get("usageMetadata")
+        if content and finish is None:
+            return CONTENT  # the counts grow with every chunk, and the last ones matter
         if finish is None and not counts:
-            if content:
-                return CONTENT
             return PART if "candidates" in document else FOREIGN
         out = ("candidatesTokenCount", "thoughtsTokenCount")
         told = count(counts, "promptTokenCount", *out)

@@ -47,7 +47,7 @@ class State(StrEnum):
     """Nothing follows."""
 
 
-_OVER = State.OVER
+_PASSING, _WHOLE, _OVER = State.PASSING, State.WHOLE, State.OVER
 _FAIL, _ABORT, _DONE = (Fail, _OVER), (Abort, _OVER), (Done, _OVER)
 TRANSITIONS = MappingProxyType(
     {
@@ -177,10 +177,12 @@ class Judge:
             ValueError: the event has no place in this state: a second head, or a body
                 before it.
         """
+        if self.state is _OVER:
+            return _HOLD
+        if self._form is not None and type(event) is Body:
+            return self._act(self._form, self._form.feed(event.data))
         if (self.state, type(event)) not in TRANSITIONS:
             raise ValueError(f"{type(event).__name__} while {self.state}")
-        if self.state is State.OVER:
-            return _HOLD
         match event:
             case Body(data):
                 return self._refused(data) if self.state is State.REFUSED else self._body(data)
@@ -261,16 +263,16 @@ class Judge:
         if form.failure:
             if not form.begun:
                 return self._fail(form.failure)
-            self.state = State.OVER
+            self.state = _OVER
             return Abort(after_content(form.failure), data)
         if form.over:
-            self.state = State.OVER
+            self.state = _OVER
             return Done(data)
         if not form.begun:
             return _HOLD
-        self.state = State.WHOLE if form.whole else State.PASSING
+        self.state = _WHOLE if form.whole else _PASSING
         return Pass(data) if data else _HOLD
 
     def _fail(self, trouble: Failure) -> Action:
-        self.state = State.OVER
+        self.state = _OVER
         return Fail(trouble)

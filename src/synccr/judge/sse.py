@@ -62,6 +62,10 @@ class Reader:
 
     def feed(self, data: bytes) -> tuple[list[Event], bytes]:
         """The events that ``data`` completes, and the bytes that are released."""
+        at_rest = not (self._kept or self._name or self._after_cr or self._skipping)
+        if at_rest and (plain := self._plain(data)) is not None:
+            self.understood, self._first = True, False
+            return plain, data
         kept, events = self._kept, list[Event]()
         kept += data
         safe, at = 0, self._line
@@ -85,6 +89,28 @@ class Reader:
         """As ``feed``, at the end: a last line without its end, an event without blank line."""
         events, released = self.feed(b"\n\n")
         return events, released[:-2]
+
+    def _plain(self, data: bytes) -> list[Event] | None:
+        """Whole events of one JSON line and at most a name: nearly every piece, and quick.
+
+        None when there is anything else in the piece; then nothing was taken.
+        """
+        if not data.endswith(b"\n\n") or b"\r" in data:
+            return None
+        events, start = [], 0
+        for block in data[:-2].split(b"\n\n"):
+            name, line = "", block
+            if block.startswith(b"event: "):
+                head, _, line = block.partition(b"\n")
+                name = head[7:].decode("utf-8", "replace").strip(" ")
+            if not line.startswith(b"data: {") or b"\n" in line or len(block) > self._limit:
+                return None
+            if (document := decoded(line[6:])) is None:
+                return None
+            end = start + len(block)
+            events.append(Event(name, document, start, end))
+            start = end + 2
+        return events
 
     def _lines(self, lines: list[bytes], at: int, events: list[Event]) -> tuple[int, int]:
         """Take whole lines that begin ``at``; where what is safe ends, and where they end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from synccr.judge import errors
-from synccr.judge.dialect import Dialect, Finish, Reading
+from synccr.judge.dialect import CONTENT, Dialect, Finish, Reading
 from synccr.judge.form import Form, empty, error, is_empty
 from synccr.judge.outcome import Failure, Trouble, failure
 from synccr.judge.sse import DONE, TOO_LARGE, Event, Reader
@@ -86,6 +86,9 @@ class Stream(Form):
             return
         if event.name == "error":
             self._wrong(event.document)
+            return
+        if reading is CONTENT:
+            self._content = self.begun = True
             return
         if reading.content:
             self._content = self.begun = True
