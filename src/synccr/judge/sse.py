@@ -40,17 +40,18 @@ class Reader:
     """Takes bytes, gives events and releases the bytes that were understood.
 
     A byte is released when no later byte can change what it means: an unfinished line and
-    the lines of an unfinished event are kept, at most ``limit`` bytes of them and the piece
-    just taken. A larger event is passed over and told as ``TOO_LARGE``.
+    the lines of an unfinished event are kept, at most ``limit`` bytes of them. A larger event
+    is passed over and told as ``TOO_LARGE``.
     """
 
     def __init__(self, limit: int) -> None:
         self.understood = False  # a field or a comment was seen
-        self._limit = limit
+        self._limit = limit - 2  # the last line's end comes on top
         self._kept = bytearray()
         self._line = 0  # where in it the unfinished line begins
         self._name = ""
         self._data: list[bytes] = []
+        self._open = False  # the last line needs more to be understood
         self._first = True
         self._after_cr = False
         self._skipping = False
@@ -118,7 +119,7 @@ class Reader:
         if self._after_cr and lines[0] == b"\n":  # the other half of a line's end
             del lines[0]
             at += 1
-            safe = 0 if self._data or self._name else at
+            safe = 0 if self._open else at
         for line in lines:
             text = line.rstrip(b"\r\n")
             too_large = at + len(text) - safe > self._limit
@@ -128,8 +129,9 @@ class Reader:
             elif too_large:
                 self._pass_over(events, safe, at)
                 safe = at
-            elif self._take(text, events, safe, at - len(line) + len(text)):
-                safe = at
+            else:
+                self._open = not self._take(text, events, safe, at - len(line) + len(text))
+                safe = safe if self._open else at
         return safe, at
 
     def _take(self, text: bytes, events: list[Event], start: int, end: int) -> bool:
@@ -156,7 +158,6 @@ class Reader:
         if field == b"event":
             self.understood = True
             self._name = value.decode("utf-8", "replace")
-            return False
         self.understood = self.understood or field in (b"", b"id", b"retry")
         return not (self._data or self._name)
 
@@ -168,7 +169,7 @@ class Reader:
 
     def _pass_over(self, events: list[Event], start: int, end: int) -> None:
         events.append(Event(self._name, TOO_LARGE, start, end))
-        self._name = ""
+        self._name, self._open = "", False
         self._data.clear()
 
 
