@@ -48,9 +48,9 @@ def choose(
     order = owner_order(primary, fallback)
     candidates: list[Healed] = []
     passed_over: dict[Role, str] = {}
-    for profile in (primary, fallback):
+    for profile, other in ((primary, fallback), (fallback, primary)):
         try:
-            candidate = heal(profile, reports, local)
+            candidate = heal(profile, reports, local, beside=other)
         except NoModelServes:
             passed_over[profile.role] = "has no model that can serve"
             continue
