@@ -110,9 +110,19 @@ def test_both_accounts_are_there_whichever_profile_runs(
 def test_version_1_takes_the_made_up_name(
     home: Home, other: ProviderThread, fallback: dict[str, Any]
 ) -> None:
-    """CCR 1.0.73 finds both accounts by their names."""
+    """CCR 1.0.73 finds both accounts by their names. An edit of what belongs to the other profile
+    is said not to be taken, and no file of the person's is changed."""
+    before = owned(home, "ccr-config.json")
     home.env["SYNCCR_CCR_VERSION"] = "1.0.73"
     with home.running() as running:
         assert ask(running.url, "own", f"acme,{MAIN}") == "own"
         assert ask(running.url, "named", f"acme@fallback,{SPARE}") == "named"
+        config = written(home)
+        config["Providers"][1]["models"].append("vendor/new")
+        (home.ccr / "config.json").write_text(json.dumps(config))
+        running.until(lambda: any("Not taken" in entry["text"] for entry in home.events("edited")))
+    assert (owned(home, "ccr-config.json"), owned(home, "ccr-config-fallback.json")) == (
+        before,
+        fallback,
+    )
     assert other.requests(model=SPARE)[-1].key_ok
