@@ -124,8 +124,13 @@ def own_part(
     the person's file. A route to an added provider becomes what was written."""
     mine = copy.deepcopy(dict(document))
     former = _object(written, "Router")
+    was = _names_before(document, written)
     for key in (k for k in _LISTS if isinstance(mine.get(k), list)):
-        mine[key] = [_own_entry(e, added) for e in mine[key] if _name(e) not in added.providers]
+        mine[key] = [
+            _own_entry(e, was.get(_name(e), ""), added)
+            for e in mine[key]
+            if _name(e) not in added.providers
+        ]
     names = {made_up: interpolate(text, environ) for made_up, text in added.names.items()}
     router = _object(mine, "Router")
     for key in tuple(router):
@@ -207,13 +212,24 @@ def _renamed(profile: Profile, names: Mapping[str, str], findings: tuple[Finding
     )
 
 
-def _own_entry(entry: Any, added: Added) -> Any:
-    name = _name(entry)
-    if name in added.models and isinstance(entry.get("models"), list):
-        entry["models"] = [m for m in entry["models"] if m not in added.models[name]]
-    if name in added.names:
-        entry["name"] = added.names[name]
+def _own_entry(entry: Any, before: str, added: Added) -> Any:
+    if before in added.models and isinstance(entry.get("models"), list):
+        entry["models"] = [m for m in entry["models"] if m not in added.models[before]]
+    if _name(entry) in added.names:
+        entry["name"] = added.names[_name(entry)]
     return entry
+
+
+def _names_before(document: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, str]:
+    """What each provider was called when it was written: a new name in the place of one that is
+    gone is the same provider, renamed."""
+    now, former = list(_by_name(document)), list(_by_name(written))
+    renamed = {
+        new: old
+        for new, old in zip(now, former, strict=False)
+        if new not in former and old not in now
+    }
+    return {name: name for name in now if name in former} | renamed
 
 
 def _under(route: Any, names: Mapping[str, str]) -> Any:

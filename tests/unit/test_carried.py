@@ -98,6 +98,16 @@ def test_one_account_with_two_lists_of_models() -> None:
     assert heal(fallback, {}, beside=primary).config["Providers"] == [entry("a", "o", "m", "n")]
 
 
+def test_a_provider_that_is_renamed_keeps_its_own_models() -> None:
+    """Those of the other profile do not come along with the new name."""
+    mine = document(entry("a", "m"))
+    primary, fallback = both(mine, document(entry("a", "o")))
+    healed = heal(primary, {}, beside=fallback)
+    edited = healed.config | document(entry("z", "m", "o"))
+    found = rebase(healed.config, edited, mine, {}, healed.added)
+    assert found == document(entry("z", "m"))
+
+
 def test_a_failed_request_may_go_to_the_other_profile() -> None:
     """In CCR's own lists, behind the profile's models; a dead one is left out."""
     theirs = document(entry("b", "x", "y", **OTHER))
