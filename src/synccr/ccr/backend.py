@@ -50,6 +50,8 @@ class Backend:
         root: the process that was started.
         identity: the process that serves; not ``root`` only when npx runs it.
         started_at: UTC.
+        led: its provider requests go to the egress, and its port is closed to strangers; False
+            also when the module that sees to it did not load.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Backend:
         self.root = root
         self.identity = root
         self.started_at = datetime.now(UTC)
+        self.led = False
         self._process = process
         self.paths = paths
         self._log: Path | None = None

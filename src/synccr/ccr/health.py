@@ -12,7 +12,7 @@ UNHEALTHY_AFTER = 3
 BUSY_LIMIT = 150.0
 """Seconds for which one that uses a core and answers nothing is taken to be at work."""
 
-_REQUEST = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+_REQUEST = b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
 
 class Look(Enum):
@@ -63,24 +63,43 @@ class Patience:
 
 async def look(port: int, timeout: float) -> Look:
     """Ask for ``/health`` on 127.0.0.1 and wait ``timeout`` seconds for the answer."""
-    writer: asyncio.StreamWriter | None = None
     try:
-        async with asyncio.timeout(timeout):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(_REQUEST)
-            line = await reader.readline()
+        status = await _status(port, "/health", timeout)
     except ConnectionRefusedError:
         return Look.CLOSED
     except (OSError, ValueError, TimeoutError):
         return Look.SILENT
-    finally:
-        if writer:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-    return Look.HEALTHY if line.split(b" ")[1:2] == [b"200"] else Look.SILENT
+    return Look.HEALTHY if status == b"200" else Look.SILENT
 
 
 async def answers(port: int, timeout: float) -> bool:
     """Whether ``GET /health`` on 127.0.0.1 is answered with 200 within ``timeout`` seconds."""
     return await look(port, timeout) is Look.HEALTHY
+
+
+async def refuses(port: int, timeout: float) -> bool:
+    """Whether ``GET /`` without the proxy's secret is answered with 403, which CCR never does."""
+    try:
+        return await _status(port, "/", timeout) == b"403"
+    except (OSError, ValueError, TimeoutError):
+        return False
+
+
+async def _status(port: int, target: str, timeout: float) -> bytes:
+    """The status that a GET is answered with; empty for what is no HTTP.
+
+    Raises:
+        OSError, ValueError, TimeoutError: there is none.
+    """
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(timeout):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(_REQUEST % target.encode())
+            line = await reader.readline()
+    finally:
+        if writer:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+    return b"".join(line.split(b" ")[1:2])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synccr.ccr.backend import Backend
-from synccr.ccr.health import answers
+from synccr.ccr.health import answers, refuses
 from synccr.ccr.identity import Identity, descendants, identify
 from synccr.ccr.log_files import last_logged_error
 from synccr.ccr.marks import INSTANCE, SUPERVISOR, listening_ports
@@ -28,6 +28,7 @@ from synccr.ccr.pid_file import (
     write_pid_file,
 )
 from synccr.ccr.spawn import guarded, spawn_options
+from synccr.ccr.way_in import EgressAddress, led_command, led_environ
 from synccr.errors import RuntimeMissing, SynccrError, Taken
 from synccr.files import close_to_writers, own_directory, private_directory
 from synccr.paths import Paths
@@ -66,6 +67,7 @@ class Launcher:
         start_timeout: seconds until ``/health`` has to answer.
         redact: applied to what CCR says before it is quoted.
         register: keeps what was started, for a successor of ours.
+        egress: where CCR's provider requests are to go; None for straight to the providers.
     """
 
     paths: Paths
@@ -73,6 +75,7 @@ class Launcher:
     start_timeout: float = 30.0
     redact: Redactor = field(default_factory=Redactor)
     register: Register | None = None
+    egress: EgressAddress | None = None
 
     async def launch(
         self,
@@ -163,13 +166,17 @@ class Launcher:
         if package.entry is None:  # npm starts CCR by the name node, which need not be on PATH
             beside = str(Path(package.command[0]).parent)
             environ["PATH"] = os.pathsep.join((beside, environ.get("PATH", os.defpath)))
+        command = package.command
+        if self.egress:
+            command = led_command(package)
+            environ = led_environ(package, environ, self.egress)
         if shutil.which(package.command[0]) is None:  # the wrapper would only fail to run it
             raise RuntimeMissing(f"{package.command[0]} is no longer there.", "See: synccr logs")
         output = Output()
         started = False
         try:
             process = await asyncio.create_subprocess_exec(
-                *guarded(package.command),
+                *guarded(command),
                 cwd=directory,
                 env=environ,
                 stdin=subprocess.DEVNULL,
@@ -220,6 +227,7 @@ class Launcher:
                 raise self._died(backend)
             if await answers(backend.port, 1.0) and (serving := _serving(backend)):
                 backend.identity = serving
+                backend.led = self.egress is not None and await refuses(backend.port, 1.0)
                 _ = backend.log_path  # looked up while it is surely open
                 return
             await asyncio.sleep(_STEP)

@@ -1,0 +1,65 @@
+"""How CCR is made to load the module that leads its provider requests to the egress. Pure.
+
+The module is ``node_side/preload.cjs``; its configuration goes by the environment, from which
+it takes it away. Node's ``--require`` is on our own command line; where npx runs CCR, it is in
+``NODE_OPTIONS``. See https://nodejs.org/api/cli.html#node_optionsoptions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from synccr.ccr.package import Package
+
+PRELOAD = Path(__file__).parent / "node_side" / "preload.cjs"
+"""What runs in CCR's process."""
+
+
+@dataclass(frozen=True)
+class EgressAddress:
+    """Where CCR's provider requests go.
+
+    Attributes:
+        url: origin of the egress, ``http://127.0.0.1:PORT``.
+        secret: what the proxy, CCR's process and the egress know; visible ASCII.
+        origins: of the providers; ``https://host``, with a port where it is not the usual.
+    """
+
+    url: str
+    secret: str = field(repr=False)
+    origins: tuple[str, ...]
+
+
+def led_command(package: Package, preload: Path = PRELOAD) -> tuple[str, ...]:
+    """What to run; npx' own command stays as it is."""
+    if package.entry is None:
+        return package.command
+    node, *rest = package.command
+    return (node, "--require", str(preload), *rest)
+
+
+def led_environ(
+    package: Package,
+    environ: Mapping[str, str],
+    egress: EgressAddress,
+    preload: Path = PRELOAD,
+) -> dict[str, str]:
+    """``environ`` with the module's configuration."""
+    led = {
+        **environ,
+        "SYNCCR_EGRESS": egress.url,
+        "SYNCCR_EGRESS_SECRET": egress.secret,
+        "SYNCCR_ORIGINS": " ".join(egress.origins),
+    }
+    if package.entry is None:
+        kept = environ.get("NODE_OPTIONS", "")
+        led["NODE_OPTIONS"] = f"{kept} --require {_quoted(str(preload))}".lstrip()
+    return led
+
+
+def _quoted(word: str) -> str:
+    """One word of ``NODE_OPTIONS``: within double quotes a backslash takes the next sign as is."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
