@@ -113,7 +113,7 @@ def proxy(context: Context) -> Finding:
 
 
 def _of_ccr(context: Context, way: tuple[str, str] | None, named: list[str]) -> Iterator[Finding]:
-    from synccr.preflight.quotas import is_loopback
+    from synccr.transport.proxies import is_loopback
 
     providers, profile = context.providers(), context.profiles.primary
     local = [p.name for p in providers if is_loopback(_address(p.url)[0])]
