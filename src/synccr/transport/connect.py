@@ -1,4 +1,4 @@
-"""Making a connection: directly, or through a proxy, with TLS on top."""
+"""A connection that is ready for a request, or why there is none."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import re
 import ssl
 from collections.abc import Callable
 from socket import gaierror
-from typing import Final
 
 from synccr.transport.connection import Connection
+from synccr.transport.dial import Refusal, dial, encrypt, tunnel
 from synccr.transport.messages import CannotReach, Target
 from synccr.transport.proxies import ProxyAddress, parse
 from synccr.transport.tls import Trust, why_not_trusted
-
-_EYEBALLS: Final = 0.25
-"""Seconds before the next address is tried beside the first (RFC 8305)."""
 
 
 class Failed(Exception):
@@ -58,21 +55,18 @@ async def connect(
             detail += f" (through the proxy {parse(proxy)})"
         raise Failed(CannotReach("timeout", detail)) from None
     except (OSError, UnicodeError) as error:
-        raise Failed(_meaning(error, trust)) from error
+        raise Failed(meaning(error, trust)) from error
 
 
 async def _direct(
     target: Target, make: Callable[[], Connection], trust: Callable[[], Trust]
 ) -> Connection:
-    tls = target.scheme == "https"
-    _, connection = await asyncio.get_running_loop().create_connection(
-        make,
-        target.host,
-        target.port,
-        ssl=trust().context if tls else None,
-        server_hostname=target.host if tls else None,
-        happy_eyeballs_delay=_EYEBALLS,
-    )
+    if target.scheme == "http":
+        _, connection = await dial(make, target.host, target.port)
+        return connection
+    transport, _ = await dial(asyncio.Protocol, target.host, target.port)
+    connection = make()
+    await encrypt(transport, connection, target.host, trust)
     return connection
 
 
@@ -82,64 +76,22 @@ async def _through(
     make: Callable[[], Connection],
     trust: Callable[[], Trust],
 ) -> Connection:
-    from python_socks import ProxyConnectionError, ProxyError, ProxyType
-    from python_socks.async_.asyncio.v2 import Proxy
-
-    kinds = {"http": ProxyType.HTTP, "https": ProxyType.HTTP}
-    kinds |= {"socks4": ProxyType.SOCKS4, "socks4a": ProxyType.SOCKS4}
-    proxy = Proxy(
-        kinds.get(address.scheme, ProxyType.SOCKS5),
-        address.host,
-        address.port,
-        address.user,
-        address.password,
-        # Behind a company's proxy names often have no address on this side.
-        rdns=address.scheme != "socks4",
-        proxy_ssl=trust().context if address.scheme == "https" else None,
-    )
     try:
-        tunnel = await proxy.connect(target.host, target.port)
-    except ProxyConnectionError as error:
-        why = _meaning(error.__cause__ or error, trust).detail
-        raise _refused(f"the proxy {address} cannot be reached: {why}") from error
-    except ProxyError as error:
-        raise _refused(f"the proxy {address} refused: {_one_line(error)}") from error
-    except TimeoutError:
-        raise
-    except (OSError, ValueError) as error:
-        why = _meaning(error, trust).detail
-        raise _refused(f"the proxy {address} failed: {why}") from error
+        transport = await tunnel(address, target.host, target.port, trust)
+    except Refusal as error:
+        why = str(error) if error.__cause__ is None else meaning(error.__cause__, trust).detail
+        detail = f"the proxy {address} {error.what}: {why}"
+        raise Failed(CannotReach("proxy", detail)) from error
     connection = make()
-    connection.tunnel = tunnel
-    transport: asyncio.WriteTransport | None = tunnel.writer.transport
-    try:
-        if target.scheme == "https":
-            transport = await asyncio.get_running_loop().start_tls(
-                tunnel.writer.transport,
-                connection,
-                trust().context,
-                server_hostname=target.host,
-            )
-        if transport is None:
-            raise ConnectionResetError("the connection ended within TLS")
-    except BaseException:
-        tunnel.writer.transport.abort()
-        raise
-    transport.set_protocol(connection)
-    connection.connection_made(transport)
+    if target.scheme == "https":
+        await encrypt(transport, connection, target.host, trust)
+    else:
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
     return connection
 
 
-def _refused(detail: str) -> Failed:
-    return Failed(CannotReach("proxy", detail))
-
-
-def _one_line(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    return "".join(sign if sign.isprintable() else "?" for sign in words)[:120]
-
-
-def _meaning(error: BaseException, trust: Callable[[], Trust]) -> CannotReach:
+def meaning(error: BaseException, trust: Callable[[], Trust]) -> CannotReach:
     if isinstance(error, gaierror):
         return CannotReach("dns", f"DNS: the host was not found ({error.strerror or error})")
     if isinstance(error, UnicodeError):

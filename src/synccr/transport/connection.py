@@ -51,7 +51,6 @@ class Connection(asyncio.Protocol):
         transport: the connection itself.
         closed: it takes nothing more.
         idle_since: clock reading of the loop when it was given back, seconds.
-        tunnel: what must live as long as the connection, where a proxy leads to it.
     """
 
     __slots__ = (
@@ -76,7 +75,6 @@ class Connection(asyncio.Protocol):
         "idle_since",
         "owner",
         "transport",
-        "tunnel",
     )
 
     transport: asyncio.Transport
@@ -90,7 +88,6 @@ class Connection(asyncio.Protocol):
         self.owner: Owner | None = None
         self.closed = False
         self.idle_since = 0.0
-        self.tunnel: object = None
         self._reset(bodiless=False)
 
     def _reset(self, *, bodiless: bool) -> None:
