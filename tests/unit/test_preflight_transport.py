@@ -67,8 +67,9 @@ async def test_an_endless_answer_is_cut() -> None:
     """No more of an answer is read than the limit allows."""
     sent = 0
 
-    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         with contextlib.suppress(ConnectionError):
             while True:

@@ -70,8 +70,9 @@ async def encrypt(
         OSError: as ssl.SSLError where the certificate is not trusted.
     """
     try:
+        context = (await asyncio.to_thread(trust)).context
         encrypted = await asyncio.get_running_loop().start_tls(
-            transport, protocol, trust().context, server_hostname=host
+            transport, protocol, context, server_hostname=host
         )
     except BaseException:
         transport.abort()

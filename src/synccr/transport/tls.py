@@ -10,6 +10,7 @@ import itertools
 import os
 import ssl
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +43,24 @@ class Trust:
     unverified_wanted: bool = False
 
 
-@functools.cache
+_lock = threading.Lock()
+
+
 def shared_trust() -> Trust:
-    """The one of this process, made when it is first needed (tens of milliseconds)."""
+    """The one of this process, made when it is first needed: 30 to 100 ms, so call it in a
+    thread where a loop must go on."""
+    with _lock:
+        return _made_trust()
+
+
+@functools.cache
+def _made_trust() -> Trust:
     return make_trust(os.environ)
+
+
+def nowhere(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Variables that should name certificates and do not, each with what is wrong."""
+    return dict(_load_named(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), environ))
 
 
 def make_trust(environ: Mapping[str, str]) -> Trust:
@@ -56,7 +71,7 @@ def make_trust(environ: Mapping[str, str]) -> Trust:
     # asks for (key usage, a critical basicConstraints), and Node takes them.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    findings = tuple(_load_named(context, environ))
+    findings = tuple(what for _, what in _load_named(context, environ))
     return Trust(context, findings, environ.get("NODE_TLS_REJECT_UNAUTHORIZED") == "0")
 
 
@@ -78,15 +93,16 @@ def _system() -> ssl.SSLContext:
     return context
 
 
-def _load_named(context: ssl.SSLContext, environ: Mapping[str, str]) -> Iterator[str]:
+def _load_named(context: ssl.SSLContext, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name in ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"):
         if (path := environ.get(name)) and (trouble := _load(context, path)):
-            yield f"{name} names {path}, which {trouble} and is ignored"
-    for path in filter(None, environ.get("SSL_CERT_DIR", "").split(os.pathsep)):
+            yield name, f"{name} names {path}, which {trouble} and is ignored"
+    name = "SSL_CERT_DIR"
+    for path in filter(None, environ.get(name, "").split(os.pathsep)):
         if Path(path).is_dir():
             context.load_verify_locations(capath=path)
         else:
-            yield f"SSL_CERT_DIR names {path}, which is no directory and is ignored"
+            yield name, f"{name} names {path}, which is no directory and is ignored"
 
 
 def _load(context: ssl.SSLContext, path: str) -> str | None:
