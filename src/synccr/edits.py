@@ -9,9 +9,11 @@ the difference between what was written and what is there now is the person's.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from synccr.keyring import restore
 from synccr.profile import interpolate, variables
 
 _ABSENT = object()
@@ -20,10 +22,10 @@ _ABSENT = object()
 def rebase(written: Any, edited: Any, onto: Any, environ: Mapping[str, str]) -> Any:
     """Apply the edits ``written -> edited`` to ``onto``; the arguments stay as they are.
 
-    CCR's page saves keys with their variables replaced; such a value is no edit,
-    and goes back to ``$NAME``.
+    CCR's page saves keys with their variables replaced, by the value or by a
+    placeholder for it; such a value is no edit, and goes back to ``$NAME``.
     """
-    return _merge(written, _restore(edited, _values(written, environ)), onto)
+    return _merge(written, _restored(edited, tuple(_texts(written)), environ), onto)
 
 
 def _merge(written: Any, edited: Any, onto: Any) -> Any:
@@ -47,21 +49,30 @@ def _merge(written: Any, edited: Any, onto: Any) -> Any:
     return edited if edited is _ABSENT else copy.deepcopy(edited)
 
 
-def _values(document: Any, environ: Mapping[str, str]) -> dict[str, str]:
-    """What each text with variables looks like once they are replaced."""
+def _texts(document: Any) -> Iterator[str]:
+    """Every text with variables."""
     if isinstance(document, str):
-        return {interpolate(document, environ): document} if any(variables(document)) else {}
-    children = document.values() if isinstance(document, dict) else document
-    if not isinstance(document, dict | list):
-        return {}
-    return {value: text for child in children for value, text in _values(child, environ).items()}
+        if any(variables(document)):
+            yield document
+    elif isinstance(document, dict | list):
+        for child in document.values() if isinstance(document, dict) else document:
+            yield from _texts(child)
 
 
-def _restore(document: Any, values: Mapping[str, str]) -> Any:
+def _restored(document: Any, texts: tuple[str, ...], environ: Mapping[str, str]) -> Any:
     if isinstance(document, str):
-        return values.get(document, document)
+        return _spelled(document, texts, environ)
     if isinstance(document, dict):
-        return {key: _restore(item, values) for key, item in document.items()}
+        return {key: _restored(item, texts, environ) for key, item in document.items()}
     if isinstance(document, list):
-        return [_restore(item, values) for item in document]
+        return [_restored(item, texts, environ) for item in document]
     return document
+
+
+def _spelled(document: str, texts: tuple[str, ...], environ: Mapping[str, str]) -> str:
+    """As it was written, if one of the texts looks like this once its variables are replaced."""
+    named = restore(document)
+    marks = {name: f"\0{name}\0" for name in variables(named)}  # names that are seen stay names
+    shown = ChainMap(marks, dict(environ))
+    look = interpolate(named, shown)
+    return next((text for text in texts if interpolate(text, shown) == look), named)
