@@ -10,10 +10,12 @@ and of that nothing that is about the other profile's providers.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from synccr.carried import NOTHING, Added, left_out, own_part
+from synccr.keyring import restore
 from synccr.profile import interpolate, variables
 
 _ABSENT = object()
@@ -28,10 +30,11 @@ def rebase(
 ) -> Any:
     """Apply the edits ``written -> edited`` to ``onto``; the arguments stay as they are.
 
-    CCR's page saves keys with their variables replaced; such a value is no edit,
-    and goes back to ``$NAME``. What was added to the written one reaches nothing.
+    CCR's page saves keys with their variables replaced, by the value or by a
+    placeholder for it; such a value is no edit, and goes back to ``$NAME``. What was
+    added to the written one reaches nothing.
     """
-    now = _restore(edited, _values(written, environ))
+    now = _restored(edited, tuple(_texts(written)), environ)
     before, after = (own_part(part, written, added, environ) for part in (written, now))
     return _merge(before, after, onto)
 
@@ -40,7 +43,7 @@ def not_taken(
     written: Mapping[str, Any], edited: Mapping[str, Any], environ: Mapping[str, str], added: Added
 ) -> tuple[str, ...]:
     """Places of edits that ``rebase`` passes over, because they are about what was added."""
-    return left_out(_restore(edited, _values(written, environ)), written, added)
+    return left_out(_restored(edited, tuple(_texts(written)), environ), written, added)
 
 
 def _merge(written: Any, edited: Any, onto: Any) -> Any:
@@ -100,21 +103,30 @@ def _with_others(names: Iterable[str], others: Iterable[str]) -> list[str]:
     return order
 
 
-def _values(document: Any, environ: Mapping[str, str]) -> dict[str, str]:
-    """What each text with variables looks like once they are replaced."""
+def _texts(document: Any) -> Iterator[str]:
+    """Every text with variables."""
     if isinstance(document, str):
-        return {interpolate(document, environ): document} if any(variables(document)) else {}
-    children = document.values() if isinstance(document, dict) else document
-    if not isinstance(document, dict | list):
-        return {}
-    return {value: text for child in children for value, text in _values(child, environ).items()}
+        if any(variables(document)):
+            yield document
+    elif isinstance(document, dict | list):
+        for child in document.values() if isinstance(document, dict) else document:
+            yield from _texts(child)
 
 
-def _restore(document: Any, values: Mapping[str, str]) -> Any:
+def _restored(document: Any, texts: tuple[str, ...], environ: Mapping[str, str]) -> Any:
     if isinstance(document, str):
-        return values.get(document, document)
+        return _spelled(document, texts, environ)
     if isinstance(document, dict):
-        return {key: _restore(item, values) for key, item in document.items()}
+        return {key: _restored(item, texts, environ) for key, item in document.items()}
     if isinstance(document, list):
-        return [_restore(item, values) for item in document]
+        return [_restored(item, texts, environ) for item in document]
     return document
+
+
+def _spelled(document: str, texts: tuple[str, ...], environ: Mapping[str, str]) -> str:
+    """As it was written, if one of the texts looks like this once its variables are replaced."""
+    named = restore(document)
+    marks = {name: f"\0{name}\0" for name in variables(named)}  # names that are seen stay names
+    shown = ChainMap(marks, dict(environ))
+    look = interpolate(named, shown)
+    return next((text for text in texts if interpolate(text, shown) == look), named)

@@ -56,7 +56,7 @@ class Provider:
         """Values that must never be shown: the key, and what the address carries of that kind.
         A key that is the provider's own name (``ollama``) is none."""
         address = urlsplit(self.url)
-        carried = [value for name, value in parse_qsl(address.query) if _SECRET.search(name)]
+        carried = [value for name, value in parse_qsl(address.query) if is_secret_name(name)]
         found = (self.key, address.username, address.password, *carried)
         return tuple(value for value in found if value and value != self.name)
 
@@ -178,6 +178,11 @@ def derive_fallback(primary: Profile) -> Profile:
         routes=routes,
         findings=(),
     )
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a parameter of an address is called as a key is."""
+    return bool(_SECRET.search(name))
 
 
 def variables(value: object) -> Iterator[str]:

@@ -50,3 +50,34 @@ def test_a_key_that_the_page_replaced_goes_back_to_its_name() -> None:
     ]
     merged = rebase(WRITTEN, edited(Providers=providers), PROFILE, {"KEY": "secret-value"})
     assert [p["api_key"] for p in merged["Providers"]] == ["$KEY", "$KEY"]
+
+
+def placeholder(name: str) -> str:
+    """One of some process that is no more."""
+    return f"synccr.{name}.0123456789abcdef01234567"
+
+
+def test_a_placeholder_goes_back_to_its_name() -> None:
+    """A page that saved placeholders edited nothing by that, whoever made them."""
+    providers = [{"name": "a", "api_key": placeholder("KEY"), "models": ["m", "n"]}]
+    assert rebase(WRITTEN, edited(Providers=providers), PROFILE, {"KEY": "v"}) == PROFILE
+    providers = [*providers, {"name": "b", "api_key": placeholder("NEW"), "models": ["o"]}]
+    merged = rebase(WRITTEN, edited(Providers=providers), PROFILE, {})
+    assert [p["api_key"] for p in merged["Providers"]] == ["$KEY", "$NEW"]
+
+
+def test_a_placeholder_goes_back_to_how_it_was_written() -> None:
+    """Braces, words around it, values beside it, and another name for the same key are kept."""
+    environ = {"HOST": "http://h", "A": "same", "B": "same"}
+    texts = ["Bearer ${A}", "$B", "$HOST/v1?key=${B}x", "plain"]
+    saved = [
+        f"Bearer {placeholder('A')}",
+        placeholder("B"),
+        f"http://h/v1?key={placeholder('B')}x",
+        "plain",
+    ]
+    document = {"Providers": texts, "PORT": 1}
+    assert rebase(document, {"Providers": saved, "PORT": 2}, document, environ) == {
+        "Providers": texts,
+        "PORT": 2,
+    }
