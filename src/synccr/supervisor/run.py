@@ -406,7 +406,11 @@ class Supervisor:
         version = self.settings.ccr_version
         profiles = self.profiles
         origin = {
-            "options": {**self.given, "port": profiles.local.port},
+            "options": {
+                **self.given,
+                "port": profiles.local.port,
+                "log_level": profiles.local.log_level,
+            },
             "sources": {"primary": profiles.primary.source, "fallback": profiles.fallback.source},
         }
         if not hasattr(self, "loop"):
