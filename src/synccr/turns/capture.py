@@ -106,7 +106,8 @@ class Capture:
         entry = {"at": stamp(utc_now()), "turn": turn, "try": number, "direction": direction}
         line = json.dumps({**entry, "text": text}, ensure_ascii=False).encode() + b"\n"
         if self.written + len(line) > self.limit:
-            return self._shut()
+            self._shut()
+            return
         try:
             self.written += os.write(self._file, line)
         except OSError:
