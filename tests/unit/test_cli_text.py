@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from synccr.ccr.log_files import unread
 from synccr.cli import look, use
+from synccr.cli.status import lines, turns_line
 from synccr.cli.statusline import line
 from synccr.cli.use import _SHELLS, _model_for, _once, _pieces, _quote
 from synccr.cli.watch import latest, sparkline, traffic_lines, view
@@ -100,6 +102,58 @@ def test_status_line_has_no_escapes() -> None:
     assert line(evil, {}) == "synccr: [2Jx"
 
 
+def served(model: str, instead_of: str | None) -> dict[str, Any]:
+    turn = {"model": model, "instead_of": instead_of, "verdict": "status" if instead_of else None}
+    return {"served": {"default": turn}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "session", "expected"),
+    [
+        ({"turns": served(MAIN, None)}, {}, "synccr: main-480b"),
+        ({"turns": served(SPARE, MAIN)}, {}, "synccr: spare-32b | instead (main-480b status)"),
+        ({"turns": served(SPARE, MAIN)}, {"model": {"id": MAIN}}, "synccr: main-480b"),
+        (
+            FALLEN | {"turns": served(SPARE, MAIN)},
+            {},
+            "synccr: spare-32b | fallback (main-480b billing)",
+        ),
+        ({"turns": {"served": {}}}, {}, "synccr: main-480b"),
+    ],
+    ids=["as routed", "moved", "named", "swapped since", "none yet"],
+)
+def test_status_line_after_a_turn(
+    changes: dict[str, Any], session: dict[str, Any], expected: str
+) -> None:
+    """Who served the latest request, where the route still leads to the one that failed it."""
+    assert line(status(**changes), session) == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, ""),
+        ({"breakers": {MAIN: "closed"}, "turns": {"not_judged": 0, "requests": 9}}, ""),
+        (
+            {"breakers": {MAIN: "open", SPARE: "half_open"}},
+            f"not asked now: {MAIN}. on trial: {SPARE}",
+        ),
+        (
+            {"turns": {"not_judged": 3, "requests": 9}},
+            "3 of 9 requests not judged (synccr doctor running)",
+        ),
+    ],
+)
+def test_what_is_odd_about_the_traffic(more: dict[str, Any], expected: str) -> None:
+    """One short line in the status and in the live view, or none."""
+    document = status(**more, supervisor={"pid": 1})
+    assert turns_line(document) == expected
+    assert any(expected in text for text in lines(document)) or not expected
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(view(document, [], 200, 30))
+    assert expected in shown.getvalue()
+
+
 @pytest.mark.parametrize(
     ("values", "room", "expected"),
     [
@@ -123,8 +177,6 @@ def test_sparkline(values: list[float | None], room: int, expected: str) -> None
 def test_the_view_fits_its_window(width: int, height: int, document: dict[str, Any]) -> None:
     """No line is longer than the window is wide, each model keeps one line, and whatever the
     height, the newest event and how it ends are to be seen; a high window shows more events."""
-    from rich.console import Console
-
     traffic = Traffic()
     traffic.observe(200, 0.01, b"/v1/messages")
     document = document | {"traffic": traffic.document()}

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synccr.cli.output import draw, put, put_json, reader_gone, say
+from synccr.cli.output import console, draw, put, put_json, reader_gone, say
 from synccr.errors import SynccrError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.table import Table
+    from rich.text import Text
 
     from synccr.turns.trace import TryRow, TurnRow
 
+_WIDE = 96  # columns that a terminal needs for every number
 _LOOK = 0.5  # seconds between looks with --follow
 _DURATION = re.compile(r"(\d{1,6})(s|m|h)")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -81,7 +83,7 @@ def trace(
         return put_json({"turns": document["turns"]})
     rows = rows_of(document)
     if rows:
-        draw(table(rows))
+        draw(table(rows, console(sys.stdout).width))
     else:
         say("No request has come yet.")
 
@@ -143,33 +145,44 @@ def _follow(instance: Path, *, as_json: bool) -> None:
                 put(turn_line(row))
 
 
-def table(rows: Sequence[TurnRow]) -> Table:
-    """A line a try; the turn's own words stand on its first."""
+def table(rows: Sequence[TurnRow], width: int) -> Table:
+    """A line a try; the turn's own words stand on its first.
+
+    Args:
+        rows: oldest first.
+        width: columns of the terminal; a narrow one shows times and verdicts only.
+    """
     from rich.table import Table
-    from rich.text import Text
 
     found = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("turn", "at", "route", "model"):
-        found.add_column(title, overflow="fold")
+    found.add_column("turn", no_wrap=True)
+    found.add_column("at", no_wrap=True)
+    found.add_column("route", overflow="fold", min_width=7)
+    found.add_column("model", overflow="fold")
     found.add_column("verdict", no_wrap=True)
-    for title in ("first", "took", "bytes", "tokens"):
+    numbers = ("took", "first", "bytes", "tokens") if width >= _WIDE else ("took",)
+    for title in numbers:
         found.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        head = [str(row.turn), _clock(row.at), row.route]
-        if not row.judged:
-            found.add_row(
-                *map(Text, [*head, "-", f"{row.status} not judged", "", _ms(row.took_ms)])
-            )
-            continue
-        for each in row.tries:
-            verdict = Text(_verdict(each), "green" if each.verdict == "ok" else "red")
-            first = "-" if each.first_byte_ms is None else _ms(each.first_byte_ms)
-            rest = [first, _ms(each.took_ms), _bytes(each.bytes_in), _tokens(each)]
-            found.add_row(*map(Text, [*head, each.target]), verdict, *map(Text, rest))
-            head = ["", "", ""]
-        if not row.tries:
-            found.add_row(*map(Text, [*head, "-", str(row.status), "", _ms(row.took_ms)]))
+        for cells in _cells(row):
+            found.add_row(*cells[: 5 + len(numbers)])
     return found
+
+
+def _cells(row: TurnRow) -> Iterator[list[Text]]:
+    from rich.text import Text
+
+    head = [str(row.turn), _clock(row.at), row.route]
+    if not (row.judged and row.tries):
+        word = str(row.status) if row.judged else f"{row.status} not judged"
+        yield [Text(word) for word in [*head, row.served_by or "-", word, _ms(row.took_ms)]]
+        return
+    for each in row.tries:
+        verdict = Text(_verdict(each), "green" if each.verdict == "ok" else "red")
+        first = "-" if each.first_byte_ms is None else _ms(each.first_byte_ms)
+        rest = [_ms(each.took_ms), first, _bytes(each.bytes_in), _tokens(each)]
+        yield [*map(Text, [*head, each.target]), verdict, *map(Text, rest)]
+        head = ["", "", ""]
 
 
 def turn_line(row: TurnRow) -> str:

@@ -205,9 +205,13 @@ def literal(context: Context) -> Finding:
 
 def _is_literal(document: Mapping[str, Any], provider: Provider) -> bool:
     entries = document.get("Providers") or document.get("providers") or ()
-    return not provider.unset and provider.key in provider.secrets() and any(
-        entry.get("name") == provider.name and entry.get("api_key") == provider.key
-        for entry in entries
+    return (
+        not provider.unset
+        and provider.key in provider.secrets()
+        and any(
+            entry.get("name") == provider.name and entry.get("api_key") == provider.key
+            for entry in entries
+        )
     )
 
 
