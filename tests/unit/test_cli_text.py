@@ -21,6 +21,7 @@ from synccr.cli.watch import latest, sparkline, traffic_lines, view
 from synccr.errors import ConfigError, SynccrError, UsageError
 from synccr.keys import read_keys, with_keys, write_keys
 from synccr.supervisor.traffic import SPAN, Traffic
+from synccr.turns.told import Told
 
 MAIN, SPARE = "acme,vendor/main-480b", "acme,vendor/spare-32b"
 
@@ -142,6 +143,7 @@ def test_status_line_after_a_turn(
             {"turns": {"not_judged": 3, "requests": 9}},
             "3 of 9 requests not judged (synccr doctor running)",
         ),
+        ({"turns": {"capture": "/x/c"}}, "requests and answers are written to /x/c"),
     ],
 )
 def test_what_is_odd_about_the_traffic(more: dict[str, Any], expected: str) -> None:
@@ -222,6 +224,14 @@ def test_latest_events_of_a_broken_journal(tmp_path: Path) -> None:
     assert len(latest(journal, 3)) == 3
     journal.write_bytes(b'{"at": "2026-01-02T03:04:05.000Z", "kind": "healed"}\n')
     assert len(latest(journal, 3)) == 1
+
+
+@pytest.mark.parametrize("kind", ["resent", "cut"])
+def test_events_of_turns(kind: Any) -> None:
+    """A sentence, with how many."""
+    told = Told(kind, MAIN, "status", None, 12)
+    shown = look.event_line({"at": "2026-01-02T03:04:05.000Z", "kind": kind, **told.fields()})
+    assert shown.startswith(f"2026-01-02 03:04:05  {kind:<12} {MAIN} (status): 12 ")
 
 
 def test_an_event_without_a_model() -> None:

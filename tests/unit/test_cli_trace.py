@@ -187,6 +187,7 @@ async def test_capture(stage: Stage) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     capture = stage.log.capture
     assert capture
+    assert stage.log.document()["capture"] == str(path)
     capture.write(1, 1, "request", f"my key is {KEY} ".encode())
     assert await stage.run("--capture", "off") == (0, f"{path}\n", "Ended.\n")
     assert stage.log.capture is None

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
 from itertools import pairwise
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from turns_kit import MAIN, SPARE
 
+from synccr.journal import Journal
+from synccr.supervisor.trace import tell_in_time
 from synccr.turns.told import _MOST, INTERVAL, ResentLog
 
 
@@ -78,3 +84,23 @@ def test_it_is_bounded() -> None:
     log.due(2 * INTERVAL)
     assert not log._next
     assert not log._waiting
+
+
+async def test_what_was_counted_is_written_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once its minute is over, and the rest when the supervisor ends."""
+    monkeypatch.setattr("synccr.supervisor.trace.INTERVAL", 0.04)
+    log, journal = ResentLog(interval=0.02), Journal(tmp_path / "journal.jsonl")
+    task = asyncio.create_task(tell_in_time(log, journal))
+    for _ in range(3):
+        log.resent(MAIN, "status", SPARE, time.monotonic())
+    deadline = time.monotonic() + 10
+    while not list(journal.read()) and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    log.cut(MAIN, "cut", math.inf)
+    log.cut(MAIN, "cut", time.monotonic())
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    found = [(entry["kind"], entry["count"]) for entry in journal.read()]
+    assert found == [("resent", 2), ("cut", 1)]

@@ -77,8 +77,8 @@ def lines(document: dict[str, Any]) -> list[str]:
 
 
 def turns_line(document: dict[str, Any]) -> str:
-    """What a person should know of the traffic, in one line: models that are not asked, and
-    requests that nobody judged; empty when there is nothing."""
+    """What a person should know of the traffic, in one line: models that are not asked, requests
+    that nobody judged, a capture under way; empty when there is nothing."""
     breakers = document.get("breakers") or {}
     turns = document.get("turns") or {}
     parts = []
@@ -87,6 +87,8 @@ def turns_line(document: dict[str, Any]) -> str:
             parts.append(f"{words}: {'; '.join(names)}")
     if count := turns.get("not_judged"):
         parts.append(f"{count} of {turns['requests']} requests not judged (synccr doctor running)")
+    if path := turns.get("capture"):
+        parts.append(f"requests and answers are written to {path}")
     return ". ".join(parts)
 
 

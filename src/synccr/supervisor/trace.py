@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,9 @@ import msgspec
 
 from synccr.errors import SynccrError, UsageError
 from synccr.files import private_directory
-from synccr.journal import utc_now
+from synccr.journal import Journal, utc_now
 from synccr.turns.capture import LIMIT, Capture
+from synccr.turns.told import INTERVAL, ResentLog
 
 if TYPE_CHECKING:
     from synccr.supervisor.run import Supervisor
@@ -78,3 +80,18 @@ async def _end_in_time(supervisor: Supervisor, capture: Capture, seconds: float)
         capture.close()
         if supervisor.trace_log.capture is capture:
             supervisor.trace_log.capture = None
+
+
+async def tell_in_time(log: ResentLog, journal: Journal) -> None:
+    """Write down what was counted once its minute is over, and the rest at the end."""
+    try:
+        while True:
+            await asyncio.sleep(INTERVAL / 4)
+            _write(log, journal, time.monotonic())
+    finally:
+        _write(log, journal, math.inf)
+
+
+def _write(log: ResentLog, journal: Journal, now: float) -> None:
+    for told in log.due(now):
+        journal.write(told.kind, **told.fields())

@@ -148,8 +148,13 @@ class TraceLog:
         return list(self._rows)[-fresh:] if fresh > 0 else []
 
     def document(self) -> dict[str, Any]:
-        """``turns`` of ``status --json``: the sums, and who served each route last."""
-        return {**msgspec.structs.asdict(self.counters), "served": served(self._rows)}
+        """``turns`` of ``status --json``: the sums, who served each route last, and the file that
+        bodies are written to."""
+        return {
+            **msgspec.structs.asdict(self.counters),
+            "served": served(self._rows),
+            "capture": str(self.capture.path) if self.capture else None,
+        }
 
     def first_bytes(self) -> dict[str, int]:
         """See :func:`first_bytes`."""
