@@ -157,14 +157,16 @@ async def test_follow_over_another_supervisor(home: Paths, monkeypatch: pytest.M
         log.add(turn(number, tried()))
     async with served(home, log) as stage:
         process = await stage.start("--follow", "--json")
-        for _ in range(3):
-            await asyncio.wait_for(process.stdout.readline(), 20)
-        monkeypatch.setattr("os.getpid", lambda: 1)
-        log.__init__()  # type: ignore[misc]
-        log.add(turn(1, tried(SPARE)))
-        line = await asyncio.wait_for(process.stdout.readline(), 20)
-        process.terminate()
-        await process.communicate()
+        try:
+            for _ in range(3):
+                await asyncio.wait_for(process.stdout.readline(), 20)
+            monkeypatch.setattr("os.getpid", lambda: 1)
+            log.__init__()  # type: ignore[misc]
+            log.add(turn(1, tried(SPARE)))
+            line = await asyncio.wait_for(process.stdout.readline(), 20)
+        finally:
+            process.terminate()
+            await process.communicate()
     assert json.loads(line)["served_by"] == SPARE
 
 
