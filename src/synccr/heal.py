@@ -47,10 +47,12 @@ class Local:
     Attributes:
         port: the public port.
         api_key: ``APIKEY`` as it is to be written, possibly ``$NAME``; None for none.
+        log_level: ``LOG_LEVEL`` that a person asked for; None for none but errors.
     """
 
     port: int
     api_key: str | None = field(default=None, repr=False)
+    log_level: str | None = None
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,9 @@ def _write_local(
         put("HOST", "127.0.0.1", "synccr listens there itself and passes requests on to CCR")
     if config.get("LOG") is False:
         put("LOG", True, "errors are seen in CCR's log")
-    if config.get("LOG_LEVEL") not in _QUIET_LEVELS:
+    if local and local.log_level:
+        put("LOG_LEVEL", local.log_level, "asked for at the start (--log-level)")
+    elif config.get("LOG_LEVEL") not in _QUIET_LEVELS:
         put("LOG_LEVEL", "error", "keeps errors, and neither prompts nor keys, on disk")
 
 

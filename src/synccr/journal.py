@@ -35,6 +35,9 @@ Kind = Literal[
     "quota",
     "checked",
     "notified",
+    "resent",
+    "cut",
+    "capture",
 ]
 
 LIMIT = 2 * 1024 * 1024

@@ -91,6 +91,7 @@ def load_profiles(
     config: Path | None = None,
     fallback_config: Path | None = None,
     port: int | None = None,
+    log_level: str | None = None,
     keyless: bool = False,
 ) -> Profiles:
     """Read both profiles; writes nothing. ``keyless``: no provider needs to have its key yet.
@@ -142,7 +143,7 @@ def load_profiles(
     fallback = apart(primary, fallback)
     if not keyless:
         require_key((primary, fallback))
-    local = Local(port=port or primary.port, api_key=_api_key(primary, written))
+    local = Local(port or primary.port, _api_key(primary, written), log_level)
     watch = (
         config or paths.config / FILES["primary"],
         fallback_config or paths.config / FILES["fallback"],

@@ -157,6 +157,8 @@ CASES = [
     Case("keys.clear", file(".claude-code-router/presets/mine/manifest.json",
                             settings(Providers=[{"api_key": "another-key-in-clear"}])),
          "fail", ("presets",), editor="sed -i s/another-key-in-clear/$ACME_KEY/"),
+    Case("profile.literal_key", words("$ACME_KEY", "another-key-in-clear"), "warn", ("acme",),
+         editor="sed -i s/another-key-in-clear/$ACME_KEY/"),
     Case("apikey.local", lambda s: None, "warn", ("no APIKEY",), fix=True),
     Case("files.modes", lambda s: s.profile.chmod(0o644), "warn", ("ccr-config.json",), fix=True),
     Case("files.modes", file(NEW_LOG, "x", 0o644), "warn", (".log",), fix=True),

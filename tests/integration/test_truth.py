@@ -96,7 +96,8 @@ def test_commands_speak_of_what_runs(home: Home, provider: ProviderThread) -> No
         del home.env["PORT_KEY"]
         config = (home.ccr / "config.json").read_bytes()
         status = home.status()
-        assert status["options"] == {"config": str(other), "fallback_config": None, "port": port}
+        given = {"config": str(other), "fallback_config": None, "port": port, "log_level": None}
+        assert status["options"] == given
         assert status["sources"]["primary"] == str(other)
         assert TOKEN not in json.dumps(status)
 
@@ -128,3 +129,33 @@ def test_commands_speak_of_what_runs(home: Home, provider: ProviderThread) -> No
         assert rows["port.free"]["detail"] == f"synccr serves at http://127.0.0.1:{port}"
         assert str(other) in rows["config.valid"]["detail"]
         assert KEY not in done.stdout + healed.stdout
+
+
+def test_a_log_level_that_was_asked_for(home: Home, provider: ProviderThread) -> None:
+    """CCR's log has what ``start --log-level`` says, the start says what that means, and it stays
+    over a restart; ``heal`` shows no other; without the option there are errors only again."""
+    home.use(provider, LOG_LEVEL="warn")
+
+    def written() -> str:
+        return str(json.loads((home.ccr / "config.json").read_bytes())["LOG_LEVEL"])
+
+    assert home.run("start", "--log-level", "loud").returncode == 2
+    with home.running("--log-level", "debug") as running:
+        assert "every prompt is written" in running.log.read_text()
+        assert (home.status()["options"]["log_level"], written()) == ("debug", "debug")
+        changes = json.loads(home.run("heal", "--json").stdout)["changes"]
+        levels = [change["after"] for change in changes if change["path"] == "LOG_LEVEL"]
+        assert levels == ["debug"]
+        pid = home.status()["supervisor"]["pid"]
+        assert home.run("restart").returncode == 0
+        status = home.status()
+        assert status["supervisor"]["pid"] != pid
+        assert (status["options"]["log_level"], written()) == ("debug", "debug")
+        prompt = message("a-prompt-in-the-log")
+        httpx.post(f"{running.url}/v1/messages", json=prompt, trust_env=False)
+        logs = (home.ccr / "logs").glob("*.log")
+        assert any(b"a-prompt-in-the-log" in log.read_bytes() for log in logs)
+        assert home.run("trace", "--json").returncode == 0
+    with home.running() as running:
+        assert "every prompt" not in running.log.read_text()
+        assert (home.status()["options"]["log_level"], written()) == (None, "warn")

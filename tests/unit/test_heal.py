@@ -141,6 +141,18 @@ def test_log_level(level: str | None, after: str) -> None:
     assert (healed.config["LOG"], healed.config["LOG_LEVEL"]) == (True, after)
 
 
+@pytest.mark.parametrize("level", ["debug", "error"])
+@pytest.mark.parametrize("before", [None, "warn", "debug"])
+def test_a_log_level_that_was_asked_for(level: str, before: str | None) -> None:
+    """``start --log-level`` goes before the profile; the change says who wanted it."""
+    raw = document(**({"LOG_LEVEL": before} if before else {}))
+    healed = heal(profile(raw), {}, Local(3456, log_level=level))
+    assert healed.config["LOG_LEVEL"] == level
+    why = [change.reason for change in healed.changes if change.path == "LOG_LEVEL"]
+    assert all("--log-level" in reason for reason in why)
+    assert bool(why) is (before != level)
+
+
 def test_the_local_key_is_written_and_never_shown() -> None:
     """A change of ``APIKEY`` does not carry its value."""
     healed = heal(profile(document(APIKEY="old-secret")), {}, Local(4000, "new-secret"))

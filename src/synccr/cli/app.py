@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from synccr import __version__
-from synccr.cli import check, doctor, home, look, notify, run, use
+from synccr.cli import check, doctor, home, look, notify, run, trace, use
 
 
 def _version(wanted: bool) -> None:
@@ -50,6 +50,6 @@ def command() -> Any:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for group in (run, check, use, look, notify, doctor, home):
+    for group in (run, check, use, look, trace, notify, doctor, home):
         group.add_to(app)
     return typer.main.get_command(app)

@@ -7,6 +7,18 @@ from typing import Annotated
 
 import typer
 
+from synccr.cli.serve import LOG_LEVELS
+from synccr.errors import UsageError
+
+
+def _level(word: str) -> str:
+    if word not in LOG_LEVELS:
+        raise UsageError(
+            f"There is no log level {word!r}.", f"It is one of: {', '.join(LOG_LEVELS)}."
+        )
+    return word
+
+
 Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="The primary profile, in CCR's own format."),
@@ -18,6 +30,15 @@ FallbackConfig = Annotated[
 Port = Annotated[
     int | None,
     typer.Option("--port", min=1, max=65535, help="The port that clients use."),
+]
+LogLevel = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level",
+        metavar="|".join(LOG_LEVELS),
+        parser=_level,
+        help="What CCR keeps in its log. From info on that includes every prompt.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Fresh = Annotated[

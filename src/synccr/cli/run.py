@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synccr.cli.options import Config, FallbackConfig, Port
+from synccr.cli.options import Config, FallbackConfig, LogLevel, Port
 from synccr.cli.output import say
 from synccr.errors import NoAnswer, NotRunning, SynccrError, UsageError
 from synccr.paths import Paths
@@ -41,14 +41,16 @@ def start(
     skip_preflight: Annotated[
         bool, typer.Option("--skip-preflight", help="Start without asking the models first.")
     ] = False,
+    log_level: LogLevel = None,
 ) -> None:
     """Check the models, heal the configuration, start CCR, watch it, recover.
 
-    Runs until Ctrl-C or SIGTERM, which end CCR too.
+    Runs until Ctrl-C or SIGTERM, which end CCR too. CCR's log keeps errors only, unless
+    --log-level says otherwise; synccr restart keeps to that, and synccr logs shows it.
     """
     from synccr.cli.serve import Options, serve
 
-    options = Options(config, fallback_config, port, skip_preflight)
+    options = Options(config, fallback_config, port, skip_preflight, log_level)
     if detach:
         from synccr.cli.detach import detach as start_detached
 

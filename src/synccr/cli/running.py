@@ -17,6 +17,7 @@ class Given(NamedTuple):
     config: Path | None = None
     fallback_config: Path | None = None
     port: int | None = None
+    log_level: str | None = None
 
     @classmethod
     def of(
@@ -35,6 +36,7 @@ class Given(NamedTuple):
             self.config or other.config,
             self.fallback_config or other.fallback_config,
             self.port or other.port,
+            self.log_level or other.log_level,
         )
 
 
@@ -68,7 +70,7 @@ def running(instance: Path) -> Running | None:
     )
     return Running(
         status["supervisor"]["pid"],
-        Given(config, fallback, options["port"]),
+        Given(config, fallback, options["port"], options.get("log_level")),
         (sources["primary"], sources["fallback"]),
     )
 

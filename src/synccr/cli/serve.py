@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+LOG_LEVELS = ("error", "warn", "info", "debug", "trace")
+"""What ``--log-level`` takes; CCR's own words, without the one that hides errors."""
+_LOUD = ("info", "debug", "trace")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -21,6 +25,7 @@ class Options:
     fallback_config: Path | None = None
     port: int | None = None
     skip_preflight: bool = False
+    log_level: str | None = None
 
     def files(self) -> dict[str, str | None]:
         """The files that are named, as paths that count in every directory."""
@@ -38,6 +43,8 @@ class Options:
             arguments += ["--port", str(self.port)]
         if self.skip_preflight:
             arguments += ["--skip-preflight"]
+        if self.log_level:
+            arguments += ["--log-level", self.log_level]
         return arguments
 
 
@@ -45,7 +52,7 @@ def plain(arguments: Sequence[str]) -> Options | None:
     """Read the arguments after ``start``; None for whatever is not plain, help and mistakes
     included: those are for the real parser."""
     files: dict[str, Path | None] = {"--config": None, "--fallback-config": None}
-    port, skip_preflight = None, False
+    port, skip_preflight, log_level = None, False, None
     rest = iter(arguments)
     for name in rest:
         if name == "--skip-preflight":
@@ -56,9 +63,21 @@ def plain(arguments: Sequence[str]) -> Options | None:
             files[name] = Path(value)
         elif name == "--port" and value.isascii() and value.isdigit() and 0 < int(value) < 65536:
             port = int(value)
+        elif name == "--log-level" and value in LOG_LEVELS:
+            log_level = value
         else:
             return None
-    return Options(files["--config"], files["--fallback-config"], port, skip_preflight)
+    return Options(files["--config"], files["--fallback-config"], port, skip_preflight, log_level)
+
+
+def warning_of(level: str | None, logs: Path) -> str | None:
+    """What a level of CCR's log means for a person; None when it keeps nothing but errors."""
+    if level not in _LOUD:
+        return None
+    return (
+        f"CCR's log keeps level {level}: every prompt is written to {logs}. Provider keys given "
+        "as $NAME are not, because CCR has placeholders for them."
+    )
 
 
 def serve(options: Options) -> int:
@@ -81,12 +100,16 @@ def serve(options: Options) -> int:
     with channel_of(os.environ) as channel:
         setup = Setup.make()
         terminal = Terminal(own_log(setup.paths))
+        if warning := warning_of(options.log_level, setup.paths.ccr_logs):
+            terminal.tell("log_level", warning, "", False)
         supervisor = Supervisor(
             paths=setup.paths,
             settings=setup.settings,
             reload=lambda: Setup.make().settings,
             environ=setup.environ,
-            load=lambda: setup.profiles(options.config, options.fallback_config, options.port),
+            load=lambda: setup.profiles(
+                options.config, options.fallback_config, options.port, options.log_level
+            ),
             tell=terminal.tell,
             on_probe=terminal.report,
             on_ready=terminal.ready,

@@ -51,6 +51,7 @@ class Setup:
         config: Path | None = None,
         fallback_config: Path | None = None,
         port: int | None = None,
+        log_level: str | None = None,
     ) -> Profiles:
         """Both profiles; see :func:`synccr.profiles.load_profiles`."""
         return load_profiles(
@@ -59,6 +60,7 @@ class Setup:
             config=config,
             fallback_config=fallback_config,
             port=port,
+            log_level=log_level,
         )
 
 

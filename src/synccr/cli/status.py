@@ -56,6 +56,8 @@ def lines(document: dict[str, Any]) -> list[str]:
     ]
     if document.get("why"):
         found.append(f"  why: {document['why']}")
+    if noted := turns_line(document):
+        found.append(f"  {paint(noted, 'yellow', sys.stdout)}")
     found.append("routes")
     found += [f"  {name:<12} {model}" for name, model in document["routes"].items()]
     found.append("models")
@@ -72,6 +74,22 @@ def lines(document: dict[str, Any]) -> list[str]:
             f"({swap['reason']}), {swap['took_ms']} ms; {document['swaps']} in all"
         )
     return found
+
+
+def turns_line(document: dict[str, Any]) -> str:
+    """What a person should know of the traffic, in one line: models that are not asked, requests
+    that nobody judged, a capture under way; empty when there is nothing."""
+    breakers = document.get("breakers") or {}
+    turns = document.get("turns") or {}
+    parts = []
+    for state, words in (("open", "not asked now"), ("half_open", "on trial")):
+        if names := [name for name, found in breakers.items() if found == state]:
+            parts.append(f"{words}: {'; '.join(names)}")
+    if count := turns.get("not_judged"):
+        parts.append(f"{count} of {turns['requests']} requests not judged (synccr doctor running)")
+    if path := turns.get("capture"):
+        parts.append(f"requests and answers are written to {path}")
+    return ". ".join(parts)
 
 
 def _quota_lines(rows: Iterable[dict[str, Any]]) -> list[str]:

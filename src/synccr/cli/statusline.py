@@ -59,11 +59,14 @@ def line(status: Mapping[str, Any], session: Mapping[str, Any]) -> str:
         status: as ``status --json``.
         session: what Claude Code tells its status line; may be empty.
     """
-    serving = _asked_for(session) or status["routes"].get("default", "")
+    moved = {} if _asked_for(session) else _moved(status)
+    serving = _asked_for(session) or moved.get("model") or status["routes"].get("default", "")
     parts = [f"synccr: {_short(serving) or '-'}"]
     if status["state"] != "running":
         parts.append(status["state"])
-    if cause := _cause(status):
+    if moved:
+        parts.append(f"instead ({_short(moved['instead_of'])} {moved['verdict']})")
+    elif cause := _cause(status):
         parts.append(cause)
     elif status["profile"] == "fallback":
         parts.append("fallback")
@@ -76,6 +79,14 @@ def _asked_for(session: Mapping[str, Any]) -> str:
     model = session.get("model")
     name = model.get("id") if isinstance(model, dict) else model
     return name if isinstance(name, str) and "," in name else ""
+
+
+def _moved(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The latest turn of the default route, when the route's model failed it and another one
+    served it; empty when not, or when the route leads elsewhere by now."""
+    turn = ((status.get("turns") or {}).get("served") or {}).get("default") or {}
+    default = status["routes"].get("default")
+    return turn if default and turn.get("instead_of") == default else {}
 
 
 def _cause(status: Mapping[str, Any]) -> str:

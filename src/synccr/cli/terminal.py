@@ -24,6 +24,7 @@ _COLOURS = {
     "edited": "yellow",
     "override": "yellow",
     "quota": "yellow",
+    "log_level": "yellow",
     "recovered": "green",
     "restarted": "green",
     "progress": "dim",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synccr.cli.output import console, put, put_json, reader_gone
-from synccr.cli.status import GOOD, colour_of
+from synccr.cli.status import GOOD, colour_of, turns_line
 from synccr.errors import NotRunning, SynccrError
 
 if TYPE_CHECKING:
@@ -218,6 +218,8 @@ def view(status: dict[str, Any], events: Sequence[str], width: int, height: int)
         rows.append(text(numbers, "dim"))
         if status.get("why"):
             rows.append(text(status["why"], "dim"))
+        if noted := turns_line(status):
+            rows.append(text(noted, "yellow"))
         rows.append(title("routes"))
         rows += [text(f"  {name:<12} {ref}") for name, ref in status["routes"].items()]
         rows.append(title("models"))

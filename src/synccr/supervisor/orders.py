@@ -18,6 +18,7 @@ from synccr.policy.machine import Phase, State
 from synccr.profile import interpolate
 from synccr.relay import Request, Response, error
 from synccr.settings import Settings
+from synccr.supervisor import trace
 from synccr.supervisor.handover import DETACHED, POSSIBLE
 from synccr.supervisor.port import page_refusal
 from synccr.supervisor.succession import Succession
@@ -53,6 +54,8 @@ class Orders:
                 return supervisor.status()
             case "client":
                 return {"status": supervisor.status(), "token": supervisor.token()}
+            case "trace":
+                return trace.answer(supervisor, args)
             case "stop":
                 if not supervisor.stop():
                     os.kill(os.getpid(), signal.SIGTERM)

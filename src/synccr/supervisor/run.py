@@ -50,6 +50,7 @@ from synccr.supervisor.signals import stoppable
 from synccr.supervisor.status import serving, starting
 from synccr.supervisor.succession import TAKING, Succession
 from synccr.supervisor.traffic import Traffic
+from synccr.turns.trace import TraceLog
 
 STOP_GRACE = 5.0
 """Seconds that requests in flight get when everything ends."""
@@ -72,6 +73,7 @@ class Supervisor:
         command: starts such a supervisor; for a restart.
         channel: to the supervisor that this one replaces.
         detached: nobody waits for this process to end.
+        trace_log: the last turns.
         given: the files that the command line names: ``config`` and ``fallback_config``.
         lock, journal, edges, relay, control, fleet, loop: its parts, from the moment on at
             which each is needed.
@@ -95,6 +97,7 @@ class Supervisor:
     given: Mapping[str, str | None] = field(default_factory=dict)
     started_at: str = field(default_factory=lambda: stamp(utc_now()))
     traffic: Traffic = field(default_factory=Traffic)
+    trace_log: TraceLog = field(default_factory=TraceLog)
     succession: Succession | None = None
     _following: asyncio.Task[None] | None = None
     _background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -406,13 +409,19 @@ class Supervisor:
         version = self.settings.ccr_version
         profiles = self.profiles
         origin = {
-            "options": {**self.given, "port": profiles.local.port},
+            "options": {
+                **self.given,
+                "port": profiles.local.port,
+                "log_level": profiles.local.log_level,
+            },
             "sources": {"primary": profiles.primary.source, "fallback": profiles.fallback.source},
+            "turns": self.trace_log.document(),
         }
         if not hasattr(self, "loop"):
             return starting(self.endpoint, version, supervisor) | origin
         more = self.edges.status() | {"traffic": self.traffic.document()} | origin
-        return serving(self.endpoint, version, supervisor, self.loop, self.fleet, more)
+        times = self.trace_log.first_bytes()
+        return serving(self.endpoint, version, supervisor, self.loop, self.fleet, more, times)
 
     def token(self) -> str | None:
         """What clients must show to the CCR that serves; None when it takes anything."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from synccr.journal import stamp, utc_now
+from synccr.policy.events import Now
+from synccr.policy.health import Health, Life
 from synccr.policy.machine import Phase, State
 from synccr.report import ModelRef, Report, Status
 from synccr.supervisor.fleet import Fleet
-from synccr.supervisor.loop import Loop
+from synccr.supervisor.loop import Loop, now
 
 _STATES = {
     Phase.STARTING: "starting",
@@ -18,6 +22,7 @@ _STATES = {
     Phase.RESTARTING: "degraded",
     Phase.STOPPING: "stopped",
 }
+_BREAKERS = {Life.HERE: "closed", Life.AWAY: "open", Life.RETURNING: "half_open"}
 
 
 def starting(endpoint: str, version: str, supervisor: dict[str, Any]) -> dict[str, Any]:
@@ -30,6 +35,7 @@ def starting(endpoint: str, version: str, supervisor: dict[str, Any]) -> dict[st
         "ccr": {"version": version, "pid": None, "port": None, "started_at": None, "restarts": 0},
         "routes": {},
         "models": [],
+        "breakers": {},
         "swaps": 0,
         "last_swap": None,
     }
@@ -42,8 +48,14 @@ def serving(
     loop: Loop,
     fleet: Fleet,
     edges: dict[str, Any],
+    first_bytes: Mapping[str, int],
 ) -> dict[str, Any]:
-    """From the first backend on."""
+    """From the first backend on.
+
+    Args:
+        edges: what is told besides, as it is to stand there.
+        first_bytes: milliseconds to the first byte of traffic, by ``provider,model``.
+    """
     state, backend, stats = loop.state, fleet.current, fleet.relay.stats
     return {
         "state": state_word(state),
@@ -58,7 +70,8 @@ def serving(
             "restarts": fleet.restarts,
         },
         "routes": {name: str(ref) for name, ref in state.current.routes.items()},
-        "models": model_rows(state),
+        "models": model_rows(state, now(), first_bytes),
+        "breakers": breakers(state),
         "swaps": loop.swaps,
         "last_swap": loop.last_swap,
         "why": state.why,
@@ -82,17 +95,34 @@ def state_word(state: State) -> str:
     return "degraded" if word == "running" and state.degraded else word
 
 
-def model_rows(state: State) -> list[dict[str, Any]]:
-    """Every configured model and its state."""
-    return [_row(state, ref) for ref in state.models]
+def model_rows(state: State, at: Now, first_bytes: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Every configured model and its state.
+
+    Args:
+        at: the present, on both clocks.
+        first_bytes: milliseconds to the first byte of traffic, by ``provider,model``.
+    """
+    rows = []
+    for ref in state.models:
+        health = state.health.get(ref)
+        times = _times(health, at) | {"ttft_ms": first_bytes.get(str(ref))}
+        rows.append(_row(health.report if health else _unknown(ref)) | times)
+    return rows
 
 
-def _row(state: State, ref: ModelRef) -> dict[str, Any]:
-    health = state.health.get(ref)
-    report = health.report if health else _unknown(ref)
+def breakers(state: State) -> dict[str, str]:
+    """The circuit breaker of every configured model: its health in the field's words."""
     return {
-        "provider": ref.provider,
-        "model": ref.model,
+        str(ref): _BREAKERS[health.life if health else Life.HERE]
+        for ref in state.models
+        for health in (state.health.get(ref),)
+    }
+
+
+def _row(report: Report) -> dict[str, Any]:
+    return {
+        "provider": report.provider,
+        "model": report.model,
         "status": report.status.value,
         "http_status": report.http_status,
         "latency_ms": report.latency_ms,
@@ -100,6 +130,18 @@ def _row(state: State, ref: ModelRef) -> dict[str, Any]:
         "detail": report.detail,
         "retry_at": stamp(report.retry_at) if report.retry_at else None,
     }
+
+
+def _times(health: Health | None, at: Now) -> dict[str, str | None]:
+    return {
+        "away_since": _stamp_of(health.away_since if health else None, at),
+        "next_probe_at": _stamp_of(health.probe_at if health else None, at),
+    }
+
+
+def _stamp_of(mono: float | None, at: Now) -> str | None:
+    """A time of the clock that never goes back, on the wall clock."""
+    return None if mono is None else stamp(at.wall + timedelta(seconds=mono - at.mono))
 
 
 def _unknown(ref: ModelRef) -> Report:

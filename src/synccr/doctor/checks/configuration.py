@@ -109,6 +109,12 @@ def log_level(context: Context) -> Finding:
     level = document.get("LOG_LEVEL")
     if document.get("LOG") is False or level in ("fatal", "error", "warn"):
         return ok("errors only; neither prompts nor keys")
+    asked = ((context.status or {}).get("options") or {}).get("log_level")
+    if asked and asked == level:
+        return warn(
+            f"synccr was started with --log-level {level}: every prompt is written to disk.",
+            f"{lines.synccr('stop')} && {lines.synccr('start', '--detach')}",
+        )
     fix = lines.synccr("doctor", "--fix", "log.level")
 
     def mend() -> str:

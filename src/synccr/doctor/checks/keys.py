@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from synccr.doctor import lines
 from synccr.doctor.context import Context
@@ -179,6 +180,39 @@ def _replace(path: Path, names: Mapping[str, str]) -> str:
         content = content.replace(value.encode(), form.encode())
     write_atomic(path, content)
     return f"{path} says {_dollar(names.values())} instead of the key."
+
+
+def literal(context: Context) -> Finding:
+    """Keys that a profile holds itself: CCR has them as they are, and no placeholder."""
+    profiles = context.profiles
+    found = {
+        provider.name: profile
+        for profile in (profiles.fallback, profiles.primary)
+        for provider in profile.providers
+        if _is_literal(profile.raw, provider)
+    }
+    if not found:
+        return ok("CCR gets placeholders; the keys stay with synccr")
+    return together(
+        warn(
+            f"The key of {name} stands in {profile.source} and goes through CCR as it is. Write "
+            "$NAME there and put the key into keys.env: synccr init",
+            f"{context.edit(profile)} && {lines.synccr('init')}",
+        )
+        for name, profile in found.items()
+    )
+
+
+def _is_literal(document: Mapping[str, Any], provider: Provider) -> bool:
+    entries = document.get("Providers") or document.get("providers") or ()
+    return (
+        not provider.unset
+        and provider.key in provider.secrets()
+        and any(
+            entry.get("name") == provider.name and entry.get("api_key") == provider.key
+            for entry in entries
+        )
+    )
 
 
 def leaks(context: Context) -> Finding:

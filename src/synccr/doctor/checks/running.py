@@ -158,6 +158,25 @@ def backend(context: Context) -> Finding:
     return ok(f"CCR {ccr['version']} (pid {ccr['pid']}) answers on port {ccr['port']}")
 
 
+def not_judged(context: Context) -> Finding:
+    """Requests that went to a provider without synccr seeing its answer."""
+    status = context.status
+    if status is None:
+        return skip(_NOT_RUNNING)
+    turns = status.get("turns") or {}
+    count, requests = turns.get("not_judged", 0), turns.get("requests", 0)
+    if not requests:
+        return skip("no request has come yet")
+    if not count:
+        return ok(f"synccr has judged the provider's own answer to all {requests} requests")
+    return warn(
+        f"{count} of the last {requests} requests went round synccr's egress and were not judged, "
+        "so a trouble after the first byte is not seen. Usually a plugin (transformer) with its "
+        "own HTTP client.",
+        lines.synccr("trace"),
+    )
+
+
 def orphans(context: Context) -> Finding:
     """A CCR whose supervisor was killed."""
     from synccr.ccr.orphans import end_orphans, find_orphans
