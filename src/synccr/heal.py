@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from synccr.carried import NOTHING, Added, carry
 from synccr.errors import NoModelServes
 from synccr.profile import FALLBACK_SCENARIOS, SCENARIOS, Profile
 from synccr.report import DEAD, TRANSIENT, ModelRef, Report, Status
@@ -61,12 +62,14 @@ class Healed:
         config: the document for CCR.
         changes: every difference, with reasons.
         routes: every route of ``config`` that names a model.
+        added: what ``config`` has of the other profile.
     """
 
     profile: Profile
     config: dict[str, Any] = field(repr=False)
     changes: tuple[Change, ...]
     routes: Mapping[str, ModelRef]
+    added: Added = NOTHING
 
     def scenario(self, name: str) -> ModelRef:
         """The model that CCR takes for a scenario: its route, else the default."""
@@ -93,13 +96,24 @@ class Grade:
         return 1 if report.tools is False else 0
 
 
-def heal(profile: Profile, reports: Reports, local: Local | None = None) -> Healed:
+def heal(
+    profile: Profile,
+    reports: Reports,
+    local: Local | None = None,
+    *,
+    beside: Profile | None = None,
+    in_flight: bool = True,
+) -> Healed:
     """Make the configuration to write.
 
     Args:
         profile: what the owner wants.
         reports: what is known; a model without a report is taken to serve.
         local: what to say of the local port.
+        beside: the other profile, whose providers the running CCR has too; routes go on leading
+            to this profile's own. None for plain ``ccr start``.
+        in_flight: write CCR's ``fallback`` lists. False where synccr itself sends a failed
+            request again: then the configuration has none, whatever the profile says.
 
     Raises:
         NoModelServes: no model of the profile can serve.
@@ -114,9 +128,37 @@ def heal(profile: Profile, reports: Reports, local: Local | None = None) -> Heal
     config = copy.deepcopy(dict(profile.raw))
     changes: list[Change] = []
     routes = _heal_routes(profile, reports, models, config, changes)
-    _write_fallbacks(profile, grade, models, routes, config, changes)
+    added = _carry(profile, beside, config, changes)
+    if in_flight:
+        others = _candidates(beside, reports, grade) if beside else []
+        _write_fallbacks(profile, grade, [*models, *others], routes, config, changes)
+    else:
+        _drop_fallbacks(config, changes)
     _write_local(profile, local, config, changes)
-    return Healed(profile, config, tuple(changes), routes)
+    return Healed(profile, config, tuple(changes), routes, added)
+
+
+def _carry(
+    profile: Profile, beside: Profile | None, config: dict[str, Any], changes: list[Change]
+) -> Added:
+    added = carry(profile, beside, config)
+    if beside and added.providers:
+        own = [provider.name for provider in profile.providers]
+        reason = f"the {beside.role} profile's too, so that a failed request can go there"
+        changes.append(Change("Providers", own, [*own, *added.providers], reason))
+    for name, models in added.models.items():
+        known = profile.provider(name)
+        before = list(known.models) if known else []
+        reason = "the other profile lists them at the same provider"
+        changes.append(Change(f"Providers.{name}.models", before, [*before, *models], reason))
+    return added
+
+
+def _drop_fallbacks(config: dict[str, Any], changes: list[Change]) -> None:
+    lists = config.pop("fallback", None)
+    if lists:
+        reason = "synccr sends a failed request again by itself"
+        changes.append(Change("fallback", lists, None, reason))
 
 
 def _candidates(profile: Profile, reports: Reports, grade: Grade) -> list[ModelRef]:

@@ -84,6 +84,7 @@ class Profile:
         findings: what is odd.
         shipped: it came with synccr and not from a person.
         api_key: the value of ``APIKEY``; None when there is none.
+        own_names: made-up names of providers, each with what the person's file says.
     """
 
     role: Role
@@ -95,6 +96,7 @@ class Profile:
     findings: tuple[Finding, ...] = ()
     shipped: bool = False
     api_key: str | None = field(default=None, repr=False)
+    own_names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def port(self) -> int:
@@ -151,7 +153,8 @@ def owner_order(*profiles: Profile) -> tuple[ModelRef, ...]:
 
 
 def probe_targets(*profiles: Profile) -> tuple[tuple[Provider, str], ...]:
-    """Every configured model with its provider, in the owner's order, each name once."""
+    """Every configured model with its provider, in the owner's order, each name once: of
+    profiles whose names were told apart, so that one name is one account."""
     providers = {p.name: p for profile in reversed(profiles) for p in profile.providers}
     return tuple((providers[ref.provider], ref.model) for ref in owner_order(*profiles))
 

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from synccr.carried import NOTHING, Added, apart, entries
 from synccr.ccr.config_file import ConfigFile
-from synccr.edits import rebase
+from synccr.edits import not_taken, rebase
 from synccr.files import write_atomic
 from synccr.heal import Local
 from synccr.paths import Paths
-from synccr.profile import Finding, Profile, Role, derive_fallback
+from synccr.profile import Profile, Role, derive_fallback
 from synccr.profile_reader import read_profile, require_key, understand
 from synccr.redact import Redactor
 
@@ -117,9 +118,16 @@ def load_profiles(
     if written and edited is not None and same_origin:
         given = {k: v for k, v in written.document.items() if k == "APIKEY" and target.shipped}
         wishes = {**target.raw, **given}
-        now = {"role": written.role, "document": edited, "source": written.source}
+        now = _record(written.role, edited, written.source, written.added)
         taken = Edit(ConfigFile(paths), content or b"", paths.instance / _RECORD, _dump(now))
-        merged = rebase(written.document, edited, wishes, environ)
+        merged = rebase(written.document, edited, wishes, environ, written.added)
+        passed = not_taken(written.document, edited, environ, written.added)
+        if passed:
+            other = fallback if target is primary else primary
+            notes.append(
+                f"Not taken, because it is about the {other.role} profile ({other.source}): "
+                f"{', '.join(passed)} of {paths.ccr_config}. Edit that profile instead."
+            )
         if merged != wishes:
             mended = understand(merged, str(paths.ccr_config), target.role, environ)
             option = config if target.role == "primary" else fallback_config
@@ -131,7 +139,7 @@ def load_profiles(
                 primary, fallback = mended, _fallback(paths, environ, fallback_config, mended)
             else:
                 fallback = mended
-    fallback = _with_finding_on_twins(primary, fallback)
+    fallback = apart(primary, fallback)
     if not keyless:
         require_key((primary, fallback))
     local = Local(port=port or primary.port, api_key=_api_key(primary, written))
@@ -175,11 +183,13 @@ class Written:
         role: the profile it was made from.
         document: what was written.
         source: where that profile came from.
+        added: what it had of the other profile.
     """
 
     role: Role
     document: dict[str, Any] = field(repr=False)
     source: str = ""
+    added: Added = NOTHING
 
 
 def read_written(paths: Paths) -> Written | None:
@@ -187,22 +197,26 @@ def read_written(paths: Paths) -> Written | None:
     try:
         record = json.loads((paths.instance / _RECORD).read_bytes())
         role, document = record["role"], record["document"]
-        source = record.get("source")
+        source, added = record.get("source"), Added.read(record.get("added"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if role not in FILES or not isinstance(document, dict):
         return None
-    return Written(role, document, source if isinstance(source, str) else "")
+    return Written(role, document, source if isinstance(source, str) else "", added)
 
 
 @contextlib.contextmanager
 def recorded(
-    paths: Paths, role: Role, document: Mapping[str, Any], source: str = ""
+    paths: Paths,
+    role: Role,
+    document: Mapping[str, Any],
+    source: str = "",
+    added: Added = NOTHING,
 ) -> Iterator[None]:
     """Note what is about to be written; forgotten again when the block fails."""
     path = paths.instance / _RECORD
     before = path.read_bytes() if path.exists() else None
-    write_atomic(path, _dump({"role": role, "document": document, "source": source}))
+    write_atomic(path, _dump(_record(role, document, source, added)))
     try:
         yield
     except BaseException:
@@ -252,24 +266,20 @@ def _fallback(
     profile = read_profile(shipped("fallback"), "fallback", environ, shipped=True)
     named = {(p.name, p.url) for p in primary.providers}
     if all((p.name, p.url) in named for p in profile.providers):
-        return profile
+        return _as_at(primary, profile, environ)
     return derive_fallback(primary)
 
 
-def _with_finding_on_twins(primary: Profile, fallback: Profile) -> Profile:
-    """A provider is known by its name, so one of both profiles is asked as the primary has it."""
-    known = {p.name: (p.url, p.key) for p in primary.providers}
-    twins = [
-        Finding(
-            f"Providers[{index}].name",
-            f"is {p.name!r} as in the primary profile, with another key or address: only the "
-            "primary's is asked",
-            "Give it another name.",
-        )
-        for index, p in enumerate(fallback.providers)
-        if known.get(p.name, (p.url, p.key)) != (p.url, p.key)
+def _as_at(primary: Profile, fallback: Profile, environ: Mapping[str, str]) -> Profile:
+    """The shipped fallback with the primary's own entries of its providers: their key and
+    transformers are what the person wants there."""
+    own = {p.name: e for p, e in zip(primary.providers, entries(primary.raw), strict=True)}
+    providers = [
+        own[p.name] | {"models": list(dict.fromkeys([*own[p.name]["models"], *p.models]))}
+        for p in fallback.providers
     ]
-    return replace(fallback, findings=(*fallback.findings, *twins)) if twins else fallback
+    raw = {**fallback.raw, "Providers": providers}
+    return understand(raw, fallback.source, "fallback", environ, shipped=True)
 
 
 def _api_key(primary: Profile, written: Written | None) -> str | None:
@@ -278,6 +288,12 @@ def _api_key(primary: Profile, written: Written | None) -> str | None:
         return primary.api_key_text
     kept = written.document.get("APIKEY") if written else None
     return kept if isinstance(kept, str) and kept else secrets.token_urlsafe(24)
+
+
+def _record(
+    role: Role, document: Mapping[str, Any], source: str, added: Added
+) -> dict[str, object]:
+    return {"role": role, "document": document, "source": source, "added": added.document()}
 
 
 def _dump(document: object) -> bytes:

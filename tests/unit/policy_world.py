@@ -414,10 +414,7 @@ class World:
     def is_best(self) -> bool:
         """Whether what runs is what its owner wants most when every model serves."""
         state = self.state
-        wanted = (state.primary, state.fallback)
-        if state.pinned:
-            wanted = (wanted[state.pinned == "fallback"],) * 2
-        best = choose(*wanted, {}, LOCAL, state.current)
+        best = choose(state.primary, state.fallback, {}, LOCAL, state.current, only=state.pinned)
         if best is None:
             raise Never("there is no best configuration")
         return (

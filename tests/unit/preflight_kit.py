@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
 from synccr.preflight.transport import Clock
 from synccr.profile import Provider
+from synccr.transport import Answer as Whole
+from synccr.transport import Broken, CannotReach, Outgoing
 
 NOW = datetime(2025, 6, 16, tzinfo=UTC)
 URL = "https://provider.test/v1/chat/completions"
@@ -20,7 +23,8 @@ TOOL_CALL = {"choices": [{"message": {"tool_calls": [{"id": "1"}]}, "finish_reas
 WORDS = {"choices": [{"message": {"content": "ready"}, "finish_reason": "stop"}]}
 CUT = {"choices": [{"message": {"content": ""}, "finish_reason": "length"}]}
 
-Answer = httpx.Response | Exception | dict[str, Any]
+Failure = CannotReach | Broken
+Answer = httpx.Response | Exception | Failure | dict[str, Any]
 
 
 def provider(url: str = URL, **changes: Any) -> Provider:
@@ -55,7 +59,7 @@ class Script:
         self.answers = list(answers)
         self.requests: list[httpx.Request] = []
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx.Request) -> httpx.Response | Failure:
         self.requests.append(request)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
@@ -67,5 +71,32 @@ class Script:
         return [json.loads(request.content) for request in self.requests]
 
 
-def client_of(handler: Callable[[httpx.Request], Any]) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.MockTransport(handler))
+class ScriptedTransport:
+    """A transport whose answers come from a function; requests and answers are httpx's."""
+
+    def __init__(self, handler: Callable[[httpx.Request], Any]) -> None:
+        self.handler = handler
+
+    async def fetch(
+        self, request: Outgoing, *, timeout: float, limit: int
+    ) -> Whole | CannotReach | Broken:
+        seen = httpx.Request(
+            request.method, request.url, headers=list(request.headers), content=request.body
+        )
+        answer = self.handler(seen)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if isinstance(answer, CannotReach | Broken):
+            return answer
+        headers = tuple((name.lower(), value) for name, value in answer.headers.raw)
+        return Whole(answer.status_code, headers, answer.content[:limit])
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+def client_of(handler: Callable[[httpx.Request], Any]) -> ScriptedTransport:
+    return ScriptedTransport(handler)

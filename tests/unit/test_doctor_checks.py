@@ -157,6 +157,7 @@ def test_clock(
         ("DNS: the host was not found", "skip", None),
         ("TLS: self-signed certificate", "fail", "NODE_EXTRA_CA_CERTS"),
         ("refused: nothing listens there", "fail", "curl -sSI https://api.synthetic.new"),
+        ("the proxy http://127.0.0.1:1 cannot be reached: x", "fail", "unset HTTPS_PROXY"),
     ],
 )
 def test_connections(
@@ -165,9 +166,49 @@ def test_connections(
     """Each kind of trouble has its own way out."""
     answer = NoReply(Status.UNREACHABLE, detail, 0.1, False)
     monkeypatch.setattr(Context, "visits", {"synthetic_provider": answer})
-    found = network.connect(context)
+    environ = {**context.environ, "HTTPS_PROXY": "http://127.0.0.1:1"}
+    found = network.connect(replace(context, environ=environ))
     assert found.level == level
     assert fix is None or fix in (found.fix or "")
+
+
+@pytest.mark.parametrize(
+    ("environ", "level", "words", "fix"),
+    [
+        ({}, "ok", "no proxy", ""),
+        ({"HTTPS_PROXY": "u:hunter22@10.0.0.1:8080"}, "ok", "through http://10.0.0.1:8080", ""),
+        ({"all_proxy": "socks5h://10.0.0.1"}, "ok", "through socks5h://10.0.0.1:1080", ""),
+        ({"HTTP_PROXY": "http://10.0.0.1"}, "ok", "the providers need none", ""),
+        ({"HTTPS_PROXY": "ftp://u:hunter22@x"}, "fail", "HTTPS_PROXY is no", "unset HTTPS_PROXY"),
+        ({"HTTPS_PROXY": "http://x", "NO_PROXY": "a"}, "warn", "127.0.0.1", "export NO_PROXY"),
+    ],
+)
+def test_proxies(
+    context: Context, environ: dict[str, str], level: str, words: str, fix: str
+) -> None:
+    """The environment's works by itself; what cannot be used is named, without a password."""
+    settled = {**context.environ, "NO_PROXY": "127.0.0.1", **environ}
+    found = network.proxy(replace(context, environ=settled))
+    assert (found.level, words in found.detail) == (level, True)
+    assert fix in (found.fix or "")
+    assert "hunter22" not in found.detail
+    assert found.mend is None
+
+
+def test_the_proxy_looks_names_up(context: Context) -> None:
+    """What only the proxy can find is not looked for here."""
+    found = network.dns(replace(context, environ={**context.environ, "HTTPS_PROXY": "p.test:1"}))
+    assert (found.level, "p.test" in found.detail) == ("skip", True)
+
+
+def test_certificates_that_are_not_there(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that names a missing file is told beside providers that answer."""
+    monkeypatch.setattr(Context, "visits", {"p": Reply(404, "", {}, 0.1)})
+    environ = {**context.environ, "NODE_EXTRA_CA_CERTS": "/none/ca.pem"}
+    found = network.connect(replace(context, environ=environ))
+    assert (found.level, found.fix) == ("warn", "unset NODE_EXTRA_CA_CERTS")
+    assert "/none/ca.pem" in found.detail
+    assert network.connect(context).level == "ok"
 
 
 def test_names(context: Context) -> None:

@@ -13,8 +13,9 @@ from preflight_kit import NOW, provider
 
 from synccr.preflight import OfferedModel, alternatives
 from synccr.preflight.offered import list_request, offered_in
-from synccr.preflight.quotas import in_light_of, is_loopback, quota_request, quotas_in
+from synccr.preflight.quotas import in_light_of, quota_request, quotas_in
 from synccr.report import ModelRef, Quota, Report, Status
+from synccr.transport.proxies import is_loopback
 
 MAIN = "hf:Qwen/Qwen3-Coder-480B-A35B-Instruct"
 json_values = st.recursive(

@@ -16,6 +16,7 @@ from synccr.preflight.probe import Finding, examine, pause, probe
 from synccr.profile import Provider
 from synccr.redact import Redactor
 from synccr.report import Status
+from synccr.transport import Broken, CannotReach
 
 
 async def look(
@@ -131,12 +132,12 @@ async def test_final_answers_are_final(http: int, status: Status, account: bool)
         (httpx.Response(429), Status.RATE_LIMITED),
         (httpx.Response(200, html="<html></html>"), Status.OVERLOADED),
         (httpx.Response(200, json={"type": "message", "content": []}), Status.OVERLOADED),
-        (httpx.ReadTimeout("slow"), Status.TIMEOUT),
-        (httpx.ReadError("cut"), Status.UNREACHABLE),
+        (TimeoutError(), Status.TIMEOUT),
+        (Broken("cut", began=True), Status.UNREACHABLE),
     ],
 )
 async def test_passing_troubles_are_asked_about_again(
-    answer: httpx.Response | Exception, status: Status
+    answer: httpx.Response | Exception | Broken, status: Status
 ) -> None:
     """Timeouts, cuts, 5xx, plain 429 and non-completions are tried as often as allowed."""
     script = Script(answer)
@@ -188,9 +189,7 @@ async def test_a_spent_cap_is_not_asked_about_again() -> None:
 
 async def test_a_refused_connection_is_final_and_said() -> None:
     """Nothing listens: one try, and the reason in words."""
-    error = httpx.ConnectError("All connection attempts failed")
-    error.__cause__ = ConnectionRefusedError(111, "Connection refused")
-    script = Script(error)
+    script = Script(CannotReach("refused", "refused: nothing listens there"))
     finding, _ = await look(script)
     assert finding.report.status is Status.UNREACHABLE
     assert finding.report.detail == "refused: nothing listens there"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,18 @@ from typing import Any
 import pytest
 
 from synccr.ccr.config_file import ConfigFile
+from synccr.heal import heal
 from synccr.paths import Paths
-from synccr.profiles import FILES, Profiles, keep_adopted, load_profiles, read_written, recorded
+from synccr.profile import Role
+from synccr.profiles import (
+    FILES,
+    Profiles,
+    keep_adopted,
+    load_profiles,
+    read_written,
+    recorded,
+    shipped,
+)
 
 
 @pytest.fixture
@@ -119,14 +130,83 @@ def test_what_was_written_meanwhile_stays_known(paths: Paths) -> None:
 
 
 def test_two_providers_of_one_name_are_told_of(paths: Paths) -> None:
-    """The fallback's account would never be asked."""
+    """The fallback's account goes by another name, which stands in no file of the person's."""
     write(paths.config / FILES["primary"], document("a"))
     write(paths.config / FILES["fallback"], document("b", api_key="another-key"))
-    (found,) = read(paths).fallback.findings
+    fallback = read(paths).fallback
+    (found,) = fallback.findings
     assert found.place == "Providers[0].name"
     assert "another key" in found.what
+    assert "'acme@fallback'" in found.what
+    assert str(fallback.routes["default"]) == "acme@fallback,b"
     write(paths.config / FILES["fallback"], document("b"))
     assert read(paths).fallback.findings == ()
+
+
+def run_beside(paths: Paths, role: Role) -> dict[str, Any]:
+    """As synccr writes what it runs of two profiles; returns a copy to edit."""
+    profiles = read(paths)
+    pair = {"primary": profiles.primary, "fallback": profiles.fallback}
+    profile = pair.pop(role)
+    healed = heal(profile, {}, profiles.local, beside=next(iter(pair.values())))
+    with (
+        recorded(paths, role, healed.config, profile.source, healed.added),
+        ConfigFile(paths).transaction(healed.config),
+    ):
+        return copy.deepcopy(healed.config)
+
+
+@pytest.mark.parametrize(("role", "other"), [("primary", "fallback"), ("fallback", "primary")])
+def test_an_edit_beside_the_other_profiles_provider(paths: Paths, role: Role, other: Role) -> None:
+    """It lands in the profile that runs, under the names there; the other one's provider lands
+    nowhere, and what is done to it is told."""
+    wishes = {"primary": document("a"), "fallback": document("b", api_key="another-key")}
+    for name, wish in wishes.items():
+        write(paths.config / FILES[name], wish)
+    edited = run_beside(paths, role)
+    own, theirs = (p["name"] for p in edited["Providers"])
+    assert {own, theirs} == {"acme", "acme@fallback"}
+    edited["Providers"][0]["models"].append("d")
+    edited["Router"] |= {"think": f"{own},d", "background": f"{theirs},a"}
+    edited["Providers"][1]["models"].append("e")
+    write(paths.ccr_config, edited)
+    profiles = read(paths)
+    key = wishes[role]["Providers"][0]["api_key"]
+    wanted = document("a" if role == "primary" else "b", api_key=key, models=["a", "b", "c", "d"])
+    wanted["Router"]["think"] = "acme,d"
+    files = {name: json.loads((paths.config / FILES[name]).read_bytes()) for name in FILES}
+    assert files == wishes | {role: wanted}
+    (told,) = [note for note in profiles.notes if note.startswith("Not taken")]
+    assert f"Providers.{theirs}, Router.background of" in told
+    assert str(paths.config / FILES[other]) in told
+    assert key not in told
+    assert read(paths).notes == ()
+
+
+def test_a_record_of_an_earlier_version(paths: Paths) -> None:
+    """It names nothing that was added, and the edits count."""
+    write(paths.config / FILES["primary"], document("a"))
+    run(paths, "a")
+    record = paths.instance / "written.json"
+    known = json.loads(record.read_bytes())
+    del known["added"]
+    write(record, known)
+    write(paths.ccr_config, document("b"))
+    assert default_of(paths) == "acme,b"
+
+
+def test_the_shipped_fallback_asks_as_the_primary_does(paths: Paths) -> None:
+    """A key that the person named otherwise, or other transformers, make no second account."""
+    theirs = json.loads(shipped("primary").read_bytes())
+    provider = theirs["Providers"][0]
+    provider |= {"api_key": "own-key", "models": provider["models"][:1]}
+    del provider["transformer"]
+    write(paths.config / FILES["primary"], theirs)
+    profiles = read(paths)
+    assert profiles.fallback.shipped
+    (one,), (two,) = profiles.primary.providers, profiles.fallback.providers
+    assert (two.name, two.key, two.transformer) == (one.name, one.key, {})
+    assert len(two.models) == 3
 
 
 @pytest.mark.parametrize(

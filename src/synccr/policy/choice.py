@@ -31,6 +31,7 @@ def choose(
     local: Local,
     current: Healed | None,
     avoid: Collection[str] = (),
+    only: Role | None = None,
 ) -> Choice | None:
     """Pick among the healed primary and fallback; None when no model serves.
 
@@ -44,13 +45,16 @@ def choose(
         local: the local port.
         current: what runs now; None at the start.
         avoid: digests of configurations that did not come up.
+        only: consider this profile alone; the other one's providers are carried all the same.
     """
-    order = owner_order(primary, fallback)
+    pairs = [(primary, fallback), (fallback, primary)]
+    pairs = [pair for pair in pairs if only in (None, pair[0].role)]
+    order = owner_order(*(profile for profile, _ in pairs))
     candidates: list[Healed] = []
     passed_over: dict[Role, str] = {}
-    for profile in (primary, fallback):
+    for profile, other in pairs:
         try:
-            candidate = heal(profile, reports, local)
+            candidate = heal(profile, reports, local, beside=other)
         except NoModelServes:
             passed_over[profile.role] = "has no model that can serve"
             continue

@@ -170,13 +170,13 @@ def _choice(state: State, now: float) -> tuple[Choice, Reports] | None:
 
 
 def _choose(state: State, reports: Reports, avoid: frozenset[str]) -> Choice | None:
+    known = (state.primary, state.fallback, reports, state.local, state.current, avoid)
     if not state.pinned:
-        return choose(state.primary, state.fallback, reports, state.local, state.current, avoid)
-    wanted = state.primary if state.pinned == "primary" else state.fallback
-    found = choose(wanted, wanted, reports, state.local, state.current, avoid)
+        return choose(*known)
+    found = choose(*known, only=state.pinned)
     if found:
         return replace(found, why=f"{state.pinned} was asked for; {found.why}")
-    found = choose(state.primary, state.fallback, reports, state.local, state.current, avoid)
+    found = choose(*known)
     return found and replace(
         found, why=f"{state.pinned} was asked for and cannot serve; {found.why}"
     )

@@ -1,6 +1,6 @@
 """Preflight: which models serve, and what to use instead of those that do not.
 
-``preflight.run.preflight`` asks (it brings in httpx, so import it where it is called);
+``preflight.run.preflight`` asks (it brings in the transport, so import it where it is called);
 what is here is light and pure but for ``Record``'s file.
 """
 

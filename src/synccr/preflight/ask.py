@@ -9,6 +9,7 @@ from pathlib import Path
 from synccr.journal import utc_now
 from synccr.preflight.record import Record
 from synccr.preflight.run import Pair, Progress, Result, preflight
+from synccr.preflight.transport import Fetcher
 from synccr.settings import Settings
 
 
@@ -25,6 +26,7 @@ async def ask_models(
     fresh: bool = False,
     progress: Progress | None = None,
     proxy: str | None = None,
+    client: Fetcher | None = None,
 ) -> Result:
     """Preflight with what is known in ``instance``, and keep what was found there.
 
@@ -33,7 +35,13 @@ async def ask_models(
     """
     record = record_of(instance, settings)
     result = await preflight(
-        pairs, settings=settings, record=record, fresh=fresh, progress=progress, proxy=proxy
+        pairs,
+        settings=settings,
+        record=record,
+        fresh=fresh,
+        progress=progress,
+        client=client,
+        proxy=proxy,
     )
     with contextlib.suppress(OSError, ValueError, OverflowError):
         record.save(utc_now())

@@ -7,20 +7,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from synccr.classify import Verdict, classify
 from synccr.classify.body import line, read
 from synccr.preflight.dialects import Dialect, dialect_of, document_in
 from synccr.preflight.hints import transformer_hint, url_hint
 from synccr.preflight.quotas import quotas_in_headers
-from synccr.preflight.transport import SYSTEM_CLOCK, Clock, NoReply, Reply, send
+from synccr.preflight.transport import SYSTEM_CLOCK, Clock, Fetcher, NoReply, Reply, send
 from synccr.profile import Provider
 from synccr.redact import Redactor
 from synccr.report import TRANSIENT, Quota, Report, Status
-
-if TYPE_CHECKING:
-    import httpx
 
 _PAUSE_FIRST = 0.5
 _PAUSE_MOST = 8.0
@@ -50,7 +46,7 @@ class Finding:
 async def probe(
     provider: Provider,
     model: str,
-    client: httpx.AsyncClient,
+    client: Fetcher,
     *,
     timeout: float,
     attempts: int,
@@ -77,7 +73,7 @@ async def probe(
 async def examine(
     provider: Provider,
     model: str,
-    client: httpx.AsyncClient,
+    client: Fetcher,
     *,
     timeout: float,
     attempts: int,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,20 +29,11 @@ from synccr.report import (
     Report,
     Status,
 )
+from synccr.transport.proxies import is_loopback
 
 _HOST = "api.synthetic.new"
 _MODEL_WINDOWS = frozenset({SUBSCRIPTION, FIVE_HOURS, WEEK})
 """Windows whose end stops completions; the search allowance does not."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine by its name or number."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def quota_request(provider: Provider) -> Ask | None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -16,14 +16,11 @@ from synccr.preflight.offered import OfferedModel, list_request, offered_in
 from synccr.preflight.probe import Finding, examine, unasked
 from synccr.preflight.quotas import in_light_of, quota_request, quotas_in
 from synccr.preflight.record import Record
-from synccr.preflight.transport import SYSTEM_CLOCK, Clock, Reply, make_client, send
+from synccr.preflight.transport import SYSTEM_CLOCK, Clock, Fetcher, Reply, make_client, send
 from synccr.profile import Provider
 from synccr.redact import Redactor
 from synccr.report import ModelRef, Quota, Report, Status
 from synccr.settings import Settings
-
-if TYPE_CHECKING:
-    import httpx
 
 Pair = tuple[Provider, str]
 Progress = Callable[[Report], None]
@@ -58,7 +55,7 @@ async def preflight(
     fresh: bool = False,
     progress: Progress | None = None,
     clock: Clock = SYSTEM_CLOCK,
-    client: httpx.AsyncClient | None = None,
+    client: Fetcher | None = None,
     proxy: str | None = None,
 ) -> Result:
     """Find out which models serve, all side by side.
@@ -75,11 +72,11 @@ async def preflight(
         progress: called with each report as it comes; a later report of a model replaces
             an earlier one.
         clock: time.
-        client: for tests; else one is made and closed here.
+        client: the process's own transport; else one is made and closed here.
         proxy: the profile's own proxy (``PROXY_URL``), before those of the environment.
 
     Raises:
-        ConfigError: the environment's proxy or certificate settings cannot be used.
+        ConfigError: the proxy, the profile's own or the environment's, cannot be used.
     """
     run = _Run(settings, record, progress or (lambda _: None), clock, Redactor(_secrets(pairs)))
     todo = []
@@ -108,7 +105,7 @@ async def preflight(
 async def ask_quotas(
     providers: Iterable[Provider],
     *,
-    client: httpx.AsyncClient | None = None,
+    client: Fetcher | None = None,
     clock: Clock = SYSTEM_CLOCK,
     proxy: str | None = None,
 ) -> tuple[Quota, ...]:
@@ -146,9 +143,7 @@ def _groups(pairs: Iterable[Pair]) -> list[list[Pair]]:
     return list(groups.values())
 
 
-async def _document(
-    ask: Ask | None, client: httpx.AsyncClient, timeout: float, clock: Clock
-) -> Any:
+async def _document(ask: Ask | None, client: Fetcher, timeout: float, clock: Clock) -> Any:
     """The JSON of an answer; None when there is no right one."""
     if ask is None:
         return None
@@ -157,14 +152,14 @@ async def _document(
 
 
 async def _quotas(
-    provider: Provider, client: httpx.AsyncClient, timeout: float, clock: Clock
+    provider: Provider, client: Fetcher, timeout: float, clock: Clock
 ) -> tuple[Quota, ...]:
     document = await _document(quota_request(provider), client, timeout, clock)
     return quotas_in(provider.name, document)
 
 
 async def _offered(
-    provider: Provider, client: httpx.AsyncClient, timeout: float, clock: Clock
+    provider: Provider, client: Fetcher, timeout: float, clock: Clock
 ) -> tuple[OfferedModel, ...]:
     return offered_in(await _document(list_request(provider), client, timeout, clock))
 
@@ -201,9 +196,7 @@ class _Run:
     def lacks_hints(self, provider: Provider) -> bool:
         return _account(provider) not in self.hints
 
-    async def ask(
-        self, client: httpx.AsyncClient, todo: list[list[Pair]], unhinted: list[Provider]
-    ) -> None:
+    async def ask(self, client: Fetcher, todo: list[list[Pair]], unhinted: list[Provider]) -> None:
         """Everything that needs the network, at once."""
         timeout = min(_HINT_TIMEOUT, self.settings.preflight_timeout)
         gate = asyncio.Semaphore(self.settings.preflight_concurrency)
@@ -235,7 +228,7 @@ class _Run:
 
     async def _probe(
         self,
-        client: httpx.AsyncClient,
+        client: Fetcher,
         group: list[Pair],
         gate: asyncio.Semaphore,
         quotas: asyncio.Task[tuple[Quota, ...]] | None,
@@ -249,7 +242,7 @@ class _Run:
             self.declined.append(group)
         self.settle(report, group)
 
-    async def _confirm(self, client: httpx.AsyncClient, gate: asyncio.Semaphore) -> None:
+    async def _confirm(self, client: Fetcher, gate: asyncio.Semaphore) -> None:
         """Press models that answered in words, where other models of theirs call tools.
 
         A provider none of whose models calls tools may be one that ignores them in the
@@ -270,7 +263,7 @@ class _Run:
 
     async def _examine(
         self,
-        client: httpx.AsyncClient,
+        client: Fetcher,
         group: list[Pair],
         gate: asyncio.Semaphore,
         *,

@@ -1,37 +1,29 @@
-"""Carrying a request to a provider and its answer back: the one place that knows httpx."""
+"""A probe's request and its answer: what they mean to the preflight. The way itself is
+``synccr.transport``'s, the one that traffic takes."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
 import itertools
+import json
 import os
-import ssl
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from socket import gaierror
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import Protocol
+from urllib.parse import urldefrag, urljoin
 
-from synccr.errors import ConfigError
 from synccr.preflight.dialects import Ask
-from synccr.preflight.quotas import is_loopback
 from synccr.profile import Provider
 from synccr.report import Status
-
-if TYPE_CHECKING:
-    import httpx
+from synccr.transport import Answer, Broken, CannotReach, Outgoing, Transport
+from synccr.transport.messages import target_of
+from synccr.transport.proxies import proxy_for
 
 ANSWER_LIMIT = 1024 * 1024
 """Bytes of an answer that are read; a completion of a few tokens has a few hundred."""
-_CONNECT_TIMEOUT = 10.0
-"""Seconds at most for TCP and TLS, so that there is time for a second try."""
-
-
 _REDIRECTS = 3
 """How many redirects one request follows, at most."""
 
@@ -82,58 +74,31 @@ class NoReply:
     again: bool
 
 
-def make_client(providers: Iterable[Provider], *, proxy: str | None = None) -> httpx.AsyncClient:
-    """A client for these providers that goes the way that CCR goes.
+class Fetcher(Protocol):
+    """What a probe needs of a transport."""
 
-    CCR sends every request through the proxy of its configuration, those to loopback too,
-    and reads none from the environment (measured with 2.0.0).
+    async def fetch(
+        self, request: Outgoing, *, timeout: float, limit: int
+    ) -> Answer | CannotReach | Broken:
+        """As ``Transport.fetch``."""
+
+
+def make_client(providers: Iterable[Provider], *, proxy: str | None = None) -> Transport:
+    """A transport for these providers.
 
     Raises:
-        ConfigError: the proxy, or a certificate file that the environment names, is unusable.
+        ConfigError: the proxy that leads to one of them, the profile's own or one of the
+            environment, is unusable.
     """
-    # Where click and rich are installed, httpx brings in its own command line, which takes as
-    # long as the rest of it (0.1 s). None means "cannot be imported": it goes on without.
-    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
-    import httpx
-
-    addresses = [urlsplit(provider.url) for provider in providers]
-    local = all(a.scheme == "http" and is_loopback(a.hostname or "") for a in addresses)
-    try:
-        return httpx.AsyncClient(
-            # A context that trusts nobody costs nothing; the real one tens of milliseconds.
-            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if local else tls_context(),
-            proxy=proxy,
-            trust_env=False,
-            follow_redirects=False,
-            limits=httpx.Limits(max_connections=None),
-        )
-    except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
-        raise ConfigError(
-            f"The proxy or the certificate settings cannot be used: {error}.",
-            "Look at PROXY_URL of the profile, and at SSL_CERT_FILE.",
-        ) from error
-
-
-@functools.cache
-def tls_context() -> ssl.SSLContext:
-    """The one TLS context of the process.
-
-    A certificate authority that CCR is given through Node's ``NODE_EXTRA_CA_CERTS`` is
-    trusted here too, so that a probe reaches what CCR reaches.
-    """
-    import httpx
-
-    context = httpx.create_ssl_context()
-    if extra := os.environ.get("NODE_EXTRA_CA_CERTS"):
-        # Node warns of an unusable file and goes on without it.
-        with suppress(OSError):
-            context.load_verify_locations(extra)
-    return context
+    for provider in providers:
+        with contextlib.suppress(ValueError):  # told when it is asked
+            proxy_for(provider.url, os.environ, proxy)
+    return Transport(proxy=proxy)
 
 
 async def send(
     ask: Ask,
-    client: httpx.AsyncClient,
+    client: Fetcher,
     *,
     timeout: float,
     clock: Clock = SYSTEM_CLOCK,
@@ -151,105 +116,80 @@ async def send(
         clock: measures how long it took.
         limit: bytes of the answer that are read.
     """
-    import httpx
-
     started = clock.monotonic()
-    connect = min(_CONNECT_TIMEOUT, timeout / 2)
     try:
         async with asyncio.timeout(timeout):
-            url: httpx.URL | str = ask.url
-            for followed in itertools.count():
-                async with client.stream(
-                    ask.method,
-                    url,
-                    headers=dict(ask.headers),
-                    json=ask.json,
-                    timeout=httpx.Timeout(timeout, connect=connect, pool=None),
-                ) as response:
-                    onward = _onward(response) if followed < _REDIRECTS else None
-                    if onward is None:
-                        body = await _read(response, limit)
-                        seconds = clock.monotonic() - started
-                        return Reply(response.status_code, body, dict(response.headers), seconds)
-                url = onward
+            result = await _fetch(_outgoing(ask), client, timeout, limit)
     except TimeoutError:
         status, detail, again = Status.TIMEOUT, f"no answer within {timeout:.3g} s", True
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
-        status, detail, again = trouble(error)
+    except UnicodeError:
+        status, detail, again = Status.UNREACHABLE, "the request cannot be sent", False
+    else:
+        seconds = clock.monotonic() - started
+        if isinstance(result, Answer):
+            text = result.body.decode("utf-8", "replace")
+            return Reply(result.status, text, _mapping(result), seconds)
+        status, detail, again = trouble(result)
     return NoReply(status, detail, clock.monotonic() - started, again)
 
 
-def _onward(response: httpx.Response) -> httpx.URL | None:
+async def _fetch(
+    request: Outgoing, client: Fetcher, timeout: float, limit: int
+) -> Answer | CannotReach | Broken:
+    for followed in itertools.count():
+        result = await client.fetch(request, timeout=timeout, limit=limit)
+        if not isinstance(result, Answer) or followed == _REDIRECTS:
+            return result
+        onward = _onward(request.url, result)
+        if onward is None:
+            return result
+        request = Outgoing(request.method, onward, request.headers, request.body)
+    raise AssertionError  # itertools.count has no end
+
+
+def _outgoing(ask: Ask) -> Outgoing:
+    """The request as bytes.
+
+    Raises:
+        UnicodeError: a header that HTTP cannot carry.
+    """
+    headers = [("accept", "*/*"), *ask.headers.items()]
+    body = b""
+    if ask.json is not None:
+        headers.append(("content-type", "application/json"))
+        body = json.dumps(ask.json, ensure_ascii=False, separators=(",", ":")).encode()
+    pairs = tuple((name.encode("ascii"), value.encode("ascii")) for name, value in headers)
+    return Outgoing(ask.method, ask.url, pairs, body)
+
+
+def _mapping(answer: Answer) -> Mapping[str, str]:
+    """Headers by name; those that stand there twice, in one line (RFC 9110 5.3)."""
+    found: dict[str, str] = {}
+    for name, value in answer.headers:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _onward(url: str, answer: Answer) -> str | None:
     """Where a redirect leads that takes the whole request along, within the origin."""
-    import httpx
-
-    if response.status_code not in {307, 308} or "location" not in response.headers:
+    location = _mapping(answer).get("location")
+    if answer.status not in {307, 308} or location is None:
         return None
-    asked = response.url
     try:
-        target = asked.join(response.headers["location"])
-    except (httpx.InvalidURL, UnicodeError, ValueError):
+        onward = urldefrag(urljoin(url, location)).url
+        asked, target = target_of(url), target_of(onward)
+    except ValueError:  # among them a name and a password, which would take the key's place
         return None
-    # A port that is the scheme's own is None in both.
     same = (target.scheme, target.host, target.port) == (asked.scheme, asked.host, asked.port)
-    # A name and a password in the address would take the key's place.
-    return target if same and target.userinfo == asked.userinfo else None
+    return onward if same else None
 
 
-async def _read(response: httpx.Response, limit: int) -> str:
-    parts, size = [], 0
-    async for part in response.aiter_bytes():
-        parts.append(part)
-        size += len(part)
-        if size >= limit:
-            break
-    return b"".join(parts)[:limit].decode("utf-8", "replace")
-
-
-def trouble(error: Exception) -> tuple[Status, str, bool]:
-    """What an exception of httpx means: status, one line, and whether to try again."""
-    import httpx
-
-    match error:
-        case httpx.ConnectTimeout():
-            return Status.TIMEOUT, "the connection was not established in time", True
-        case httpx.TimeoutException():
-            return Status.TIMEOUT, "no answer in time", True
-        case httpx.ConnectError():
-            return Status.UNREACHABLE, _why_no_connection(error), False
-        case httpx.ProxyError():
-            return Status.UNREACHABLE, f"the proxy refused: {error}", False
-        case httpx.UnsupportedProtocol() | httpx.InvalidURL() | UnicodeError():
-            return Status.UNREACHABLE, "api_base_url is not a usable http(s) address", False
-        case httpx.LocalProtocolError():
-            return Status.UNREACHABLE, f"the request cannot be sent: {error}", False
-        case httpx.NetworkError() | httpx.RemoteProtocolError():
-            return Status.UNREACHABLE, "the connection was cut before the answer was whole", True
-        case httpx.DecodingError():
-            return Status.OVERLOADED, "the answer cannot be decoded", True
-        case httpx.TooManyRedirects():
-            return Status.UNREACHABLE, "too many redirects", False
-        case _:
-            return Status.UNREACHABLE, f"{type(error).__name__}: {error}", True
-
-
-def _why_no_connection(error: BaseException) -> str:
-    for cause in _causes(error):
-        if isinstance(cause, gaierror):
-            return f"DNS: the host was not found ({cause.strerror or cause})"
-        if isinstance(cause, ssl.SSLError):
-            return f"TLS: {getattr(cause, 'verify_message', None) or cause}"
-    if any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
-        return "refused: nothing listens there"
-    return f"no connection: {error}"
-
-
-def _causes(error: BaseException | None, depth: int = 8) -> Iterator[BaseException]:
-    """The error and what brought it about, groups included."""
-    if error is None or depth == 0:
-        return
-    yield error
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _causes(inner, depth - 1)
-    yield from _causes(error.__cause__ or error.__context__, depth - 1)
+def trouble(failure: CannotReach | Broken) -> tuple[Status, str, bool]:
+    """What a failure means: status, one line, and whether to try again."""
+    if isinstance(failure, Broken):
+        status = Status.OVERLOADED if failure.unreadable else Status.UNREACHABLE
+        return status, failure.detail, True
+    if failure.kind == "timeout":
+        return Status.TIMEOUT, failure.detail, True
+    return Status.UNREACHABLE, failure.detail, False

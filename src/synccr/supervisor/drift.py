@@ -75,6 +75,8 @@ class Drift:
             if (profiles.primary.raw, profiles.fallback.raw, profiles.local) == before:
                 self._refused = ""
                 keep_adopted(profiles)
+                if profiles.taken and profiles.notes:  # it was about the other profile
+                    self._say(" ".join(profiles.notes), "", applied=False)
                 return True
             keep_adopted(profiles)
         except (SynccrError, OSError) as error:
@@ -102,8 +104,11 @@ class Drift:
             return
         self._refused = what
         text = f"An edit is not applied: {what}"
-        self._supervisor.journal.write("edited", text=text, todo=todo, applied=False)
-        self._supervisor.tell("edited", text, todo, True)
+        self._say(text, todo, applied=False)
+
+    def _say(self, text: str, todo: str, *, applied: bool) -> None:
+        self._supervisor.journal.write("edited", text=text, todo=todo, applied=applied)
+        self._supervisor.tell("edited", text, todo, not applied)
 
 
 def settled(profiles: Profiles, local: Local) -> Profiles:

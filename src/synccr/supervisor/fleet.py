@@ -170,7 +170,9 @@ class Fleet:
         ours += descendants(self.predecessor) if self.predecessor else []
         self.before_writing()
         with (
-            recorded(self.paths, healed.profile.role, healed.config, healed.profile.source),
+            recorded(
+                self.paths, healed.profile.role, healed.config, healed.profile.source, healed.added
+            ),
             ConfigFile(self.paths).transaction(healed.config),
         ):
             backend = await self.launcher.launch(self.package, ours=ours)

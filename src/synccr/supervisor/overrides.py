@@ -139,13 +139,17 @@ class OverrideSight:
 
     def _troubles(self, override: Override) -> tuple[Trouble, ...]:
         state = self.state()
-        providers = {provider.name for provider in state.current.profile.providers}
-        return troubles(override, providers, {**self.reports, **state.reports()})
+        return troubles(override, self._providers(), {**self.reports, **state.reports()})
+
+    def _providers(self) -> set[str]:
+        """Names that the running CCR knows: both profiles'."""
+        state = self.state()
+        return {p.name for profile in (state.primary, state.fallback) for p in profile.providers}
 
     def _own(self) -> list[ModelRef]:
         """Models that only overrides name, of providers that the profiles have."""
         state = self.state()
-        names = {p.name for profile in (state.primary, state.fallback) for p in profile.providers}
+        names = self._providers()
         named = (ref for o in self.found if o.kind != "preset" for ref in o.models())
         return [r for r in dict.fromkeys(named) if r.provider in names and r not in state.models]
 

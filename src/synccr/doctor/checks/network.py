@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from synccr.doctor import lines
 from synccr.doctor.context import Context
-from synccr.doctor.json_text import set_value
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import ConfigError
 from synccr.profiles import PROXY_NAMES
+from synccr.transport.proxies import NAMES, is_loopback, parse, proxy_for
+from synccr.transport.tls import nowhere
 
 SKEW = 120.0
 """Seconds: quota times are told to the minute."""
@@ -29,8 +30,8 @@ def dns(context: Context) -> Finding:
     findings = []
     for provider in context.providers():
         host, port = _address(provider.url)
-        if way := ccr_proxy(context):
-            findings.append(skip(f"{provider.name}: the proxy {_shown(way[1])} looks it up"))
+        if way := _way_to(context, provider.url):
+            findings.append(skip(f"{provider.name}: the proxy {parse(way)} looks it up"))
             continue
         try:
             found = context.resolve(host, port)
@@ -63,16 +64,23 @@ def connect(context: Context) -> Finding:
             findings.append(skip(f"{name}: cannot be looked at before provider.dns is in order"))
         else:
             findings.append(fail(f"{name}: {answer.detail}.", _way(context, name, answer.detail)))
-    return together(findings)
+    return together([*findings, *_of_certificates(context)])
+
+
+def _of_certificates(context: Context) -> Iterator[Finding]:
+    """Variables that name no certificates, where there are certificates to verify."""
+    if any(provider.url.startswith("https:") for provider in context.providers()):
+        for name, what in nowhere(context.environ).items():
+            yield warn(f"{what}.", lines.unset([name]))
 
 
 def _way(context: Context, name: str, trouble: str) -> str:
     """What mends a connection that did not come about."""
     if trouble.startswith("TLS"):
-        # The file of a company's certificate authority: CCR (Node) and synccr both take it.
+        # The file of a company's certificate authority.
         return lines.ask_for("NODE_EXTRA_CA_CERTS", shown=True)
-    if proxies := [name for name in _PROXIES if context.environ.get(name)]:
-        return lines.unset(proxies)
+    if trouble.startswith("the proxy"):
+        return _proxy_line(context)
     return _address_line(context, next(p.url for p in context.providers() if p.name == name))
 
 
@@ -84,71 +92,57 @@ def _address_line(context: Context, url: str) -> str:
     return context.edit(context.profiles.primary)
 
 
-_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+def _proxy_line(context: Context) -> str:
+    """Where the proxy that counts is put right."""
+    if ccr_proxy(context):
+        return context.edit(context.profiles.primary)
+    return lines.unset(name for name in NAMES if context.environ.get(name))
 
 
 def ccr_proxy(context: Context) -> tuple[str, str] | None:
-    """The proxy that CCR sends every provider's requests through, and the name it stands under."""
+    """The profile's own proxy, which leads to every provider, and the name it stands under."""
     raw = context.profiles.primary.raw
     return next(((name, str(raw[name])) for name in PROXY_NAMES if raw.get(name)), None)
 
 
-def proxy(context: Context) -> Finding:
-    """The proxy variables mean the same to CCR and to Claude Code."""
-    from synccr.preflight.transport import make_client
+def _way_to(context: Context, url: str) -> str | None:
+    """The proxy that leads to a provider; None where there is none, or none that can be used."""
+    try:
+        return proxy_for(url, context.environ, context.profiles.proxy)
+    except (ConfigError, ValueError):  # told by provider.proxy and provider.connect
+        return None
 
-    named = [name for name in _PROXIES if context.environ.get(name)]
+
+def proxy(context: Context) -> Finding:
+    """Which proxy leads to the providers, and that the clients know what is on this machine."""
+    named = [name for name in NAMES if context.environ.get(name)]
     way = ccr_proxy(context)
     try:
-        make_client(context.providers(), proxy=context.profiles.proxy)
+        for provider in context.providers():
+            with contextlib.suppress(ValueError):
+                proxy_for(provider.url, context.environ, context.profiles.proxy)
     except ConfigError as error:
-        profile = context.profiles.primary
-        return fail(error.what, context.edit(profile) if way else lines.unset(["SSL_CERT_FILE"]))
+        return fail(error.what, _proxy_line(context))
     if not named and not way:
         return ok("no proxy")
-    findings = [*_of_ccr(context, way, named), *_of_clients(context, named)]
+    findings = [*_of_local(context, way), *_of_clients(context, named)]
     if findings:
         return together(findings)
-    return ok(f"CCR goes through {_shown(way[1])}" if way else "CCR needs none")
+    ways = {_way_to(context, provider.url) for provider in context.providers()}
+    used = sorted(str(parse(url)) for url in ways if url)
+    return ok(f"through {', '.join(used)}" if used else "the providers need none")
 
 
-def _of_ccr(context: Context, way: tuple[str, str] | None, named: list[str]) -> Iterator[Finding]:
-    from synccr.preflight.quotas import is_loopback
-
-    providers, profile = context.providers(), context.profiles.primary
-    local = [p.name for p in providers if is_loopback(_address(p.url)[0])]
-    if way and way[1].lower().startswith("socks"):
+def _of_local(context: Context, way: tuple[str, str] | None) -> Iterator[Finding]:
+    local = [p.name for p in context.providers() if is_loopback(_address(p.url)[0])]
+    if way and local:
+        profile = context.profiles.primary
         yield fail(
-            f"{profile.source}: CCR cannot use a SOCKS proxy ({way[0]}: {_shown(way[1])}).",
+            f"{profile.source}: {', '.join(local)}, which is on this machine, is asked through "
+            f"the proxy too: {way[0]} knows no exceptions, as CCR has it. HTTPS_PROXY in the "
+            "environment does.",
             context.edit(profile),
         )
-    elif way and local:
-        yield fail(
-            f"{profile.source}: CCR sends {', '.join(local)}, which is on this machine, through "
-            f"the proxy {_shown(way[1])} too ({way[0]}): it knows no exceptions.",
-            context.edit(profile),
-        )
-    elif not way and named and len(local) < len(providers):
-        yield _not_read(context, named[0])
-
-
-def _not_read(context: Context, name: str) -> Finding:
-    """A proxy that the shell knows and CCR does not."""
-    value, profile = context.environ[name], context.profiles.primary
-    what = (
-        f"CCR does not read {name} from the environment and goes to the provider without the "
-        'proxy; it reads "PROXY_URL" of its configuration.'
-    )
-    unusable = value.lower().startswith("socks") or "@" in value  # a password is for no file
-    if profile.shipped or unusable:
-        return warn(what, context.edit(profile))
-    path = Path(profile.source)
-
-    def mend() -> str:
-        set_value(path, "PROXY_URL", value)
-        return f"PROXY_URL stands in {path}."
-
-    return warn(what, lines.synccr("doctor", "--fix", "provider.proxy"), mend)
 
 
 def _of_clients(context: Context, named: list[str]) -> Iterator[Finding]:
@@ -197,9 +191,3 @@ def _address(url: str) -> tuple[str, int]:
     except ValueError:
         port = None
     return parts.hostname or "", port or _PORTS.get(parts.scheme, 443)
-
-
-def _shown(url: str) -> str:
-    """A proxy without its password."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.scheme else url

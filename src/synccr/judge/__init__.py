@@ -1,0 +1,69 @@
+"""The judge of a provider's own answer; pure: no socket, no clock.
+
+One :class:`Judge` an answer. It is told what happens (:class:`Head`, :class:`Body`,
+:class:`End`, :class:`Cut`, :class:`Silent`) and says what to do (:class:`Hold`,
+:class:`Pass`, :class:`Fail`, :class:`Abort`, :class:`Done`). What a document means is
+the dialect's business: :func:`dialect_for`.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from synccr.judge.chat import Chat
+from synccr.judge.dialect import Dialect, Finish, Reading, Usage
+from synccr.judge.events import (
+    Abort,
+    Action,
+    Body,
+    Cut,
+    Done,
+    End,
+    Event,
+    Fail,
+    Head,
+    Hold,
+    Pass,
+    Silent,
+)
+from synccr.judge.gemini import Gemini
+from synccr.judge.judge import TRANSITIONS, Judge, State
+from synccr.judge.messages import Messages
+from synccr.judge.outcome import Failure, Trouble, failure, own_body
+from synccr.judge.responses import Responses
+
+__all__ = [
+    "DIALECTS",
+    "TRANSITIONS",
+    "Abort",
+    "Action",
+    "Body",
+    "Cut",
+    "Dialect",
+    "Done",
+    "End",
+    "Event",
+    "Fail",
+    "Failure",
+    "Finish",
+    "Head",
+    "Hold",
+    "Judge",
+    "Pass",
+    "Reading",
+    "Silent",
+    "State",
+    "Trouble",
+    "Usage",
+    "dialect_for",
+    "failure",
+    "own_body",
+]
+
+_ALL: tuple[Dialect, ...] = (Chat(), Messages(), Gemini(), Responses())
+DIALECTS = MappingProxyType({dialect.name: dialect for dialect in _ALL})
+
+
+def dialect_for(name: str) -> Dialect | None:
+    """The dialect of this name, as ``preflight.dialects`` has them; None for any other."""
+    return DIALECTS.get(name)
