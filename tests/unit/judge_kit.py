@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from synccr.judge import (
@@ -163,6 +162,7 @@ class Heard:
         self.last: Fail | Abort | Done | None = None
         self.most = 0
         self.taken = 0
+        self.steps: set[tuple[State, type[Event], type[Action], State]] = set()
 
     def take(self, happening: Event) -> Action:
         """Let it happen, and look that the table has it."""
@@ -170,6 +170,7 @@ class Heard:
         action = self.judge.take(happening)
         step = (type(action), self.judge.state)
         assert step in TRANSITIONS[before, type(happening)], (before, happening, step)
+        self.steps.add((before, type(happening), *step))
         if isinstance(happening, Body):
             self.taken += len(happening.data)
         match action:
@@ -236,8 +237,3 @@ def document(name: str, body: Any, **options: Any) -> Heard:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     ending, kind = options.pop("ending", ENDINGS[0]), options.pop("kind", JSON)
     return hear(judge(name, **options), [data], ending, kind=kind)
-
-
-def unpassed(failure: Failure) -> Failure:
-    """The failure, whether or not something had been passed on."""
-    return replace(failure, passed=False)

@@ -436,3 +436,41 @@ def test_every_pair_of_state_and_event_is_in_the_table() -> None:
         (s, Head) for s in State if s not in (State.HEAD, State.OVER)
     }
     assert missing == heads | {(State.HEAD, Body)}
+
+
+@every_dialect
+def test_all_that_is_in_the_table_happens(name: str) -> None:
+    """No row and no action is there for nothing; that no other happens is looked at by the kit."""
+    lead, text, tail = b"".join(LEAD[name]), b"".join(TEXT[name]), b"".join(TAIL[name])
+    error, part = ERROR[name], b": unfinished"
+    streams = [
+        [lead],
+        [TEXT[name][0][:-2]],
+        [text, text],
+        [lead, error],
+        [text + error],
+        [text, part],
+        [text, error],
+        [text, tail + error],
+        [text, tail, part, b"\n"],
+        [text, tail, error],
+        [text + tail],
+        [text + tail + error],
+        [text, tail.removesuffix(b"\n\n")],
+    ]
+    heard = [Heard(judge(name)) for _ in ENDINGS]
+    for one, ending in zip(heard, ENDINGS, strict=True):
+        one.take(ending)
+    for ending in ENDINGS:
+        heard += [hear(judge(name), pieces, ending) for pieces in streams]
+        heard += [document(name, DOCUMENT[name], ending=ending)]
+        heard += [hear(judge(name), [b"x"], ending, status=500)]
+    heard += [hear(judge(name), [b"x" * 70_000], None, status=500)]
+    large = event({"large": "x" * 2000})
+    heard += [hear(judge(name, limit=1000), [large]), hear(judge(name, limit=1000), [large[:-9]])]
+    for one in heard:
+        for late in (Head(200, ""), Body(b""), *ENDINGS):
+            one.take(late)
+    happened = set().union(*(one.steps for one in heard))
+    table = {(s, e, *step) for (s, e), steps in TRANSITIONS.items() for step in steps}
+    assert happened == table
