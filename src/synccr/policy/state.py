@@ -49,6 +49,9 @@ NEWS = (
     e.ProviderFailed,
     e.NetworkFailed,
     e.UpstreamSilent,
+    e.AttemptFailed,
+    e.AttemptServed,
+    e.TrialStarted,
     e.Probed,
     e.SwapAsked,
     e.ProfilesRead,
@@ -123,6 +126,9 @@ class State:
         probing: models asked and not yet answered for, and until when to wait for that.
         suspects: models to ask now; a wish or an edit waits for their answers.
         anonymous: times of troubles of which CCR did not say whose they are.
+        attempted: when an attempt last failed so, by model and HTTP status: the log tells
+            the same failure again.
+        traffic_at: when traffic was last seen by the egress; None when never.
         swaps: times of recent swaps that no person asked for.
         swapped_at: when the latest swap began, whoever wanted it.
         refused: configurations that are not tried now, or were not for a time.
@@ -148,6 +154,8 @@ class State:
     probing: Mapping[ModelRef, float] = field(default_factory=dict)
     suspects: frozenset[ModelRef] = frozenset()
     anonymous: tuple[float, ...] = ()
+    attempted: Mapping[tuple[ModelRef, int], float] = field(default_factory=dict)
+    traffic_at: float | None = None
     swaps: tuple[float, ...] = ()
     swapped_at: float | None = None
     refused: Mapping[str, Refusal] = field(default_factory=dict)
