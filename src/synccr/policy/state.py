@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 import msgspec
 
 from synccr.heal import Healed, Local
 from synccr.policy import events as e
+from synccr.policy import route_plan
 from synccr.policy.choice import digest, serves
 from synccr.policy.events import Action, Event, Now
 from synccr.policy.health import Health
+from synccr.policy.route_plan import RoutePlan
 from synccr.profile import SCENARIOS, Profile, Role, owner_order
 from synccr.report import SERVING, ModelRef, Report, Status
 from synccr.settings import Settings
@@ -176,7 +179,15 @@ class State:
             if health.away or health.report.status in SERVING
         }
 
-    @property
+    @cached_property
+    def route_plan(self) -> RoutePlan:
+        """Which model is asked for what, made once for this state."""
+        return route_plan.make(
+            *(self.primary, self.fallback, self.current, self.health, self.reports()),
+            self.settings,
+        )
+
+    @cached_property
     def models(self) -> tuple[ModelRef, ...]:
         """Every model of both profiles, in the owner's order."""
         return owner_order(self.primary, self.fallback)
