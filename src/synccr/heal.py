@@ -121,7 +121,7 @@ def heal(
         NoModelServes: no model of the profile can serve.
     """
     grade = Grade(reports)
-    models = _candidates(profile, reports, grade)
+    models = by_preference(profile.models(), reports)
     if not models or grade(models[0]) > 1:
         raise NoModelServes(
             f"No model of {profile.source} can serve: {summary(_known(profile, reports))}.",
@@ -163,11 +163,17 @@ def _drop_fallbacks(config: dict[str, Any], changes: list[Change]) -> None:
         changes.append(Change("fallback", lists, None, reason))
 
 
-def _candidates(profile: Profile, reports: Reports, grade: Grade) -> list[ModelRef]:
-    """All models, the ones to move to first: by grade, then providers whose
-    account is in order, then the owner's order."""
-    troubled = {ref.provider for ref, report in reports.items() if report.account}
-    return sorted(profile.models(), key=lambda ref: (grade(ref), ref.provider in troubled))
+def by_preference(models: Iterable[ModelRef], reports: Reports) -> list[ModelRef]:
+    """Models in their owner's order, the ones to move to first: by grade, then providers whose
+    account is in order, as far as no other model of it has answered since."""
+    troubled: set[str] = set()
+    for ref, one in sorted(reports.items(), key=lambda item: item[1].checked_at):
+        if one.account:
+            troubled.add(ref.provider)
+        elif one.status is Status.OK:
+            troubled.discard(ref.provider)
+    grade = Grade(reports)
+    return sorted(models, key=lambda ref: (grade(ref), ref.provider in troubled))
 
 
 def _heal_routes(

@@ -7,15 +7,19 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
 from synccr.errors import ConfigError, UsageError
+from synccr.report import ModelRef
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=10_000_000)]
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 Positive = Annotated[float, msgspec.Meta(gt=0, le=10_000_000)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+OnTrouble = Literal["move", "wait", "stop"]
+"""What becomes of a request whose model fails."""
 
 PREFIX = "SYNCCR_"
 _RESERVED = {"SYNCCR_DEBUG", "SYNCCR_EVENT"}
@@ -48,6 +52,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         weekly_check: between full preflights of a running supervisor; 0 is never.
         quota_interval: between looks at what is left of an allowance; 0 is never.
         notify: ``off``, ``desktop``, a URL or a command.
+        on_trouble: what becomes of a request whose model fails: for all routes, or by route,
+            and under ``named`` for a model that a person named itself.
+        on_trouble_floor: ``provider,model``; no request is moved to a model that its owner
+            prefers less. Empty for none.
+        retry_budget: share of the latest requests that may be sent again.
+        silence_ceiling: the longest that a provider may send nothing before it is given up.
+        max_tries: models that one request is sent to.
     """
 
     ccr_version: str = "2.0.0"
@@ -71,10 +82,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     weekly_check: Seconds = 604_800.0
     quota_interval: Seconds = 300.0
     notify: str = "off"
+    on_trouble: OnTrouble | dict[str, OnTrouble] = "move"
+    on_trouble_floor: str = ""
+    retry_budget: Share = 0.2
+    silence_ceiling: Positive = 180.0
+    max_tries: Annotated[int, msgspec.Meta(ge=1, le=8)] = 3
 
     def __post_init__(self) -> None:
+        if self.on_trouble_floor:
+            ModelRef.parse(self.on_trouble_floor)
         if not _VERSION.fullmatch(self.ccr_version):
             raise ValueError("`ccr_version` must be an exact version such as 2.0.0")
+
+    def on_trouble_of(self, route: str) -> OnTrouble:
+        """What becomes of a request of this route; ``named`` when a person named the model."""
+        if isinstance(self.on_trouble, str):
+            return self.on_trouble
+        return self.on_trouble.get(route, "move")
 
 
 def load(path: Path, environ: Mapping[str, str], **options: Any) -> Settings:
@@ -127,11 +151,15 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    return {
+    found: dict[str, Any] = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environ.items()
         if name.startswith(PREFIX) and name not in _RESERVED and not name.startswith("SYNCCR_TEST_")
     }
+    if "=" in found.get("on_trouble", ""):
+        pairs = (pair.partition("=") for pair in found["on_trouble"].split(","))
+        found["on_trouble"] = {route.strip(): word.strip() for route, _, word in pairs}
+    return found
 
 
 def _shown(name: str, origin: str) -> str:
@@ -146,17 +174,26 @@ def _nearest(name: str, origin: str) -> str:
     return f"Known settings: {', '.join(known)}."
 
 
+_TAKES = {
+    "ccr_version": "an exact version",
+    "on_trouble": "a word (move, wait or stop), or one for each route (default=move,named=stop)",
+    "on_trouble_floor": "a model as provider,model",
+}
+
+
 def _right(name: str) -> str:
     """What a setting takes, and what it is when it is not set."""
     field = next(field for field in msgspec.structs.fields(Settings) if field.name == name)
     kind = msgspec.inspect.type_info(field.type)
     match kind:
+        case msgspec.inspect.FloatType() if kind.le == 1:
+            takes = "a share from 0 to 1"
         case msgspec.inspect.FloatType():
             least = "above 0" if kind.gt == 0 else "from 0"
             takes = f"a number of seconds {least} to {kind.le:.0f}"
         case msgspec.inspect.IntType():
             takes = f"a whole number from {kind.ge} to {kind.le}"
         case _:
-            takes = "an exact version" if name == "ccr_version" else "a text"
-    usual = f"{field.default:g}" if isinstance(field.default, float) else field.default
+            takes = _TAKES.get(name, "a text")
+    usual = f"{field.default:g}" if isinstance(field.default, float) else field.default or "none"
     return f"It takes {takes}; without it, it is {usual}."

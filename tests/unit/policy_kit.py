@@ -36,6 +36,8 @@ BODIES = {
     "on-demand": '{"error": "Your plan doesn\'t cover on-demand models, and there\'s insufficient'
     ' credit balance"}',
     "no-quota": '{"error": "Insufficient quota and token balance: consider upgrading"}',
+    "credit": '{"error": {"message": "insufficient credit balance", "type": "billing_error",'
+    ' "code": "billing_required"}}',
     "cap": '{"error": "You\'ve exceeded your subscription rate limits. Upgrade, or try later."}',
     "cap-2h": '{"error": "Usage limit reached: daily quota exceeded, try again in 2 hours"}',
     "slow": '{"error": {"message": "Too many requests"}}',

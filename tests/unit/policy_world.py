@@ -169,7 +169,7 @@ class World:
         kind = 2 if ref.model == "elsewhere" else self._trouble_of(ref)  # not paid for, it says
         if kind is None or not self.state.alive:
             return
-        http, body, status, account = TROUBLES[kind]
+        http, body, status, _ = TROUBLES[kind]
         for _ in range(times):
             if http == 0:
                 self._post(e.NetworkFailed(self.words))
@@ -177,10 +177,7 @@ class World:
             at = self.now.wall - timedelta(seconds=ago)
             model = None if ref.model == "twin" and times % 2 else ref.model  # as Gemini's form
             if status in DEAD and http in (401, 402, 404, 429):
-                told_of_all = account and (model is None or ref in self.state.in_use)
-                for other in MODELS if told_of_all else (ref,):
-                    if other.provider == ref.provider:
-                        self._learned(other, self.mono - ago, dead=True)
+                self._learned(ref, self.mono - ago, dead=True)
             self._post(e.ProviderFailed(ref.provider, model, http, BODIES[body], at))
 
     def prompt(self, which: int, how: int) -> None:

@@ -118,7 +118,8 @@ def test_a_configuration_that_did_not_come_up_is_named() -> None:
 def test_exhausted_says_once_what_to_do() -> None:
     """Which models are in which trouble, the key to check, and until when to wait."""
     player = Player()
-    player.play("0 > ready\n10 > a.main 429 cap\n10.6 > swapped\n12 > probed a.main=quota!+7200")
+    spent = "10.5 > probed a.main=quota!+7200 a.spare=quota! a.long=quota!"
+    player.play(f"0 > ready\n10 > a.main 429 cap\n{spent}\n12 > swapped")
     failed = e.ProviderFailed("b", "twin", 401, "wrong key", player.now.wall)
     state, actions = decide(player.state, failed, player.now)
     tells = [action for action in actions if isinstance(action, e.Tell)]
@@ -142,7 +143,8 @@ def test_exhausted_says_once_what_to_do() -> None:
             "fallback was asked for; fallback serves a,spare, its owner's first choice",
         ),
         (
-            "10 > pin fallback\n11 > swapped\n20 > b.twin 401 key\n21 > swapped\n60 > a.? 401 key",
+            "10 > pin fallback\n11 > swapped\n20 > b.twin 401 key\n21 > swapped\n60 > a.? 401 key\n"
+            "61 > probed a.main=auth! a.spare=auth! a.long=auth!",
             "no model can serve: ",
         ),
     ],

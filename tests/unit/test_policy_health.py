@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_kit import report
 
+from synccr.judge.outcome import Trouble
 from synccr.policy import health as h
+from synccr.policy import requests
 from synccr.policy.events import Now
 from synccr.policy.health import LIVES, Fact, Health, Life
 from synccr.report import DEAD, TRANSIENT, ModelRef, Status
@@ -25,6 +28,8 @@ statuses = {
     Fact.DEADLY: st.sampled_from(sorted(DEAD)),
     Fact.WELL: st.sampled_from([Status.OK, Status.UNVERIFIED]),
     Fact.BADLY: st.sampled_from(sorted(TRANSIENT | DEAD)),
+    Fact.SERVED: st.just(Status.OK),
+    Fact.FAILED: st.sampled_from(sorted(TRANSIENT)),
 }
 facts = st.sampled_from(Fact).flatmap(
     lambda fact: st.tuples(
@@ -44,11 +49,18 @@ def learn(health: Health | None, told: Told, mono: float) -> Health:
     now = Now(mono, DAWN + timedelta(seconds=mono))
     retry_at = None if wait is None else now.wall + timedelta(seconds=wait)
     found = report(REF, status, now.wall, retry_at=retry_at, from_traffic=fact in TRAFFIC)
+    if fact is Fact.SERVED:
+        return requests.request_served(health or Health(found), "s", now)
+    if fact is Fact.FAILED:
+        return requests.request_failed(
+            health, found, Trouble.STATUS, next(TURNS), now, SETTINGS, counts=True
+        )
     if fact in TRAFFIC:
         return h.seen_failing(health, found, now, SETTINGS)
-    return h.probed(health, found, now, SETTINGS, confirmations)
+    return h.probed(health, found, now, SETTINGS, confirmations, traffic=True)
 
 
+TURNS = count(1)
 TRAFFIC = (Fact.PASSING, Fact.DEADLY)
 
 
@@ -75,16 +87,25 @@ def test_a_life_goes_only_where_the_table_says(history: list[Told]) -> None:
 def test_the_table_promises_nothing_that_does_not_happen() -> None:
     """Every entry is reached, from four short lives."""
     reached = defaultdict(set)
+    failed: Told = (Fact.FAILED, Status.OVERLOADED, 1.0, None, 2)
+    served: Told = (Fact.SERVED, Status.OK, 1.0, None, 2)
     here: list[Told] = []
     away: list[Told] = [(Fact.DEADLY, Status.BILLING, 1.0, None, 2)]
     returning: list[Told] = [*away, (Fact.WELL, Status.OK, 400.0, None, 2)]
-    for first in (here, away, returning):
+    passing: list[Told] = [(Fact.BADLY, Status.OVERLOADED, 1.0, None, 2)]
+    failing: list[Told] = [failed] * 5
+    to_be_tried: list[Told] = [*failing, (Fact.WELL, Status.OK, 400.0, None, 2)]
+    tried: list[Told] = [*to_be_tried, *[served] * 4]
+    firsts = (here, away, returning, passing, failing[1:], failing, to_be_tried, tried)
+    for first in firsts:
         for last in (
             (Fact.PASSING, Status.RATE_LIMITED, 1.0, None, 2),
             (Fact.DEADLY, Status.BILLING, 1.0, None, 2),
             (Fact.WELL, Status.OK, 1.0, None, 2),
             (Fact.WELL, Status.OK, 1.0, None, 1),
             (Fact.BADLY, Status.BILLING, 1.0, None, 2),
+            failed,
+            served,
         ):
             before, fact, after = lives([*first, last])[-1]
             reached[before, fact].add(after)

@@ -94,10 +94,12 @@ HISTORIES = {
     "key_refused_other_provider": """
         0 > ready
         10 > a.main 401 key
-        10 < tell error_seen Provider a auth
-        10 < swap to fallback on b.twin: auth of a.main
-        10.6 > swapped
-        310 < probe a.main
+        10 < tell error_seen a.main auth
+        10 < probe a.spare a.long
+        11 > probed a.spare=auth! a.long=auth!
+        11 < tell error_seen Provider a auth
+        11 < swap to fallback on b.twin: auth of a.main
+        11.6 > swapped
         311 > probed a.main=auth!
         911 < probe a.main
         912 > probed a.main=ok
@@ -112,6 +114,25 @@ HISTORIES = {
         944 > swapped
         = serving primary on a.main (long a.long)
     """,
+    "one_models_402_is_not_the_accounts": """
+        0 > ready
+        10 > a.main 402 credit
+        10 < tell error_seen a.main billing
+        10 < probe a.spare a.long
+        11 > probed a.spare=ok a.long=ok
+        11 < swap to fallback on a.spare: billing of a.main
+        11.6 > swapped
+        310 < probe a.main
+        311 > probed a.main=billing!
+        911 < probe a.main
+        912 > probed a.main=ok
+        942 < probe a.main
+        943 > probed a.main=ok
+        943 < tell recovered a.main
+        943 < swap to primary on a.main (long a.long): recovered
+        944 > swapped
+        = serving primary on a.main (long a.long)
+    """,
     "account_trouble_of_one_model_only": """
         0 > ready
         10 > a.spare 402 no-quota
@@ -122,7 +143,6 @@ HISTORIES = {
         12 > probed a.main=ok a.long=ok
         310 < probe a.spare
         311 > probed a.spare=billing!
-        311 < probe a.main a.long
         911 < probe a.spare
         912 > probed a.spare=billing!
         2112 < probe a.spare
@@ -132,10 +152,12 @@ HISTORIES = {
     "spent_cap_until_it_renews": """
         0 > ready
         10 > a.main 429 cap
-        10 < tell error_seen Provider a quota
-        10 < swap to fallback on b.twin: quota of a.main
-        10.6 > swapped
-        11.6 < probe a.main
+        10 < tell error_seen a.main quota
+        10 < probe a.spare a.long
+        10.5 > probed a.spare=quota!+7201 a.long=quota!+7201
+        10.5 < tell error_seen Provider a quota
+        10.5 < swap to fallback on b.twin: quota of a.main
+        11 > swapped
         12 > probed a.main=quota!+7200
         3612 < probe a.main
         3613 > probed a.main=quota!+3599
@@ -155,10 +177,13 @@ HISTORIES = {
     "spent_cap_that_says_when": """
         0 > ready
         10 > a.main 429 cap-2h
-        10 < tell error_seen Provider a quota
-        10 < swap to fallback on b.twin: quota of a.main
+        10 < tell error_seen a.main quota
+        10 < probe a.spare a.long
+        10.5 > probed a.spare=quota!+7200 a.long=quota!+7200
+        10.5 < tell error_seen Provider a quota
+        10.5 < swap to fallback on b.twin: quota of a.main
         11 > swapped
-        3610 < probe a.main
+        3610.5 < probe a.main
         3611 > probed a.main=quota!+3599
         = serving fallback on b.twin
     """,
@@ -349,8 +374,8 @@ HISTORIES = {
         2221 < probe a.main
         2222 > probed a.main=ok
         2222 < tell recovered a.main
-        2222 < swap to primary on a.main (long a.long): recovered
-        2223 > swapped
+        86410 < swap to primary on a.main (long a.long): recovered
+        86421 > swapped
         = serving primary on a.main (long a.long)
     """,
     "flapping_is_forgiven_after_a_while": """
@@ -440,10 +465,12 @@ HISTORIES = {
     "clock_set_back": """
         0 > ready
         10 > a.main 429 cap
-        10 < tell error_seen Provider a quota
-        10 < swap to fallback on b.twin: quota of a.main
-        10.6 > swapped
-        11.6 < probe a.main
+        10 < tell error_seen a.main quota
+        10 < probe a.spare a.long
+        10.5 > probed a.spare=quota!+600 a.long=quota!+600
+        10.5 < tell error_seen Provider a quota
+        10.5 < swap to fallback on b.twin: quota of a.main
+        11 > swapped
         12 > probed a.main=quota!+600
         20 > clock -86400
         30 > b.twin 402 on-demand
@@ -497,13 +524,16 @@ HISTORIES = {
     "both_dead": """
         0 > ready
         10 > a.main 402 no-quota
-        10 < tell error_seen Provider a billing
-        10 < swap to fallback on b.twin: billing of a.main
+        10 < tell error_seen a.main billing
+        10 < probe a.spare a.long
+        10.5 > probed a.spare=billing! a.long=billing!
+        10.5 < tell error_seen Provider a billing
+        10.5 < swap to fallback on b.twin: billing of a.main
         11 > swapped
         20 > b.twin 402 no-quota
         20 < tell error_seen Provider b billing
         20 < notify exhausted
-        310 < probe a.main
+        310.5 < probe a.main
         311 > probed a.main=billing! b.twin=billing!
         911 < probe a.main b.twin
         912 > probed a.main=billing!
@@ -546,8 +576,11 @@ HISTORIES = {
     "edit_while_exhausted": """
         0 > ready
         10 > a.main 402 no-quota
-        10 < tell error_seen Provider a billing
-        10 < swap to fallback on b.twin: billing of a.main
+        10 < tell error_seen a.main billing
+        10 < probe a.spare a.long
+        10.5 > probed a.spare=billing! a.long=billing!
+        10.5 < tell error_seen Provider a billing
+        10.5 < swap to fallback on b.twin: billing of a.main
         11 > swapped
         20 > b.twin 402 no-quota
         20 < tell error_seen Provider b billing

@@ -195,10 +195,11 @@ def test_one_model_that_speaks_of_its_account_is_no_storm() -> None:
 
 
 def test_an_account_that_stays_away_is_asked_as_one_model() -> None:
-    """A refused key: one model speaks for all of its provider."""
+    """A refused key: each model is asked once whether it shares the trouble; from then on one
+    speaks for all of its provider."""
     world = World()
     world.let_pass(10.0)
     world.account_trouble(0, 1)
     world.traffic(1, 0)
     world.let_pass(DAY)
-    assert sum(map(len, world.probes.values())) == 26
+    assert sum(map(len, world.probes.values())) == 26 + 2

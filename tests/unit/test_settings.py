@@ -19,6 +19,10 @@ SECONDS = "a number of seconds above 0 to 10000000; without it, it is 30"
         ("PREFLIGHT_TIMEOUT", "soon", "cannot be 'soon'", SECONDS),
         ("PREFLIGHT_ATTEMPTS", "21", "cannot be '21'", "a whole number from 1 to 20"),
         ("CCR_VERSION", "latest", "cannot be 'latest'", "an exact version; without it, it is 2.0"),
+        ("ON_TROUBLE", "flee", "cannot be 'flee'", "a word (move, wait or stop)"),
+        ("ON_TROUBLE", "default=flee", "cannot be what stands there", "without it, it is move"),
+        ("ON_TROUBLE_FLOOR", "main", "cannot be 'main'", "provider,model; without it, it is none"),
+        ("RETRY_BUDGET", "2", "cannot be '2'", "a share from 0 to 1; without it, it is 0.2"),
         ("HOLD_TIMEUOT", "3", "Unknown setting SYNCCR_HOLD_TIMEUOT", "SYNCCR_HOLD_TIMEOUT?"),
     ],
 )
@@ -53,6 +57,19 @@ def test_what_is_right_can_be_said_of_every_setting() -> None:
     """Each has words for what it takes."""
     for name in Settings.__struct_fields__:
         assert _right(name).startswith("It takes a")
+
+
+def test_what_becomes_of_a_request_by_route(tmp_path: Path) -> None:
+    """One word for all; a table in the file; pairs in the environment, which go before it."""
+    path = tmp_path / "synccr.toml"
+    assert load(path, {"SYNCCR_ON_TROUBLE": "stop"}).on_trouble_of("think") == "stop"
+    path.write_text('[on_trouble]\nthink = "wait"\nnamed = "stop"\n')
+    found = load(path, {})
+    assert [found.on_trouble_of(r) for r in ("default", "think", "named")] == [
+        *("move", "wait", "stop")
+    ]
+    other = load(path, {"SYNCCR_ON_TROUBLE": "default=stop, think=move"})
+    assert other.on_trouble == {"default": "stop", "think": "move"}
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ REQUEST_CODES = frozenset(
         "moderation",
     }
 )
+TOO_LONG_CODES = frozenset(
+    {"contextlengthexceeded", "exceedcontextsizeerror", "requesttoolarge", "tokenlimitexceeded"}
+)
 MISSING_CODES = frozenset(
     {
         "modelnotfound",
@@ -173,6 +176,10 @@ MODALITY = _any(
 TOO_MUCH = _any(
     r"context (length|size|window|limit)|maximum context|(prompt|input|messages?) (is |are )?too l",
     r"too many tokens|reduce the length|max_(completion_|output_)?tokens|content (policy|filter)",
+)
+TOO_LONG = _any(
+    r"context (length|size|window|limit)|maximum context|(prompt|input|messages?) (is |are )?too l",
+    r"too many tokens|reduce the length",
 )
 FIELD_PATH = re.compile(r"\W{0,2}(messages|system|tools?|max_tokens|contents|input)\b[\w.\[\]]*:")
 """A sentence that begins with the path of the request's own field, as Anthropic's do."""

@@ -6,18 +6,25 @@ One function for every event, so that no order of events can leave something und
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from synccr.heal import Healed, Reports, advice_on, summary
 from synccr.policy import events as e
 from synccr.policy import health as h
 from synccr.policy.choice import Choice, choose, digest, serves
 from synccr.policy.state import Phase, Plan, State, Step
+from synccr.profile import SCENARIOS
 from synccr.report import ModelRef
 from synccr.settings import Settings
 
 MAX_PROBES = 16
 """Models asked at one time."""
+SWAPS_A_DAY = 6
+"""Swaps within 24 hours that no person asked for; after one less no return is made."""
 _COOLDOWNS_IN_WINDOW = 20.0
+_DAY = 86_400.0
+_SWAPS_KEPT = 1000
+"""As many as ``swap_limit`` can be."""
 
 
 def conclude(step: Step) -> None:
@@ -106,7 +113,9 @@ def _probe_what_is_due(step: Step) -> None:
         if ref in state.health:
             step.put(ref, replace(state.health[ref], probe_at=None))
     recovery = all(state.away(ref) for ref in refs)
-    step.do(e.Probe(refs, "recovery" if recovery else "trouble"))
+    shapes = {ref: one.shape for ref in refs if (one := step.state.health.get(ref))}
+    like = {ref: shape for ref, shape in shapes.items() if shape is not None}
+    step.do(e.Probe(refs, "recovery" if recovery else "trouble", like))
 
 
 def _move_if_better(step: Step) -> float | None:
@@ -131,10 +140,31 @@ def _move_if_better(step: Step) -> float | None:
         step.set(edited=False, pinned=None if unpinned else state.pinned)
         return None
     not_before = _not_before(state, choice.healed, reports, now)
-    if not state.asked and not_before > now:
-        return not_before
+    put_off = _return_put_off(state, reports, now)
+    if put_off > now and not (state.asked or state.edited):
+        at = step.now.wall + timedelta(seconds=put_off - now)
+        waits = f"{SWAPS_A_DAY - 1} swaps within a day put the return off until {at:%H:%M} UTC"
+        step.set(why=f"{choice.why}; {waits}")
+        not_before = max(not_before, put_off)
+    if not state.asked and max(not_before, _doubted_until(state, choice.healed)) > now:
+        return max(not_before, _doubted_until(state, choice.healed))
     _swap(step, choice, _reason(state, reports), of_a_person=bool(state.asked or state.edited))
     return None
+
+
+def _return_put_off(state: State, reports: Reports, now: float) -> float:
+    """Until when a configuration that serves is kept, since there were many swaps in a day."""
+    times = [t for t in state.swaps if t > now - _DAY]
+    if not (state.alive and serves(state.current, reports)) or len(times) < SWAPS_A_DAY - 1:
+        return now
+    return times[1 - SWAPS_A_DAY] + _DAY
+
+
+def _doubted_until(state: State, healed: Healed) -> float:
+    """When a route may be moved to a model that is in doubt, and is being asked."""
+    moved = {healed.scenario(name) for name in SCENARIOS} - state.in_use
+    found = (state.health.get(ref) for ref in moved)
+    return max((one.doubted_until or 0.0 for one in found if one), default=0.0)
 
 
 def _swap(
@@ -144,7 +174,7 @@ def _swap(
     step.set(
         phase=Phase.SWAPPING,
         plan=Plan(choice.healed, reason[0]),
-        swaps=_recent_swaps(state, now) + (() if of_a_person else (now,)),
+        swaps=_kept_swaps(state, now) + (() if of_a_person else (now,)),
         swapped_at=now,
     )
     step.do(e.Swap(choice.healed, *reason, choice.why))
@@ -232,6 +262,11 @@ def _not_before(state: State, target: Healed, reports: Reports, now: float) -> f
         if dict(target.routes) == dict(state.current.routes):
             times.append(state.swapped_at + state.settings.recovery_interval)
     return max(times)
+
+
+def _kept_swaps(state: State, now: float) -> tuple[float, ...]:
+    since = now - max(_DAY, _window(state.settings))
+    return tuple(t for t in state.swaps if t > since)[-_SWAPS_KEPT:]
 
 
 def _recent_swaps(state: State, now: float) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from synccr.heal import Healed, Local
+from synccr.judge.outcome import Trouble
 from synccr.profile import Profile, Role
 from synccr.report import ModelRef, Report
 
@@ -31,6 +32,20 @@ class Now(NamedTuple):
         clock that was set since lets it seem to lie ahead, or longer ago than ``LATE``."""
         ago = (self.wall - at).total_seconds()
         return self.mono - ago if 0.0 <= ago <= LATE else self.mono
+
+
+class Shape(NamedTuple):
+    """What kind of request it was, so that a probe can resemble it.
+
+    Attributes:
+        stream: it asked for a stream.
+        tools: it offered tools.
+        tokens: its estimated size; 0 when unknown.
+    """
+
+    stream: bool = False
+    tools: bool = False
+    tokens: int = 0
 
 
 class Event:
@@ -64,6 +79,58 @@ class UpstreamSilent(Event):
     """A request has waited for its first response byte for ``seconds``."""
 
     seconds: float
+
+
+@dataclass(frozen=True)
+class AttemptFailed(Event):
+    """The egress asked this model, and it failed: the model is known for certain.
+
+    Told when it fails, with ``elsewhere`` None, and once more when its turn is over and
+    another model was asked; the second takes the place of the first.
+
+    Attributes:
+        trouble: ``KNOWN`` and ``TRIAL`` are no attempts and tell nothing.
+        http_status: what CCR was answered.
+        body: the provider's own words.
+        headers: the provider's, for ``Retry-After`` and rate limits; names in any case.
+        at: when it failed, UTC.
+        turn: the client's request that it was made for.
+        elsewhere: whether another model then served the same turn; False when every other
+            one that was asked failed, too, which is evidence against nobody.
+        shape: what kind of request it was.
+    """
+
+    ref: ModelRef
+    trouble: Trouble
+    http_status: int
+    body: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    at: datetime
+    turn: int
+    elsewhere: bool | None = None
+    shape: Shape | None = None
+
+
+@dataclass(frozen=True)
+class AttemptServed(Event):
+    """The egress asked this model, and it answered to the end.
+
+    Attributes:
+        at: when the request was *sent*, UTC: one sent before a trouble disproves nothing.
+        session: whose request it was; empty when it names none.
+    """
+
+    ref: ModelRef
+    at: datetime
+    session: str
+
+
+@dataclass(frozen=True)
+class TrialStarted(Event):
+    """This session is the one that tries a model which is half-open."""
+
+    ref: ModelRef
+    session: str
 
 
 @dataclass(frozen=True)
@@ -125,10 +192,16 @@ class StopAsked(Event):
 
 @dataclass(frozen=True)
 class Probe(Action):
-    """Ask these models; answered by ``Probed``."""
+    """Ask these models; answered by ``Probed``.
+
+    Attributes:
+        why: ``recovery`` or ``trouble``.
+        like: what the question should resemble, where a kind of request is known to fail.
+    """
 
     refs: tuple[ModelRef, ...]
     why: str
+    like: Mapping[ModelRef, Shape] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

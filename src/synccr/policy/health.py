@@ -1,7 +1,8 @@
 """What is known of one model over time: is it here, away, or on its way back?
 
 A model goes *away* at once on a dead status and, on a passing trouble, when
-that persists. It comes back after two good probes in a row. ``LIVES`` says it all.
+that persists. It comes back after two good probes in a row; when its traffic failed
+while probes passed, one session has to try it first. ``LIVES`` says it all.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from enum import StrEnum
 
 import msgspec
 
-from synccr.policy.events import Now
-from synccr.report import SERVING, TRANSIENT, Report, Status
+from synccr.policy.events import Now, Shape
+from synccr.policy.outcomes import Outcomes
+from synccr.report import SERVING, TRANSIENT, ModelRef, Report, Status
 from synccr.settings import Settings
 
 CONFIRMATIONS = 2
@@ -22,9 +24,20 @@ CONFIRMATIONS = 2
 STEADY = 2.0
 """A model that stayed here this many times the pause it would get has stopped flapping."""
 
+TRIAL_SUCCESSES = 5
+"""Requests of the session that tries a model, after which it is trusted again."""
+TRIAL_PATIENCE = 1800.0
+"""Seconds that a model waits for a session to try it; then a good probe is enough."""
+TRIAL_SILENCE = 120.0
+"""Seconds without a request after which another session may try in this one's place."""
+JUST_SERVED = 60.0
+"""Seconds for which a model that has served a request is in no doubt."""
+
 _FIRST_LOOK = 1.0
 """Seconds after which a cap that traffic found spent is asked when it renews."""
 _RENEWAL_SLACK = 2.0
+_DOUBT = 5.0
+"""Seconds that a swap waits for a model in doubt to answer."""
 _MAX_DOUBLINGS = 32
 _LONGEST_WAIT = 24 * 3600.0
 """A provider that names a later time than this is asked all the same, seconds."""
@@ -47,6 +60,9 @@ class Fact(StrEnum):
     DEADLY = "dead status"
     WELL = "good probe"
     BADLY = "failed probe"
+    SERVED = "served request"
+    FAILED = "failed request"
+    """With a passing trouble, in a turn that another model then served."""
 
 
 LIVES: Mapping[tuple[Life, Fact], frozenset[Life]] = {
@@ -60,10 +76,56 @@ LIVES: Mapping[tuple[Life, Fact], frozenset[Life]] = {
     (Life.AWAY, Fact.BADLY): frozenset({Life.AWAY}),
     (Life.RETURNING, Fact.PASSING): frozenset({Life.RETURNING}),
     (Life.RETURNING, Fact.DEADLY): frozenset({Life.AWAY}),
-    (Life.RETURNING, Fact.WELL): frozenset({Life.HERE}),
+    (Life.RETURNING, Fact.WELL): frozenset({Life.HERE, Life.RETURNING}),  # until it was tried
     (Life.RETURNING, Fact.BADLY): frozenset({Life.AWAY}),
+    (Life.HERE, Fact.SERVED): frozenset({Life.HERE}),
+    (Life.HERE, Fact.FAILED): frozenset({Life.HERE, Life.AWAY}),  # AWAY when it persists
+    (Life.AWAY, Fact.SERVED): frozenset({Life.RETURNING, Life.HERE}),
+    (Life.AWAY, Fact.FAILED): frozenset({Life.AWAY}),
+    (Life.RETURNING, Fact.SERVED): frozenset({Life.RETURNING, Life.HERE}),
+    (Life.RETURNING, Fact.FAILED): frozenset({Life.AWAY}),
 }
 """Every life that may follow a life on a fact: what the functions below do, tests compare."""
+
+
+class Breaker(StrEnum):
+    """A model's life as its requests see it."""
+
+    CLOSED = "closed"
+    """It is asked."""
+    OPEN = "open"
+    """It is not asked."""
+    HALF_OPEN = "half_open"
+    """One session asks it."""
+
+
+_BREAKERS = {
+    Life.HERE: Breaker.CLOSED,
+    Life.AWAY: Breaker.OPEN,
+    Life.RETURNING: Breaker.HALF_OPEN,
+}
+
+
+def new_report(ref: ModelRef, now: Now) -> Report:
+    """Of a model of which nothing is known yet."""
+    return Report(
+        provider=ref.provider, model=ref.model, status=Status.UNVERIFIED, checked_at=now.wall
+    )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One session tries a model that is half-open.
+
+    Attributes:
+        session: which one.
+        at: when it was last heard of, monotonic seconds.
+        served: its requests that went well.
+    """
+
+    session: str
+    at: float
+    served: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +145,16 @@ class Health:
         alarms: suspicions in a row that a probe did not confirm.
         calm_until: until when a further suspicion is not looked at.
         seen_at: when the latest fact came about; older ones tell nothing new.
+        failed_at: when the latest failure came about; a request sent before disproves nothing.
+        judged: the egress sees its requests, so that the log is only the second witness.
+        outcomes: how its latest requests went.
+        served_at: when one last went well.
+        doubted_until: until when no route is led here, as another model of its account is in
+            trouble and this one is being asked.
+        needs_trial: it went away for its traffic, and no probe has shown the trouble since.
+        shape: of a request that it failed.
+        half_open_at: when it first answered well in this absence.
+        trial: the session that tries it.
     """
 
     report: Report
@@ -96,6 +168,15 @@ class Health:
     alarms: int = 0
     calm_until: float | None = None
     seen_at: float = 0.0
+    failed_at: float = 0.0
+    judged: bool = False
+    outcomes: Outcomes = ()
+    served_at: float | None = None
+    doubted_until: float | None = None
+    needs_trial: bool = False
+    shape: Shape | None = None
+    half_open_at: float | None = None
+    trial: Trial | None = None
 
     @property
     def away(self) -> bool:
@@ -108,6 +189,20 @@ class Health:
         if not self.away:
             return Life.HERE
         return Life.RETURNING if self.confirmed else Life.AWAY
+
+    @property
+    def breaker(self) -> Breaker:
+        """Whether its requests are sent."""
+        return _BREAKERS[self.life]
+
+    def just_served(self, now: float) -> bool:
+        """Whether a request went well within the last minute."""
+        return self.served_at is not None and now - self.served_at <= JUST_SERVED
+
+    def may_be_tried_by(self, session: str, now: float) -> bool:
+        """Whether this session is the one that tries it, or may become it."""
+        trial = self.trial
+        return trial is None or trial.session == session or now - trial.at > TRIAL_SILENCE
 
 
 def seen_failing(health: Health | None, report: Report, now: Now, settings: Settings) -> Health:
@@ -131,10 +226,10 @@ def _in_trouble(health: Health | None, report: Report, now: Now, settings: Setti
     marks = (*(m for m in health.marks if m > since), now.mono)
     if len(marks) >= settings.trouble_count:
         return gone(health, report, now, settings)
-    return replace(health, marks=marks, calm_until=_calm_of(health, report, now, settings))
+    return replace(health, marks=marks, calm_until=calm_of(health, report, now, settings))
 
 
-def _calm_of(health: Health, report: Report, now: Now, settings: Settings) -> float | None:
+def calm_of(health: Health, report: Report, now: Now, settings: Settings) -> float | None:
     """A provider that says when to ask again is not asked before, but for a suspicion
     not later than ``recovery_interval``."""
     if report.retry_at is None:
@@ -159,9 +254,19 @@ def _still_away(health: Health, report: Report, now: Now, settings: Settings) ->
     )
 
 
+def doubted(health: Health, now: Now) -> Health:
+    """Another model speaks of the account that this one shares: no route is led here before
+    it was asked, unless the answer takes long. One that has just served is in no doubt."""
+    after = suspected(health, now)
+    if after.doubted_until is not None or after.probe_at is None or after.probe_at > now.mono:
+        return after
+    return after if after.away else replace(after, doubted_until=now.mono + _DOUBT)
+
+
 def suspected(health: Health, now: Now) -> Health:
-    """Something failed and this model may be why: ask it, unless that was done just now."""
-    if health.away or health.probe_at is not None:
+    """Something failed and this model may be why: ask it, unless that was done just now, or
+    it has just served."""
+    if health.away or health.probe_at is not None or health.just_served(now.mono):
         return health
     calm = now.mono if health.calm_until is None else health.calm_until
     return replace(health, probe_at=max(now.mono, calm))
@@ -173,8 +278,15 @@ def probed(
     now: Now,
     settings: Settings,
     confirmations: int = CONFIRMATIONS,
+    *,
+    traffic: bool = False,
 ) -> Health:
-    """A probe (with its own retries) has asked this model."""
+    """A probe (with its own retries) has asked this model.
+
+    Args:
+        confirmations: good probes that are enough.
+        traffic: there are sessions that could try it.
+    """
     report = _completed(report, health)
     if report.status not in SERVING:
         return gone(health, report, now, settings)
@@ -183,12 +295,25 @@ def probed(
     if not health.away:
         return _reassured(health, report, now, settings)
     confirmed = health.confirmed + 1
-    if confirmed >= confirmations:
-        return Health(report, flaps=health.flaps, back_since=now.mono)
-    return replace(
-        health,
-        confirmed=confirmed,
-        probe_at=now.mono + min(30.0, settings.recovery_interval / 10),
+    since = now.mono if health.half_open_at is None else health.half_open_at
+    to_be_tried = health.needs_trial and traffic and now.mono - since < TRIAL_PATIENCE
+    enough = confirmed >= confirmations
+    if enough and (confirmations < CONFIRMATIONS or not to_be_tried):
+        return back(health, report, now)
+    pause = settings.recovery_interval if enough else min(30.0, settings.recovery_interval / 10)
+    return replace(health, confirmed=confirmed, half_open_at=since, probe_at=now.mono + pause)
+
+
+def back(health: Health, report: Report, now: Now) -> Health:
+    """A model that was away is here again."""
+    return Health(
+        report,
+        flaps=health.flaps,
+        back_since=now.mono,
+        seen_at=health.seen_at,
+        failed_at=health.failed_at,
+        judged=health.judged,
+        served_at=health.served_at,
     )
 
 
@@ -219,7 +344,13 @@ def _reassured(health: Health, report: Report, now: Now, settings: Settings) -> 
     alarms = 0 if forgotten else min(health.alarms + 1, _MAX_DOUBLINGS)
     calm = min(settings.recovery_interval, settings.trouble_window * 2.0**alarms)
     return replace(
-        health, report=report, marks=(), probe_at=None, alarms=alarms, calm_until=now.mono + calm
+        health,
+        report=report,
+        marks=(),
+        probe_at=None,
+        alarms=alarms,
+        calm_until=now.mono + calm,
+        doubted_until=None,
     )
 
 
@@ -238,6 +369,9 @@ def gone(health: Health | None, report: Report, now: Now, settings: Settings) ->
         failures=failures,
         flaps=flaps,
         probe_at=now.mono + _pause(report, failures, flaps, now, settings),
+        failed_at=now.mono,
+        judged=health is not None and health.judged,
+        shape=health.shape if health else None,
     )
 
 

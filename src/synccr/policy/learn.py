@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from synccr.classify import Verdict, classify
-from synccr.heal import advice_on
+from synccr.classify import classify
 from synccr.policy import events as e
 from synccr.policy import health as h
+from synccr.policy import traffic
 from synccr.policy.choice import digest
 from synccr.policy.events import Event
 from synccr.policy.health import Health
 from synccr.policy.state import Phase, State, Step
+from synccr.policy.trouble import (
+    believe,
+    count_anonymous,
+    doubt_account,
+    learn_return,
+    suspect,
+    tell_away,
+)
 from synccr.profile import Profile, Provider
 from synccr.report import DEAD, SERVING, ModelRef, Report
 
@@ -21,141 +29,45 @@ CRASH_PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 ``recovery_interval``, then tried again."""
 CRASH_WINDOW = 120.0
 """A backend that lives this long has stopped crashing, seconds."""
-_STATUS_SAYS_IT = frozenset({401, 402, 404, 410, 429})
-"""What other 4xx mean is read from their sentence, which may repeat a prompt: a probe
-has to confirm it."""
 
 
 def _provider_failed(step: Step, event: e.ProviderFailed) -> None:
-    """A line is taken at its word where the status alone says what it means and the model is
-    known. Where a prompt could have written the sentence, or chosen the model that speaks for
-    its account, those concerned are asked; a fault of the request itself tells nothing."""
+    """A line of the log: the second witness, where the egress sees the traffic, too. A fault
+    of the request itself tells nothing."""
     verdict = classify(event.http_status, event.body, now=event.at)
-    if verdict.request_fault or verdict.status in SERVING:
+    told = traffic.told_before(step.state, event, step.now)
+    if told or verdict.request_fault or verdict.status in SERVING:
         return
-    if verdict.account and not _asked_by_route(step.state, event):
-        _account_in_doubt(step, event, verdict)
-        return
-    refs = _concerned(step.state, event, verdict)
-    if event.model is None and not verdict.account and len(refs) > 1:
+    refs = _concerned(step.state, event)
+    if event.model is None and len(refs) > 1:
         if verdict.status in DEAD:
-            _suspect(step, refs)
+            suspect(step, refs)
         else:
-            _count_anonymous(step, refs)
-        return
-    if verdict.status in DEAD and event.http_status not in _STATUS_SAYS_IT:
-        _suspect(step, (ref for ref in refs if not step.state.away(ref)))
+            count_anonymous(step, refs)
         return
     for ref in refs:
-        _take_at_its_word(step, ref, event, verdict)
-
-
-def _take_at_its_word(step: Step, ref: ModelRef, event: e.ProviderFailed, verdict: Verdict) -> None:
-    """One model is what the verdict says, unless a later probe has seen otherwise."""
-    known, when = step.state.health.get(ref), step.now.mono_of(event.at)
-    if known and when < known.seen_at:
-        return
-    report = _report(ref, event, verdict, known)
-    health = h.seen_failing(known, report, step.now, step.state.settings)
-    _learn_trouble(step, ref, replace(health, seen_at=when))
-
-
-def _asked_by_route(state: State, event: e.ProviderFailed) -> bool:
-    """Whether a route led to the model that failed; a prompt can name any other one."""
-    return event.model is None or ModelRef(event.provider, event.model) in state.in_use
-
-
-def _account_in_doubt(step: Step, event: e.ProviderFailed, verdict: Verdict) -> None:
-    """A model to which no route leads says that its account is in trouble. It may be the
-    only one to say so (not in the plan, a key of its own): the others are asked."""
-    of_provider = [ref for ref in step.state.models if ref.provider == event.provider]
-    for ref in of_provider:
-        if ref.model == event.model and event.http_status in _STATUS_SAYS_IT:
-            _take_at_its_word(step, ref, event, replace(verdict, account=False))
-        else:
-            _suspect(step, [ref])
-
-
-def _concerned(state: State, event: e.ProviderFailed, verdict: Verdict) -> list[ModelRef]:
-    """The models that an error tells about: one, all of the account, or all that
-    it may be about when CCR names no model (it names none of a Gemini provider)."""
-    of_provider = [ref for ref in state.models if ref.provider == event.provider]
+        believe(step, ref, event, verdict)
     if verdict.account:
-        return of_provider
+        doubt_account(step, event.provider, refs)
+
+
+def _concerned(state: State, event: e.ProviderFailed) -> list[ModelRef]:
+    """The model that an error tells about; all that it may be about when CCR names none
+    (it names none of a Gemini provider)."""
+    of_provider = [ref for ref in state.models if ref.provider == event.provider]
     if event.model is not None:
         return [ref for ref in of_provider if ref.model == event.model]
     return [ref for ref in of_provider if ref in state.in_use] or of_provider
 
 
-def _report(
-    ref: ModelRef, event: e.ProviderFailed, verdict: Verdict, known: Health | None
-) -> Report:
-    return Report(
-        provider=ref.provider,
-        model=ref.model,
-        status=verdict.status,
-        http_status=event.http_status,
-        checked_at=event.at,
-        detail=verdict.detail,
-        account=verdict.account,
-        retry_at=verdict.retry_at,
-        tools=known.report.tools if known else None,
-        context_length=known.report.context_length if known else None,
-        from_traffic=True,
-    )
-
-
-def _learn_trouble(step: Step, ref: ModelRef, health: Health) -> None:
-    step.put(ref, health)
-    if not health.away:
-        return
-    status = health.report.status
-    key = ref.provider if health.report.account else str(ref)
-    subject = f"Provider {ref.provider}" if health.report.account else str(ref)
-    detail = f": {health.report.detail}" if health.report.detail else ""
-    step.tell_once(
-        f"away:{key}:{status}",
-        e.Tell(
-            "error_seen",
-            f"{subject} is away ({status}{detail}).",
-            advice_on([health.report]),
-            data={
-                "provider": ref.provider,
-                "model": ref.model,
-                "status": status.value,
-                "http_status": health.report.http_status,
-            },
-        ),
-    )
-
-
 def _network_failed(step: Step, _event: e.NetworkFailed) -> None:
-    _count_anonymous(step, step.state.current.routes.values())
+    if not traffic.failed_lately(step.state, step.now):
+        count_anonymous(step, step.state.current.routes.values())
 
 
 def _upstream_silent(step: Step, _event: e.UpstreamSilent) -> None:
-    _suspect(step, step.state.in_use)
-
-
-def _count_anonymous(step: Step, refs: Iterable[ModelRef]) -> None:
-    """A passing trouble of one of these models: when it persists, all of them are asked."""
-    settings = step.state.settings
-    since = step.now.mono - settings.trouble_window
-    times = (*(t for t in step.state.anonymous if t > since), step.now.mono)
-    if len(times) < settings.trouble_count:
-        step.set(anonymous=times)
-    else:
-        step.set(anonymous=())
-        _suspect(step, refs)
-
-
-def _suspect(step: Step, refs: Iterable[ModelRef]) -> None:
-    for ref in refs:
-        health = step.state.health.get(ref)
-        if health is None:
-            step.set(suspects=step.state.suspects | {ref})
-        else:
-            step.put(ref, h.suspected(health, step.now))
+    if not traffic.failed_lately(step.state, step.now):
+        suspect(step, step.state.in_use)
 
 
 def _probed(step: Step, event: e.Probed) -> None:
@@ -165,6 +77,7 @@ def _probed(step: Step, event: e.Probed) -> None:
         probing={ref: t for ref, t in state.probing.items() if ref not in answered},
         suspects=state.suspects - answered,
     )
+    gone: list[ModelRef] = []
     for report in event.reports:
         if report.ref not in state.models:
             continue
@@ -175,13 +88,15 @@ def _probed(step: Step, event: e.Probed) -> None:
             continue
         wished = state.asked is not None and report.ref in state.suspects
         confirmations = 1 if wished else h.CONFIRMATIONS  # a person's word is the other one
-        after = h.probed(before, report, step.now, state.settings, confirmations)
-        after = replace(after, seen_at=when)
-        if after.away:
-            _learn_probe_trouble(step, report, before, after)
-        else:
-            step.put(report.ref, after)
-            _learn_return(step, report.ref, before)
+        busy = traffic.seen_since(state, before)
+        after = h.probed(before, report, step.now, state.settings, confirmations, traffic=busy)
+        step.put(report.ref, replace(after, seen_at=when))
+        if not after.away:
+            learn_return(step, report.ref, before)
+        elif _is_news(report, before, after):
+            gone.append(report.ref)
+    for ref in gone:
+        tell_away(step, ref)
     _spread_account_news(step, event.reports, state.health)
 
 
@@ -191,25 +106,10 @@ def _overtaken(step: Step, ref: ModelRef, known: Health) -> None:
         step.put(ref, h.unanswered(known, step.now, step.state.settings))
 
 
-def _learn_probe_trouble(step: Step, report: Report, before: Health | None, after: Health) -> None:
-    if after.confirmed or (before and before.away and before.report.status is report.status):
-        step.put(report.ref, after)  # nothing that a person has not been told
-    else:
-        _learn_trouble(step, report.ref, after)
-
-
-def _learn_return(step: Step, ref: ModelRef, before: Health | None) -> None:
-    if before is None or not before.away:
-        return
-    step.forget(f"away:{ref}:")
-    step.forget(f"away:{ref.provider}:")
-    step.do(
-        e.Tell(
-            "recovered",
-            f"{ref} serves again.",
-            data={"provider": ref.provider, "model": ref.model},
-        )
-    )
+def _is_news(report: Report, before: Health | None, after: Health) -> bool:
+    """Whether a failed probe tells what a person has not been told."""
+    told = before is not None and before.away and before.report.status is report.status
+    return not after.confirmed and not told
 
 
 def _spread_account_news(
@@ -228,7 +128,7 @@ def _spread_account_news(
                 continue
             shares_it = other.away and other.report.account and not other.confirmed
             if news and report.account and not other.away:
-                _suspect(step, [ref])
+                step.put(ref, h.doubted(other, step.now))
             elif news and report.status in SERVING and shares_it:
                 step.put(ref, replace(other, probe_at=step.now.mono))
             elif report.account and shares_it:
@@ -344,6 +244,9 @@ LEARN: Mapping[type[Event], Callable[..., None]] = {
     e.ProviderFailed: _provider_failed,
     e.NetworkFailed: _network_failed,
     e.UpstreamSilent: _upstream_silent,
+    e.AttemptFailed: traffic.attempt_failed,
+    e.AttemptServed: traffic.attempt_served,
+    e.TrialStarted: traffic.trial_started,
     e.BackendReady: _backend_ready,
     e.BackendDied: _backend_died,
     e.SwapDone: _swap_done,

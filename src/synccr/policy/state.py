@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 import msgspec
 
 from synccr.heal import Healed, Local
 from synccr.policy import events as e
+from synccr.policy import route_plan
 from synccr.policy.choice import digest, serves
 from synccr.policy.events import Action, Event, Now
 from synccr.policy.health import Health
+from synccr.policy.route_plan import RoutePlan
 from synccr.profile import SCENARIOS, Profile, Role, owner_order
 from synccr.report import SERVING, ModelRef, Report, Status
 from synccr.settings import Settings
@@ -49,6 +52,9 @@ NEWS = (
     e.ProviderFailed,
     e.NetworkFailed,
     e.UpstreamSilent,
+    e.AttemptFailed,
+    e.AttemptServed,
+    e.TrialStarted,
     e.Probed,
     e.SwapAsked,
     e.ProfilesRead,
@@ -123,6 +129,9 @@ class State:
         probing: models asked and not yet answered for, and until when to wait for that.
         suspects: models to ask now; a wish or an edit waits for their answers.
         anonymous: times of troubles of which CCR did not say whose they are.
+        attempted: when an attempt last failed so, by model and HTTP status: the log tells
+            the same failure again.
+        traffic_at: when traffic was last seen by the egress; None when never.
         swaps: times of recent swaps that no person asked for.
         swapped_at: when the latest swap began, whoever wanted it.
         refused: configurations that are not tried now, or were not for a time.
@@ -148,6 +157,8 @@ class State:
     probing: Mapping[ModelRef, float] = field(default_factory=dict)
     suspects: frozenset[ModelRef] = frozenset()
     anonymous: tuple[float, ...] = ()
+    attempted: Mapping[tuple[ModelRef, int], float] = field(default_factory=dict)
+    traffic_at: float | None = None
     swaps: tuple[float, ...] = ()
     swapped_at: float | None = None
     refused: Mapping[str, Refusal] = field(default_factory=dict)
@@ -168,7 +179,15 @@ class State:
             if health.away or health.report.status in SERVING
         }
 
-    @property
+    @cached_property
+    def route_plan(self) -> RoutePlan:
+        """Which model is asked for what, made once for this state."""
+        return route_plan.make(
+            *(self.primary, self.fallback, self.current, self.health, self.reports()),
+            self.settings,
+        )
+
+    @cached_property
     def models(self) -> tuple[ModelRef, ...]:
         """Every model of both profiles, in the owner's order."""
         return owner_order(self.primary, self.fallback)

@@ -1,0 +1,103 @@
+"""The circuit breaker of a model: a view of its health that answers at once.
+
+``closed``: it is asked. ``open``: it is not asked, and the last verdict is the answer.
+``half_open``: one session tries it. Where no candidate is any better, a model is asked all the
+same: a topped-up account or a returned network is seen by the next request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from synccr.judge.outcome import Trouble
+from synccr.policy.health import Breaker
+from synccr.policy.route_plan import NOTHING, Candidate, Need
+from synccr.policy.state import State
+from synccr.report import ModelRef, Report, Status
+
+__all__ = ["Breaker", "Permit", "allows", "breaker_of", "trial_for"]
+
+
+@dataclass(frozen=True)
+class Permit:
+    """Whether a model may be asked.
+
+    Attributes:
+        allowed: it may.
+        trial: the session becomes the one that tries it: post ``TrialStarted``.
+        panic: its breaker is not closed, and neither is any other's.
+        refused: ``KNOWN`` or ``TRIAL`` when it may not be asked.
+        report: the last verdict, when it may not be asked.
+    """
+
+    allowed: bool
+    trial: bool = False
+    panic: bool = False
+    refused: Trouble | None = None
+    report: Report | None = None
+
+    @property
+    def http_status(self) -> int:
+        """What CCR is answered in the model's place."""
+        told = self.report.http_status if self.report else None
+        if told is not None and 400 <= told < 600:
+            return told
+        return 504 if self.report and self.report.status is Status.TIMEOUT else 502
+
+
+def breaker_of(state: State, ref: ModelRef) -> Breaker:
+    """A model's breaker; closed for one of which nothing is known."""
+    health = state.health.get(ref)
+    return health.breaker if health else Breaker.CLOSED
+
+
+def allows(state: State, ref: ModelRef, *, session: str, now: float) -> Permit:
+    """Whether a request of this session may be sent to this model.
+
+    Args:
+        session: empty when the client names none.
+        now: monotonic seconds.
+    """
+    health = state.health.get(ref)
+    if health is None or health.breaker is Breaker.CLOSED:
+        return Permit(allowed=True)
+    half_open = health.breaker is Breaker.HALF_OPEN
+    if half_open and health.may_be_tried_by(session, now):
+        mine = health.trial is not None and health.trial.session == session
+        return Permit(allowed=True, trial=not mine)
+    if health.breaker is state.route_plan.asked(ref):
+        return Permit(allowed=True, panic=True)
+    refused = Trouble.TRIAL if half_open else Trouble.KNOWN
+    return Permit(allowed=False, refused=refused, report=health.report)
+
+
+def trial_for(
+    state: State, asked: ModelRef, session: str, now: float, need: Need = NOTHING
+) -> ModelRef | None:
+    """The half-open model that a request of this session is to try, in place of the one that
+    its route leads to; None when there is none.
+
+    Only for requests that a route leads: one that names a model is asked of that model.
+
+    Args:
+        asked: where the route leads.
+        now: monotonic seconds.
+        need: what the request needs of a model.
+    """
+    candidates = state.route_plan.of(asked)
+    rank = next((one.rank for one in candidates if one.ref == asked), len(candidates))
+    better = [
+        one
+        for one in candidates
+        if one.rank < rank and one.fits(need) and _on_trial(state, one, session, now)
+    ]
+    return min(better, key=lambda one: one.rank).ref if better else None
+
+
+def _on_trial(state: State, one: Candidate, session: str, now: float) -> bool:
+    health = state.health.get(one.ref)
+    return (
+        health is not None
+        and one.breaker is Breaker.HALF_OPEN
+        and health.may_be_tried_by(session, now)
+    )

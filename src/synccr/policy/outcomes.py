@@ -1,0 +1,78 @@
+"""The latest outcomes of one model's requests: when do failures among them persist?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import NamedTuple
+
+from synccr.judge.outcome import Trouble
+
+SIZE = 20
+"""Outcomes that are kept of one model."""
+WINDOW = 1800.0
+"""Seconds for which an outcome counts: on slow traffic a request comes every few minutes."""
+_HALF = SIZE // 2
+_EXPENSIVE = frozenset({Trouble.SILENT, Trouble.CUT})
+
+
+class Outcome(NamedTuple):
+    """How one request went.
+
+    Attributes:
+        at: when, monotonic seconds.
+        turn: the client's request; 0 for one that was served.
+        cost: 0 when it was served; 2 for a failure that makes a person wait, else 1.
+        counts: the failure is evidence: another model served the same turn.
+    """
+
+    at: float
+    turn: int = 0
+    cost: int = 0
+    counts: bool = False
+
+
+Outcomes = tuple[Outcome, ...]
+
+
+def served(outcomes: Outcomes, now: float) -> Outcomes:
+    """One more that went well."""
+    return _kept((*outcomes, Outcome(now)), now)
+
+
+def failed(
+    outcomes: Outcomes, trouble: Trouble, turn: int, now: float, *, counts: bool
+) -> Outcomes:
+    """One more that failed; of one turn the latest word replaces the ones before, in its place."""
+    outcome = Outcome(now, turn, 2 if trouble in _EXPENSIVE else 1, counts)
+    told = [o for o in outcomes if o.cost and o.turn == turn]
+    if told:
+        return tuple(outcome if o is told[0] else o for o in outcomes if o not in told[1:])
+    return _kept((*outcomes, outcome), now)
+
+
+def persists(outcomes: Outcomes, count: int) -> bool:
+    """Whether these failures are no chance: as many in a row, or half of the latest."""
+    return _row(outcomes) >= count or _cost(outcomes) >= _HALF
+
+
+def unexplained(outcomes: Outcomes, count: int) -> bool:
+    """Whether so many failed in a row, be it evidence or not."""
+    return sum(1 for _ in takewhile(lambda o: o.cost, reversed(outcomes))) >= count
+
+
+def troubled(outcomes: Outcomes) -> bool:
+    """Whether a failure is among them, so that what goes well counts, too."""
+    return any(o.cost for o in outcomes)
+
+
+def _row(outcomes: Outcomes) -> int:
+    return _cost(tuple(takewhile(lambda o: o.cost, reversed(outcomes))))
+
+
+def _cost(outcomes: Sequence[Outcome]) -> int:
+    return sum(o.cost for o in outcomes if o.counts)
+
+
+def _kept(outcomes: Outcomes, now: float) -> Outcomes:
+    return tuple(o for o in outcomes if o.at > now - WINDOW)[-SIZE:]

@@ -1,0 +1,98 @@
+"""What the requests that the egress sees tell of one model's health."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+
+from synccr.judge.outcome import Trouble
+from synccr.policy import health as h
+from synccr.policy import outcomes as o
+from synccr.policy.events import Now, Shape
+from synccr.policy.health import Breaker, Health, Life, Trial
+from synccr.report import TRANSIENT, Report, Status
+from synccr.settings import Settings
+
+
+def request_failed(
+    health: Health | None,
+    report: Report,
+    trouble: Trouble,
+    turn: int,
+    now: Now,
+    settings: Settings,
+    *,
+    counts: bool,
+    shape: Shape | None = None,
+) -> Health:
+    """The egress saw a passing trouble.
+
+    Args:
+        counts: another model served the same turn, so that it is evidence.
+    """
+    if health is None:
+        health = Health(msgspec.structs.replace(report, status=Status.UNVERIFIED))
+    if health.life is Life.RETURNING and counts:
+        return _of_traffic(h.gone(health, report, now, settings), shape)
+    if health.away:
+        return health
+    outcomes = o.failed(health.outcomes, trouble, turn, now.mono, counts=counts)
+    if counts and o.persists(outcomes, settings.trouble_count):
+        return _of_traffic(h.gone(health, report, now, settings), shape)
+    calm = h.calm_of(health, report, now, settings)
+    return replace(health, outcomes=outcomes, judged=True, calm_until=calm)
+
+
+def request_refused(
+    health: Health | None, report: Report, now: Now, settings: Settings, shape: Shape | None
+) -> Health:
+    """The egress saw a dead status."""
+    after = h.seen_failing(health, report, now, settings)
+    news = health is None or health.breaker is not Breaker.OPEN
+    return _of_traffic(after, shape) if news else replace(after, judged=True)
+
+
+def _of_traffic(health: Health, shape: Shape | None) -> Health:
+    return replace(health, judged=True, needs_trial=True, shape=shape or health.shape)
+
+
+def request_served(health: Health, session: str, now: Now) -> Health:
+    """The egress saw a request go well that was sent after the latest failure."""
+    outcomes = o.served(health.outcomes, now.mono)
+    health = replace(health, judged=True, served_at=now.mono)
+    if not health.away:
+        return replace(health, marks=(), probe_at=None, doubted_until=None, outcomes=outcomes)
+    if health.report.status in TRANSIENT and not health.needs_trial:
+        return h.back(health, well(health.report, now), now)
+    served = 1 + (health.trial.served if health.trial else 0)
+    if served >= h.TRIAL_SUCCESSES:
+        return h.back(health, well(health.report, now), now)
+    return replace(
+        health,
+        confirmed=max(1, health.confirmed),
+        half_open_at=health.half_open_at or now.mono,
+        trial=Trial(health.trial.session if health.trial else session, now.mono, served),
+    )
+
+
+def trial_started(health: Health, session: str, now: Now) -> Health:
+    """A session begins to try this model, or takes the place of one that went silent."""
+    if health.life is not Life.RETURNING or not health.may_be_tried_by(session, now.mono):
+        return health
+    served = health.trial.served if health.trial else 0
+    return replace(health, trial=Trial(session, now.mono, served))
+
+
+def well(report: Report, now: Now) -> Report:
+    """What traffic tells of a model that serves; how long an answer takes is told by probes."""
+    return msgspec.structs.replace(
+        report,
+        status=Status.OK,
+        http_status=200,
+        checked_at=now.wall,
+        detail="",
+        account=False,
+        retry_at=None,
+        from_traffic=True,
+    )
