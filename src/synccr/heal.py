@@ -132,7 +132,7 @@ def heal(
     routes = _heal_routes(profile, reports, models, config, changes)
     added = _carry(profile, beside, config, changes)
     if in_flight:
-        others = _candidates(beside, reports, grade) if beside else []
+        others = by_preference(beside.models(), reports) if beside else []
         _write_fallbacks(profile, grade, [*models, *others], routes, config, changes)
     else:
         _drop_fallbacks(config, changes)

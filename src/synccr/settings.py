@@ -43,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         swap_limit: swaps allowed within twenty cooldowns.
         trouble_count: passing troubles of one model that count as persisting …
         trouble_window: … when they come within this time.
-        silence_timeout: an upstream that sends nothing for this long counts as a timeout.
+        silence_timeout: how long a provider may send nothing while little is known of its model.
         start_timeout: how long CCR may take to answer ``/health``.
         health_interval: between looks at ``/health``.
         carry_limit: bytes of a request kept for carrying over.
@@ -74,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     swap_limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 6
     trouble_count: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
     trouble_window: Positive = 60.0
-    silence_timeout: Positive = 90.0
+    silence_timeout: Positive = 60.0
     start_timeout: Positive = 30.0
     health_interval: Positive = 5.0
     carry_limit: Bytes = 32 * 1024 * 1024

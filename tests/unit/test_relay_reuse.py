@@ -8,7 +8,7 @@ import pytest
 from relay_kit import Seen, chunked, echo, request, response, stage
 
 from synccr.relay.framing import RequestFramer, ResponseFramer
-from synccr.relay.hop import as_sent, closing, kept_open
+from synccr.relay.hop import closing, kept_open
 from synccr.relay.upstream import MOST_SPARE
 
 CLOSE = "Connection: close"
@@ -136,14 +136,13 @@ async def test_a_swap_leaves_no_connection_to_the_old_backend() -> None:
 def test_only_a_plain_wish_is_kept_from_the_backend(head: bytes, expected: bool) -> None:
     """Any other form goes through as it is, and so does everything else of the message."""
     framer = RequestFramer()
-    piece, _ = framer.feed(head)
+    framer.feed(head)
     assert framer.head is not None
-    opened = kept_open(framer.head, piece + b"body")
+    opened = kept_open(framer.head)
     assert (opened is not None) is expected
     if opened is not None:
-        assert as_sent(framer.head, opened) == head + b"body"
         after = RequestFramer()
-        after.feed(opened.removesuffix(b"body"))
+        after.feed(opened)
         assert after.head is not None
         assert after.head.keep_alive
         assert after.head.get(b"host") == b"a"

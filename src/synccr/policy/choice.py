@@ -54,7 +54,7 @@ def choose(
     passed_over: dict[Role, str] = {}
     for profile, other in pairs:
         try:
-            candidate = heal(profile, reports, local, beside=other)
+            candidate = heal(profile, reports, local, beside=other, in_flight=False)
         except NoModelServes:
             passed_over[profile.role] = "has no model that can serve"
             continue

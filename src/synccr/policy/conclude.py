@@ -230,15 +230,7 @@ def _differs(healed: Healed, state: State) -> bool:
     current = state.current
     if state.edited or state.asked:
         return healed.config != current.config or healed.profile.role != current.profile.role
-    return dict(healed.routes) != dict(current.routes) or _is_fuller(healed, current)
-
-
-def _is_fuller(healed: Healed, current: Healed) -> bool:
-    """Whether CCR's in-flight fallback may use a model again that it was not told of, being
-    away when the current configuration was written. One that went away since is no reason:
-    CCR passes it over."""
-    wanted, told = healed.config.get("fallback") or {}, current.config.get("fallback") or {}
-    return any(set(wanted[name]) - set(told.get(name) or ()) for name in wanted)
+    return dict(healed.routes) != dict(current.routes)
 
 
 def _not_before(state: State, target: Healed, reports: Reports, now: float) -> float:

@@ -80,6 +80,11 @@ class RequestBuffer:
         """Send again from the first byte. Only for a request that is kept."""
         self._sent = 0
 
+    def replace(self, message: bytes) -> None:
+        """Hold *message* in place of what is held, to be sent from its first byte."""
+        self.release()
+        self.append(message)
+
     def join(self) -> bytes:
         """Everything held, in one piece."""
         return b"".join(self._chunks)

@@ -9,7 +9,9 @@ from synccr.relay.buffer import RequestBuffer
 from synccr.relay.exchange import Action, Exchange
 from synccr.relay.framing import ProtocolError, RequestHead, ResponseHead
 from synccr.relay.hop import closing
-from synccr.relay.messages import error
+from synccr.relay.messages import Response, error
+from synccr.relay.resend import body_of, renamed, served_by
+from synccr.turns.turn import Turn
 
 if TYPE_CHECKING:
     from synccr.relay.client import Client
@@ -25,6 +27,8 @@ class Carriage:
 
     Attributes:
         head: the request's head.
+        turn: what it is for the egress; None when it asks for no model.
+        sent_head: bytes of the head as a backend gets it.
         exchange: the judgement on this request.
         buffer: the request's bytes.
         answered: the whole answer has been passed on.
@@ -34,6 +38,7 @@ class Carriage:
 
     __slots__ = (
         "_client",
+        "_discarding",
         "_held",
         "_relay",
         "_task",
@@ -46,19 +51,25 @@ class Carriage:
         "exchange",
         "forwarded_at",
         "head",
+        "sent_head",
+        "turn",
     )
 
-    def __init__(self, relay: Relay, client: Client, head: RequestHead) -> None:
+    def __init__(
+        self, relay: Relay, client: Client, head: RequestHead, turn: Turn | None = None
+    ) -> None:
         self._relay = relay
         self._client = client
         self.head = head
+        self.turn = turn
+        self.sent_head = len(head.raw)
         self.exchange = Exchange()
         self.buffer = RequestBuffer(relay.budget, relay.carry_limit)
         self.answered = False
         self.closing = False
         self.forwarded_at = 0.0
         self._upstream: Upstream | None = None
-        self._held = self._verifying = False
+        self._held = self._verifying = self._discarding = False
         self._task: asyncio.Task[None] | None = None  # connecting or verifying
         self._timer: asyncio.TimerHandle | None = None  # hold_timeout
 
@@ -112,10 +123,21 @@ class Carriage:
             except ProtocolError as problem:
                 self._garbage(problem)
                 return
+            if self._discarding:
+                if framer.complete:
+                    self._try_again(upstream, reusable=not data)
+                    return
+                continue
             if not exchange.begun:
                 head = framer.head
                 if head is None:
                     return
+                if head.status >= 400 and self._failed:
+                    self._discarding = True
+                    if framer.complete:
+                        self._try_again(upstream, reusable=not data)
+                        return
+                    continue
                 action = exchange.answered(
                     head.status,
                     kept=self.buffer.kept,
@@ -138,8 +160,7 @@ class Carriage:
                         continue
                     return
                 self._begin(head)
-                if self.closing and head.keep_alive:
-                    piece = closing(head, piece)
+                piece = self._on_its_way(head, piece)
             self._client.write(piece)
             if framer.complete:
                 self._end(upstream, reusable=not data)
@@ -199,7 +220,8 @@ class Carriage:
     def movable(self) -> bool:
         """Whether all of the request is here and no backend has got all of it."""
         placed = self._upstream is not None and self._client.uploaded
-        return self.buffer.kept and not self.exchange.begun and not placed
+        tried = self.turn is not None and bool(self.turn.tries)
+        return self.buffer.kept and not self.exchange.begun and not placed and not tried
 
     @property
     def waiting(self) -> bool:
@@ -209,6 +231,9 @@ class Carriage:
     def release(self) -> Upstream | None:
         """Let go of everything; returns the connection when it can carry another request."""
         self._relay.waiters.pop(self, None)
+        if self.turn is not None and self._relay.turns is not None:
+            self._relay.turns.ended(self.turn)
+            self.turn = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -274,7 +299,7 @@ class Carriage:
             self._carry()
             return
         self._begin(head)
-        self._client.write(piece)
+        self._client.write(self._on_its_way(head, piece))
         if upstream.framer.complete:
             self._end(upstream, reusable=not rest)
             return
@@ -299,7 +324,59 @@ class Carriage:
         relay.wait(self)
         self._client.regulate()
 
+    @property
+    def _failed(self) -> bool:
+        """Whether the latest try came to nothing, and the request can be made again."""
+        turn = self.turn
+        return (
+            turn is not None
+            and turn.failure is not None
+            and self.buffer.kept
+            and self._client.uploaded
+        )
+
+    def _try_again(self, upstream: Upstream | None, *, reusable: bool) -> None:
+        """The egress judged the answer to be none: another model is asked, or the client told."""
+        turn, keeper = self.turn, self._relay.turns
+        assert turn is not None  # noqa: S101  # see `_failed`
+        assert keeper is not None  # noqa: S101  # it made the turn
+        self._discarding = False
+        self._upstream = None
+        if upstream is not None:
+            upstream.generation.leave(self)
+            upstream.owner = None
+            head = upstream.framer.head
+            if reusable and head is not None and head.keep_alive and not upstream.closed:
+                upstream.generation.give(upstream)
+            else:
+                upstream.abort()
+        sent = self.buffer.join()
+        body = body_of(sent)
+        chosen = keeper.after_failure(turn, body)
+        if isinstance(chosen, Response):
+            self._client.answer(chosen)
+            return
+        try:
+            message = renamed(sent, body, chosen.to)
+        except ValueError:
+            self._fail("The model did not answer, and the request names none.")
+            return
+        self.buffer.replace(message)
+        self.exchange.again()
+        if chosen.wait > 0:
+            self._timer = asyncio.get_running_loop().call_later(chosen.wait, self.place)
+        else:
+            self.place()
+
+    def _on_its_way(self, head: ResponseHead, piece: bytes) -> bytes:
+        """The first bytes of an answer as the client gets them."""
+        if self.turn is not None:
+            piece = served_by(head, piece, self.turn.served_by)
+        return closing(head, piece) if self.closing and head.keep_alive else piece
+
     def _begin(self, head: ResponseHead) -> None:
+        if self.turn is not None and self._relay.turns is not None:
+            self._relay.turns.begun(self.turn, head.status)
         self._client.begun(head.status)
         if self._client.uploaded:
             self.buffer.release()
@@ -315,6 +392,9 @@ class Carriage:
         self._client.finished(close=head is None or not head.keep_alive)
 
     def _lose(self) -> None:
+        if not self.exchange.begun and self._failed:
+            self._try_again(None, reusable=False)
+            return
         action = self.exchange.lost(kept=self.buffer.kept)
         if action is Action.CARRY:
             self._carry()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from synccr.relay.carriage import Carriage
 from synccr.relay.framing import ProtocolError, RequestFramer, RequestHead
-from synccr.relay.hop import as_sent, kept_open
+from synccr.relay.hop import kept_open
 from synccr.relay.intercept import Interception
 from synccr.relay.messages import (
     CONTINUE,
@@ -19,6 +19,7 @@ from synccr.relay.messages import (
     error,
     path_of,
 )
+from synccr.relay.resend import marked
 
 if TYPE_CHECKING:
     from synccr.relay.server import Relay
@@ -235,9 +236,8 @@ class Client(asyncio.Protocol):
         if self._framer.head is None:
             ahead = self._framer.partial
         elif carriage is not None and carriage.movable:
-            ahead = carriage.buffer.join()
-            if carriage.closing:  # the heir has to know as well
-                ahead = as_sent(carriage.head, ahead)
+            # As the client sent it: the heir has to know what was changed here, too.
+            ahead = carriage.head.raw + carriage.buffer.join()[carriage.sent_head :]
         else:
             return False
         if self.transport.get_write_buffer_size():
@@ -312,10 +312,19 @@ class Client(asyncio.Protocol):
                 self._interception = Interception(self, interceptor, head)
                 self._interception.append(piece)
                 return
-        carriage = self.carriage = Carriage(relay, self, head)
-        if not head.keep_alive and (opened := kept_open(head, piece)) is not None:
+        turn = None
+        if relay.turns is not None and head.method == b"POST":
+            turn = relay.turns.begin(head, id(self))
+        carriage = self.carriage = Carriage(relay, self, head, turn)
+        fields = head.raw
+        if not head.keep_alive and (opened := kept_open(head)) is not None:
             carriage.closing = True
-            piece = opened
+            fields = opened
+        if relay.turns is not None:
+            fields = marked(head, fields, turn, relay.turns.secret)
+        if fields is not head.raw:
+            carriage.sent_head = len(fields)
+            piece = fields + piece[len(head.raw) :]
         carriage.buffer.append(piece)
         carriage.place()
 

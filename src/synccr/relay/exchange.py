@@ -80,6 +80,11 @@ class Exchange:
             self.sends = 0
         self.sends += 1
 
+    def again(self) -> None:
+        """The request goes out as another one, for another model: its sends count anew."""
+        self.generation = None
+        self.sends = 0
+
     def lost(self, *, kept: bool) -> Action:
         """The backend's connection ended, or its time is over, before the answer was whole."""
         if self.begun:

@@ -62,6 +62,10 @@ class Head:
         """How many header fields are called *name* (lower case)."""
         return self._lower.count(b"\r\n" + name + b":")
 
+    def has(self, prefix: bytes) -> bool:
+        """Whether the name of some header field begins with *prefix* (lower case)."""
+        return b"\r\n" + prefix in self._lower
+
 
 class RequestHead(Head):
     """The head of a request.

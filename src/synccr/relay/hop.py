@@ -1,8 +1,8 @@
 """``Connection`` speaks to one neighbour alone (RFC 9110 7.6.1): what a client says of its
 connection to the relay is not what the relay says of its own to the backend.
 
-Of all bytes that pass the relay, only this field is ever another one on the other side, and
-only where it spares a connection to the backend for each request.
+It is another one on the other side only where that spares a connection to the backend for each
+request.
 """
 
 from __future__ import annotations
@@ -15,20 +15,15 @@ _CLOSE: Final = b"\r\nconnection: close\r\n"
 _KEEP: Final = b"\r\nconnection: keep-alive\r\n"
 
 
-def kept_open(head: RequestHead, piece: bytes) -> bytes | None:
-    """*piece*, which begins with *head*, so that the backend keeps the connection; None where
-    the client did not plainly ask for its end."""
+def kept_open(head: RequestHead) -> bytes | None:
+    """The bytes of *head* so that the backend keeps the connection; None where the client did
+    not plainly ask for its end."""
     if head.version != b"HTTP/1.1" or head.count(b"connection") != 1:
         return None
     at = head.raw.lower().find(_CLOSE)
     if at < 0:
         return None
-    return b"".join((piece[:at], _KEEP, piece[at + len(_CLOSE) :]))
-
-
-def as_sent(head: RequestHead, message: bytes) -> bytes:
-    """*message*, which begins with *head* as `kept_open` made it, as the client sent it."""
-    return head.raw + message[len(head.raw) + len(_KEEP) - len(_CLOSE) :]
+    return b"".join((head.raw[:at], _KEEP, head.raw[at + len(_CLOSE) :]))
 
 
 def closing(head: ResponseHead, piece: bytes) -> bytes:

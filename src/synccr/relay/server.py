@@ -14,6 +14,7 @@ from synccr.relay.carriage import Carriage
 from synccr.relay.client import Client
 from synccr.relay.framing import RequestHead
 from synccr.relay.messages import Guard, Interceptor, path_of
+from synccr.relay.resend import TurnKeeper
 from synccr.relay.upstream import Backend, Generation
 
 RETRY_FIRST: Final = 0.1
@@ -70,6 +71,7 @@ class Relay:
         guard: sees each request's head; returns why it is refused (403), or None.
         interceptors: (method, path) to the hook that answers in the backend's place.
         observer: called when an answer begins.
+        turns: keeps account of requests to models; None when CCR asks providers by itself.
         on_backend_lost: called with a generation that refuses connections, once each time
             it is found lost. Runs from the loop, not within a call of the relay.
 
@@ -90,6 +92,7 @@ class Relay:
         guard: Guard | None = None,
         interceptors: Mapping[tuple[bytes, bytes], Interceptor] | None = None,
         observer: Observer | None = None,
+        turns: TurnKeeper | None = None,
         on_backend_lost: Callable[[int], None] | None = None,
     ) -> None:
         self.hold_timeout = hold_timeout
@@ -99,6 +102,7 @@ class Relay:
         self.most_clients = most_clients
         self.clock = clock
         self.guard = guard
+        self.turns = turns
         self.interceptors = dict(interceptors or {})
         self.stats = Stats()
         self.closing = False

@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from synccr.ccr.backend import Backend
 from synccr.ccr.config_file import ConfigFile
 from synccr.ccr.health import Look, Patience
 from synccr.ccr.identity import Identity, descendants
-from synccr.ccr.launch import Launcher
 from synccr.ccr.package import Package
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
 from synccr.errors import SynccrError
@@ -32,6 +31,14 @@ HEALTH_PATIENCE = 5.0
 _SOON = 1.0
 """Seconds until the next look after one without an answer."""
 _LAST_BREATH = 2.0
+
+
+class Starter(Protocol):
+    """Starts one CCR on a private port."""
+
+    async def launch(self, package: Package, *, ours: Collection[Identity] = ()) -> Backend:
+        """As `Launcher.launch`."""
+        ...
 
 
 class Left(SynccrError):
@@ -62,7 +69,7 @@ class Fleet:
     paths: Paths
     settings: Settings
     package: Package
-    launcher: Launcher
+    launcher: Starter
     relay: Relay
     on_died: Callable[[str], None]
     on_serving: Callable[[Backend], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -19,13 +20,16 @@ from synccr.ccr.orphans import Register, end_orphans
 from synccr.ccr.package import Package, provide
 from synccr.ccr.watch import follow
 from synccr.control.server import ControlServer
+from synccr.egress.patience import Patience
 from synccr.errors import NoModelServes
 from synccr.files import sweep
 from synccr.journal import Journal, stamp, utc_now
+from synccr.keys import read_keys
 from synccr.paths import Paths
 from synccr.policy import events as e
 from synccr.policy.choice import Choice, choose
 from synccr.policy.machine import start
+from synccr.policy.retry_budget import RetryBudget
 from synccr.preflight.ask import ask_models
 from synccr.profile import interpolate, probe_targets
 from synccr.profiles import Profiles, keep_adopted
@@ -49,7 +53,10 @@ from synccr.supervisor.port import (
 from synccr.supervisor.signals import stoppable
 from synccr.supervisor.status import serving, starting
 from synccr.supervisor.succession import TAKING, Succession
+from synccr.supervisor.trace import tell_in_time
 from synccr.supervisor.traffic import Traffic
+from synccr.supervisor.turn_desk import TurnDesk
+from synccr.supervisor.way_out import WayOut
 from synccr.turns.trace import TraceLog
 
 STOP_GRACE = 5.0
@@ -125,6 +132,7 @@ class Supervisor:
             self.journal = Journal(self.paths.instance / "journal.jsonl", self.profiles.redactor)
             asyncio.get_running_loop().set_exception_handler(exhaustion_told(self.tell))
             self.edges = Edges(self)
+            self.way_out = self._way_out()
             async with stoppable(self.stop, self._forward):
                 try:
                     async with self._listening():
@@ -150,18 +158,12 @@ class Supervisor:
     async def _start_and_serve(self) -> None:
         package, reports = await self._package_and_preflight()
         choice = self._choose(reports)
-        launcher = Launcher(
-            self.paths,
-            self.environ,
-            start_timeout=self.settings.start_timeout,
-            redact=self.profiles.redactor,
-            register=Register.of(self.paths),
-        )
+        self.way_out.probed(reports)
         self.fleet = Fleet(
             self.paths,
             self.settings,
             package,
-            launcher,
+            self.way_out,
             self.relay,
             on_died=lambda reason: self.loop.post(e.BackendDied(reason)),
             on_serving=self._follow,
@@ -197,6 +199,33 @@ class Supervisor:
         finally:
             memory.write()
             await self._end()
+
+    def _way_out(self) -> WayOut:
+        desk = TurnDesk(
+            state=lambda: self.loop.state if hasattr(self, "loop") else None,
+            post=self._post,
+            journal=self.journal,
+            now=now,
+            trace=self.trace_log,
+            secret=secrets.token_urlsafe(24).encode(),
+            budget=RetryBudget(self.settings.retry_budget),
+        )
+        launcher = Launcher(
+            self.paths,
+            self.environ,
+            start_timeout=self.settings.start_timeout,
+            redact=self.profiles.redactor,
+            register=Register.of(self.paths),
+        )
+        return WayOut(
+            desk,
+            lambda: self.profiles,
+            self.environ,
+            tuple(read_keys(self.paths.keys)),
+            launcher,
+            self.tell,
+            Patience(self.settings.silence_timeout, self.settings.silence_ceiling),
+        )
 
     async def _take_over(self, heritage: Heritage) -> None:
         await heritage.succeed()
@@ -276,6 +305,7 @@ class Supervisor:
             self.loop.post(e.BackendReady())
         self.spawn(drift.watch(self.profiles.watch, self._seen_files, self.reread))
         self.spawn(self._listen_for_silence())
+        self.spawn(tell_in_time(self.way_out.desk.resent_log, self.journal))
         for work in self.edges.at_work():
             self.spawn(work)
         self.on_ready(self)
@@ -300,15 +330,18 @@ class Supervisor:
             guard=None if profiles.local.api_key else browser_guard(profiles.local.port, host),
             interceptors={(b"POST", b"/api/restart"): orders.restart_from_page},
             observer=self.traffic.observe,
+            turns=self.way_out.desk,
             on_backend_lost=lambda _generation: self.fleet.check_now(),
         )
         self.control = ControlServer(self.paths.instance, orders.answer)
         try:
+            await self.way_out.start()
             if not heritage:
                 await self._open()
             yield
         finally:
             await self.relay.close(0.0)
+            await self.way_out.close()
             await self.control.close()
             self.listener.close()
 
@@ -353,6 +386,9 @@ class Supervisor:
         if served:
             self.journal.write("stopped", pid=os.getpid())
 
+    def _post(self, event: e.Event) -> None:
+        self.loop.post(event)
+
     def _follow(self, backend: Backend) -> None:
         """Read the log of the backend that serves from now on."""
         if self._following:
@@ -387,6 +423,7 @@ class Supervisor:
             proxy=self.profiles.proxy,
         )
         self.edges.quota.take(result.quotas)
+        self.way_out.probed(result.reports.values())
         return tuple(result.reports.values())
 
     async def _listen_for_silence(self) -> None:

@@ -1,0 +1,142 @@
+"""A turn, its tries, and the registry in which proxy and egress find them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+from synccr.judge.outcome import Failure, Trouble
+from synccr.policy.route_plan import Need
+from synccr.report import ModelRef
+
+MOST_TURNS = 65_536
+"""Turns in the registry; beyond it the oldest is let go of, and is no longer judged."""
+
+
+@dataclass(slots=True, eq=False)
+class Try:
+    """One request to one model, as the egress saw it. Times are monotonic seconds.
+
+    Attributes:
+        ref: the model that was asked.
+        started: when the egress got the request.
+        sent: it was sent to the provider; False when it was answered at once.
+        first_byte, ended: of the provider's answer; None while they have not come.
+        http_status: of the provider's answer.
+        failure: why it was no answer; None while it is under way or when it went well.
+        bytes_out, bytes_in: of the request's and the answer's body.
+        tokens: in and out, as the provider told.
+        headers: rate limits and ``Retry-After`` of the answer.
+        streamed, tools: events were asked for, tools were offered.
+        went_well: its answer was whole.
+        testified: the policy has heard of its failure.
+        abort: ends the provider's request; None when there is nothing to end.
+    """
+
+    ref: ModelRef
+    started: float
+    sent: bool = False
+    first_byte: float | None = None
+    ended: float | None = None
+    http_status: int | None = None
+    failure: Failure | None = None
+    bytes_out: int = 0
+    bytes_in: int = 0
+    tokens: tuple[int | None, int | None] = (None, None)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    streamed: bool = False
+    tools: bool = False
+    went_well: bool = False
+    testified: bool = False
+    abort: Callable[[], None] | None = field(default=None, repr=False)
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One request of a client.
+
+    Attributes:
+        number: its name in CCR, unique in this process.
+        session: who asks: a session of Claude Code, or a connection.
+        path: of the request.
+        began: monotonic seconds.
+        tries: in the order made; the latest is the one that counts.
+        wanted: the model that we named in sending it again; None the first time.
+        trial: a model that this turn is to try, in place of where its route leads.
+        need: what the request needs of a model, once that had to be known.
+        named: the client named a model of a provider itself.
+        over: nobody waits for its answer any more.
+        status: what the client was answered; 0 while it was not.
+    """
+
+    number: int
+    session: str
+    path: str
+    began: float
+    tries: list[Try] = field(default_factory=list)
+    wanted: ModelRef | None = None
+    trial: ModelRef | None = None
+    need: Need | None = None
+    named: bool = False
+    stream: bool = False
+    over: bool = False
+    status: int = 0
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the latest try is no answer; None when it is one, or none was made."""
+        return self.tries[-1].failure if self.tries else None
+
+    @property
+    def served_by(self) -> ModelRef | None:
+        """Whose answer it is; None without one."""
+        last = self.tries[-1] if self.tries else None
+        return last.ref if last is not None and last.failure is None else None
+
+    @property
+    def went_well(self) -> bool:
+        """Whether some model has answered it whole."""
+        return any(attempt.went_well for attempt in self.tries)
+
+    @property
+    def emptied(self) -> bool:
+        """Whether some try ended well and without content: the next such one is the answer."""
+        return any(t.failure and t.failure.trouble is Trouble.EMPTY for t in self.tries)
+
+    def close(self) -> None:
+        """Nobody waits any more: what still runs for it at a provider is ended."""
+        self.over = True
+        for attempt in self.tries:
+            if attempt.abort is not None:
+                attempt.abort()
+
+
+class Turns:
+    """The turns that are under way."""
+
+    def __init__(self, most: int = MOST_TURNS) -> None:
+        self._most = most
+        self._numbers = count(1)
+        self._turns: OrderedDict[int, Turn] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def begin(self, session: str, path: str, now: float) -> Turn:
+        """A new turn."""
+        turn = Turn(next(self._numbers), session, path, now)
+        self._turns[turn.number] = turn
+        if len(self._turns) > self._most:
+            self._turns.popitem(last=False)
+        return turn
+
+    def get(self, number: int) -> Turn | None:
+        """The turn of that number while it is under way."""
+        return self._turns.get(number)
+
+    def end(self, turn: Turn) -> None:
+        """The turn is over, however it ended."""
+        self._turns.pop(turn.number, None)
+        turn.close()
