@@ -28,8 +28,8 @@ def asked_and_left(running: Running, provider: ProviderThread, *, mark: bytes) -
     body = json.dumps(message("leaver-nonce-of-some-length", stream=True)).encode()
     with socket.create_connection(("127.0.0.1", running.home.port)) as client:
         client.sendall(
-            b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n%b" % (len(body), body)
+            b"POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
         )
         running.until(lambda: any(b"leaver" in r.raw for r in provider.requests(MAIN)))
         client.settimeout(20)
