@@ -52,8 +52,11 @@ def test_a_stream_that_ends_too_early_ends_in_order(dialect: Dialect) -> None:
 @EVERY
 def test_trouble_before_the_first_content_shows_none_of_it(dialect: Dialect) -> None:
     """A cut before content has at most the events that come before it; an error comes first."""
-    cut = reply(dialect, "cut_before_content", stream=True)
-    assert (cut.end, NONCE[:3] in joined(cut)) == (End.CUT, False)
+    for tools in (True, False):
+        cut = reply(dialect, "cut_before_content", stream=True, tools=tools)
+        assert cut.end is End.CUT
+        assert NONCE[:3] not in joined(cut)
+        assert '"note"' not in joined(cut)
     (error,) = reply(dialect, "error_first", stream=True).pieces or []
     assert b"error" in error
 
@@ -219,6 +222,8 @@ def test_a_script_is_played_by_the_results_in_the_conversation() -> None:
 def test_what_a_model_says_can_be_given(dialect: Dialect) -> None:
     """An error's words as an answer are an answer."""
     for stream in (True, False):
-        made = reply(dialect, {"preset": "error_words", "chunks": 1}, stream=stream)
-        assert made.status == 200
-        assert "402 Payment Required" in joined(made)
+        for tools in (True, False):
+            value = {"preset": "error_words", "chunks": 1}
+            made = reply(dialect, value, stream=stream, tools=tools)
+            assert made.status == 200
+            assert "402 Payment Required" in joined(made)

@@ -96,7 +96,7 @@ class Anthropic:
         content: list[bytes] = []
         for index, (start, deltas) in enumerate(blocks):
             opened = _event("content_block_start", index=index, content_block=start)
-            (content if index else head).append(opened)
+            (content if index or start["type"] == "tool_use" else head).append(opened)
             content += [_event("content_block_delta", index=index, delta=d) for d in deltas]
             content.append(_event("content_block_stop", index=index))
         ending = {"stop_reason": answer.reason(_REASONS), "stop_sequence": None}

@@ -164,7 +164,7 @@ def _call(ask: Ask, behaviour: Behaviour, text: str) -> Call | None:
     if behaviour.script:
         due = behaviour.script[ask.results : ask.results + 1]
         return due[0] if due and due[0].tool in {tool.name for tool in ask.tools} else None
-    tool = _wanted_tool(ask)
+    tool = _wanted_tool(ask) if behaviour.text is None else None
     return Call(tool.name, _sample(tool.schema, text)) if tool else None
 
 

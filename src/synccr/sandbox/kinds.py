@@ -24,7 +24,7 @@ class Kind(StrEnum):
     STALL = "stall"
     """Nothing more comes in the middle of the body or the stream, which stays open."""
     MARK = "mark"
-    """A stream ends early with nothing but its end mark (``[DONE]``)."""
+    """A stream ends early with its end mark, without the reason that comes before it."""
     STREAM_ERROR = "stream_error"
     """An error event inside a stream that ends normally; a 500 when not streaming."""
     RESET = "reset"

@@ -77,7 +77,7 @@ class Responses(OpenAI):
             place = {"output_index": index, "item_id": item["id"]}
             pieces = answer.reasoning if item["type"] == "reasoning" else split(text, chunks)
             opened = _event("response.output_item.added", output_index=index, item=_bare(item))
-            (content if index else head).append(opened)
+            (content if index or item["type"] == "function_call" else head).append(opened)
             content += [_event(f"response.{name}.delta", delta=d, **place) for d in pieces if d]
             content.append(_event("response.output_item.done", output_index=index, item=item))
         whole = _response(answer, [item for item, *_ in items])
