@@ -41,7 +41,7 @@ def reply(
     )
 
 
-_HEALTHY: Final[dict[str, Behaviour]] = {
+HEALTHY: Final[dict[str, Behaviour]] = {
     "ok": Behaviour(),
     "slow": Behaviour(delay=0.5, chunk_delay=0.1),
     "slow_first_word": Behaviour(delay=2.0),
@@ -62,7 +62,7 @@ _HEALTHY: Final[dict[str, Behaviour]] = {
     "ignores_tools": Behaviour(tools=Tools.IGNORE),
 }
 
-_BEFORE: Final[dict[str, Behaviour]] = {
+BEFORE: Final[dict[str, Behaviour]] = {
     "billing": reply(402, _ON_DEMAND),
     "billing_one_model": reply(402, body={"error": _ONE_MODEL}),
     "no_quota": reply(402, _NO_QUOTA),
@@ -97,7 +97,7 @@ _BEFORE: Final[dict[str, Behaviour]] = {
     "reset": Behaviour(kind=Kind.RESET),
 }
 
-_AFTER: Final[dict[str, Behaviour]] = {
+AFTER: Final[dict[str, Behaviour]] = {
     "cut": Behaviour(kind=Kind.CUT),
     "stream_error": Behaviour(kind=Kind.STREAM_ERROR, message=_STOPPED),
     "stall": Behaviour(kind=Kind.STALL),
@@ -107,6 +107,6 @@ _AFTER: Final[dict[str, Behaviour]] = {
 
 PRESETS: Final[Mapping[str, Behaviour]] = {
     name: msgspec.structs.replace(behaviour, name=name)
-    for name, behaviour in (_HEALTHY | _BEFORE | _AFTER).items()
+    for name, behaviour in (HEALTHY | BEFORE | AFTER).items()
 }
 """Healthy kinds, troubles before the first content, troubles after it."""
