@@ -103,11 +103,12 @@ class Home:
             check=False,
         )
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         """One command, not waited for."""
         return subprocess.Popen(
             [sys.executable, "-m", "synccr", *arguments],
             env=self.env,
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

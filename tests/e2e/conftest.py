@@ -1,4 +1,4 @@
-"""The real Claude Code."""
+"""The real Claude Code, in two versions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 
 from synccr.ccr.node import find_node
 
+HERE = Path(__file__).parent
 
-@pytest.fixture(scope="session")
-def claude(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> Path:
-    """The directory of the ``claude`` program, of the version that package.json names."""
-    target = tmp_path_factory.mktemp("claude")
+
+def _installed(source: Path, target: Path, npm_cache: Path) -> Path:
+    """The directory of the ``claude`` program, of the version that ``source`` names."""
     for name in ("package.json", "package-lock.json"):
-        shutil.copy(Path(__file__).with_name(name), target)
+        shutil.copy(source / name, target)
     node = find_node(os.environ)
     environ = node.environ(os.environ) | {"npm_config_cache": str(npm_cache)}
     subprocess.run(
@@ -28,3 +28,17 @@ def claude(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> Path:
         timeout=800,
     )
     return target / "node_modules" / ".bin"
+
+
+@pytest.fixture(scope="session")
+def claude(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> Path:
+    """The version that package.json names."""
+    return _installed(HERE, tmp_path_factory.mktemp("claude"), npm_cache)
+
+
+@pytest.fixture(scope="session")
+def newest_claude(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> Path:
+    """The version that newest/package.json names. It asks for Node 22 and is a program of its
+    own, so that npm installs it on Node 20 with a warning.
+    """
+    return _installed(HERE / "newest", tmp_path_factory.mktemp("newest"), npm_cache)

@@ -14,8 +14,10 @@ from synccr.sandbox.dialect import Ask, Dialect, Tool, answer, split
 from synccr.sandbox.gemini import Gemini
 from synccr.sandbox.openai import OpenAI
 from synccr.sandbox.replies import completion
+from synccr.sandbox.responses import Responses
 
-FORMS = ("openai", "anthropic", "gemini")
+FORMS = ("openai", "responses", "anthropic", "gemini")
+DIALECTS = (OpenAI(), Responses(), Anthropic(), Gemini())
 MODEL = "hf:vendor/model-1"
 WEATHER = {
     "type": "object",
@@ -50,6 +52,15 @@ class Talk:
                 ]
                 body["tools"] = [{"functionDeclarations": rows}]
             return self.client.post(f"{url}{MODEL}:{action}", json=body | extra)
+        if self.form == "responses":
+            asked = {"role": "user", "content": [{"type": "input_text", "text": text}]}
+            body = {"model": MODEL, "stream": stream, "input": [asked]}
+            if tools:
+                body["tools"] = [
+                    {"type": "function", "name": "other"},
+                    {"type": "function", "name": "get_weather", "parameters": WEATHER},
+                ]
+            return self.client.post(url, json=body | extra)
         body = {
             "model": MODEL,
             "max_tokens": 50,
@@ -73,6 +84,8 @@ class Talk:
         match self.form:
             case "openai":
                 return str(body["choices"][0]["message"]["content"])
+            case "responses":
+                return str(body["output"][0]["content"][0]["text"])
             case "anthropic":
                 return str(body["content"][0]["text"])
             case _:
@@ -85,6 +98,9 @@ class Talk:
                 assert body["choices"][0]["finish_reason"] == "tool_calls"
                 function = body["choices"][0]["message"]["tool_calls"][0]["function"]
                 return function["name"], json.loads(function["arguments"])
+            case "responses":
+                item = body["output"][0]
+                return item["name"], json.loads(item["arguments"])
             case "anthropic":
                 assert body["stop_reason"] == "tool_use"
                 return body["content"][0]["name"], body["content"][0]["input"]
@@ -143,6 +159,7 @@ def test_a_forced_tool_is_called_with_arguments_of_its_schema(talk: Talk) -> Non
     """A named tool is called; required arguments are there, strings carry the nonce."""
     forced: dict[str, dict[str, Any]] = {
         "openai": {"tool_choice": {"type": "function", "function": {"name": "get_weather"}}},
+        "responses": {"tool_choice": {"type": "function", "name": "get_weather"}},
         "anthropic": {"tool_choice": {"type": "tool", "name": "get_weather"}},
         "gemini": {
             "toolConfig": {
@@ -158,6 +175,7 @@ def test_a_call_of_any_tool_can_be_forced(talk: Talk) -> None:
     """Where any tool may be taken, it is the first one."""
     forced: dict[str, dict[str, Any]] = {
         "openai": {"tool_choice": "required"},
+        "responses": {"tool_choice": "required"},
         "anthropic": {"tool_choice": {"type": "any"}},
         "gemini": {"toolConfig": {"functionCallingConfig": {"mode": "ANY"}}},
     }
@@ -168,6 +186,7 @@ def test_no_tool_is_called_when_the_client_forbids_it(talk: Talk) -> None:
     """The choice "none" wins over what the user asks."""
     forbidden: dict[str, dict[str, Any]] = {
         "openai": {"tool_choice": "none"},
+        "responses": {"tool_choice": "none"},
         "anthropic": {"tool_choice": {"type": "none"}},
         "gemini": {"toolConfig": {"functionCallingConfig": {"mode": "NONE"}}},
     }
@@ -206,6 +225,7 @@ def test_errors_have_the_form_of_the_dialect(
     message = f"trouble {MODEL}"
     expected: dict[str, Any] = {
         "openai": {"error": message},
+        "responses": {"error": message},
         "anthropic": {"type": "error", "error": {"type": marks[0], "message": message}},
         "gemini": {"error": {"code": status, "message": message, "status": marks[1]}},
     }
@@ -330,8 +350,8 @@ def test_a_cut_is_seen_by_the_client(talk: Talk) -> None:
             talk.post("echo:x", stream=stream)
 
 
-@pytest.mark.parametrize("name", ["cut", "stream_error"])
-@pytest.mark.parametrize("dialect", [OpenAI(), Anthropic(), Gemini()])
+@pytest.mark.parametrize("name", ["cut", "stream_error", "stall", "end_without_mark"])
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_stream_that_goes_wrong_never_has_its_last_event(dialect: Dialect, name: str) -> None:
     """However late the trouble comes, it comes before the end of the stream."""
     ask = Ask(model=MODEL, text="echo:x", stream=True)
@@ -372,6 +392,13 @@ def test_after_a_tool_result_come_words(talk: Talk) -> None:
                 {"role": "user", "content": "use the tool echo:x"},
                 {"role": "assistant", "content": None, "tool_calls": []},
                 {"role": "tool", "tool_call_id": "1", "content": "42"},
+            ]
+        },
+        "responses": {
+            "input": [
+                {"role": "user", "content": "use the tool echo:x"},
+                {"type": "function_call", "call_id": "1", "name": "other", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "1", "output": "42"},
             ]
         },
         "anthropic": {

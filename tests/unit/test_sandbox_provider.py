@@ -31,9 +31,9 @@ def client(provider: Provider) -> Iterator[httpx.Client]:
         yield made
 
 
-def ask(client: httpx.Client, model: str, **extra: Any) -> httpx.Response:
+def ask(client: httpx.Client, model: str, timeout: float = 5, **extra: Any) -> httpx.Response:
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}]} | extra
-    return client.post("/openai/v1/chat/completions", json=body)
+    return client.post("/openai/v1/chat/completions", json=body, timeout=timeout)
 
 
 @pytest.mark.parametrize(
@@ -212,23 +212,49 @@ def test_slow_means_late_and_in_steps(provider: Provider, client: httpx.Client) 
     assert time.monotonic() - started >= 0.2 + 0.1 * (events - 1)
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "never"])
+@pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("stream", [False, True])
 def test_every_preset_is_recorded_by_its_name(
     provider: Provider, client: httpx.Client, name: str, stream: bool
 ) -> None:
     """Each preset answers and its record says which it was and with what status."""
-    provider.set("main", name)
-    status = 0
+    provider.set("main", {"preset": name, "chunk_delay": 0, "delay": 0})
+    status = 200
     try:
-        status = ask(client, "main", stream=stream).status_code
+        status = ask(client, "main", stream=stream, timeout=0.3).status_code
     except httpx.ReadError:
         assert name == "reset"
+    except httpx.ReadTimeout:
+        assert name in {"never", "stall", "head_then_silence"}
     except httpx.RemoteProtocolError:
-        assert name == "cut"
-        status = 200
+        assert name in {"cut", "cut_before_content"}
+    except httpx.DecodingError:
+        assert name == "gzip_garbage"
+    if name in {"never", "reset"}:
+        status = 0
     record = provider.requests("main")[-1]
     assert (record.behaviour, record.status, record.stream) == (name, status, stream)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "stream"),
+    [("never", False), ("stall", True), ({"chunk_delay": 60}, True), ({"delay": 60}, False)],
+)
+def test_a_client_that_leaves_early_is_recorded(
+    provider: Provider, client: httpx.Client, behaviour: Any, stream: bool
+) -> None:
+    """The record says after how many seconds the client closed; one that stayed has None."""
+    provider.set("main", behaviour, times=1)
+    with pytest.raises(httpx.ReadTimeout):
+        ask(client, "main", stream=stream, timeout=0.2)
+    ask(client, "main")
+    left, stayed = provider.requests("main")
+    deadline = time.monotonic() + 5
+    while left.aborted is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert left.aborted is not None
+    assert 0.2 <= left.aborted < 2
+    assert stayed.aborted is None
 
 
 def test_records_show_the_sampling_parameters_that_arrived(
@@ -341,6 +367,7 @@ async def test_stopped_and_started_again_it_keeps_its_port() -> None:
             await provider.stop()
             with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
                 await waiting
+            assert provider.requests()[0].aborted is None  # it was not the client that left
             with pytest.raises(httpx.ConnectError):
                 await client.post(url, json=body)
             await provider.start()

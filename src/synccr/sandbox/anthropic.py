@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from synccr.sandbox import dialect
-from synccr.sandbox.dialect import Answer, Ask, Content, Listed, Tool, split, text_of
+from synccr.sandbox.dialect import Answer, Ask, Content, Listed, Stream, Tool, split, text_of
 from synccr.sandbox.wire import Request
 
 _encode = msgspec.json.encode
+_REASONS = ("end_turn", "max_tokens", "refusal", "refusal", "tool_use")
 
 _ERROR_TYPES = {
     400: "invalid_request_error",
@@ -53,6 +54,8 @@ _decoder = msgspec.json.Decoder(_Body)
 class Anthropic:
     """``POST …/v1/messages``."""
 
+    field = "content"
+
     def key(self, request: Request) -> str:
         return request.headers.get("x-api-key") or dialect.bearer(request)
 
@@ -71,40 +74,35 @@ class Anthropic:
             forced=body.tool_choice.name
             if body.tool_choice and choice in ("any", "tool")
             else None,
-            after_tool=isinstance(last, list) and any(p.type == "tool_result" for p in last),
+            after_tool=_results(last) > 0,
+            results=sum(_results(message.content) for message in users),
         )
 
     def complete(self, answer: Answer) -> bytes:
-        block = (
-            _tool_use(answer, answer.arguments)
-            if answer.tool
-            else {"type": "text", "text": answer.text}
-        )
-        usage = {"input_tokens": answer.prompt_tokens, "output_tokens": answer.tokens}
-        return _encode(_message(answer, [block], _reason(answer), usage))
-
-    def stream(self, answer: Answer, chunks: int) -> list[bytes]:
-        started = {"input_tokens": answer.prompt_tokens, "output_tokens": 1}
-        block: dict[str, Any] = {"type": "text", "text": ""}
-        deltas = [{"type": "text_delta", "text": piece} for piece in split(answer.text, chunks)]
+        blocks: list[dict[str, Any]] = []
+        if answer.reasoning:
+            blocks.append({"type": "thinking", "thinking": "".join(answer.reasoning)})
         if answer.tool:
-            block = _tool_use(answer, {})
-            deltas = [
-                {"type": "input_json_delta", "partial_json": piece}
-                for piece in split(_encode(answer.arguments).decode(), chunks)
-            ]
-        return [
-            _event("message_start", message=_message(answer, [], None, started)),
-            _event("content_block_start", index=0, content_block=block),
-            *(_event("content_block_delta", index=0, delta=delta) for delta in deltas),
-            _event("content_block_stop", index=0),
-            _event(
-                "message_delta",
-                delta={"stop_reason": _reason(answer), "stop_sequence": None},
-                usage={"output_tokens": answer.tokens},
-            ),
-            _event("message_stop"),
-        ]
+            blocks += [_tool_use(answer, i, answer.arguments) for i in range(answer.calls)]
+        else:
+            blocks.append({"type": "text", "text": answer.text})
+        usage = {"input_tokens": answer.prompt_tokens, "output_tokens": answer.tokens}
+        return _encode(_message(answer, blocks, answer.reason(_REASONS), usage))
+
+    def stream(self, answer: Answer, chunks: int) -> Stream:
+        started = {"input_tokens": answer.prompt_tokens, "output_tokens": 1}
+        blocks = list(_blocks(answer, chunks))
+        head = [_event("message_start", message=_message(answer, [], None, started))]
+        content: list[bytes] = []
+        for index, (start, deltas) in enumerate(blocks):
+            opened = _event("content_block_start", index=index, content_block=start)
+            (content if index or start["type"] == "tool_use" else head).append(opened)
+            content += [_event("content_block_delta", index=index, delta=d) for d in deltas]
+            content.append(_event("content_block_stop", index=index))
+        ending = {"stop_reason": answer.reason(_REASONS), "stop_sequence": None}
+        told = {} if answer.usage is False else {"usage": {"output_tokens": answer.tokens}}
+        close = [content.pop(), _event("message_delta", delta=ending, **told)]
+        return Stream(head, content, close, [_event("message_stop")])
 
     def error(self, status: int, message: str, /) -> bytes:
         kind = _ERROR_TYPES.get(status, "api_error")
@@ -127,6 +125,26 @@ class Anthropic:
         return _encode({"data": data, "has_more": False, **ends})
 
 
+def _results(content: Content) -> int:
+    parts = content if isinstance(content, list) else []
+    return sum(part.type == "tool_result" for part in parts)
+
+
+def _blocks(answer: Answer, chunks: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Each block as it starts, and its deltas."""
+    if answer.reasoning:
+        thoughts = [{"type": "thinking_delta", "thinking": piece} for piece in answer.reasoning]
+        yield {"type": "thinking", "thinking": ""}, thoughts
+    if not answer.tool:
+        pieces = split(answer.text, chunks) if answer.text else []
+        yield {"type": "text", "text": ""}, [{"type": "text_delta", "text": p} for p in pieces]
+        return
+    for index in range(answer.calls):
+        pieces = split(_encode(answer.arguments).decode(), chunks)
+        deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
+        yield _tool_use(answer, index, {}), deltas
+
+
 def _event(name: str, **data: Any) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), _encode({"type": name, **data}))
 
@@ -134,7 +152,8 @@ def _event(name: str, **data: Any) -> bytes:
 def _message(
     answer: Answer, content: list[dict[str, Any]], reason: str | None, usage: dict[str, int]
 ) -> dict[str, Any]:
-    return {
+    told = {} if answer.usage is False else {"usage": usage}
+    return told | {
         "id": f"msg_{answer.number:012d}",
         "type": "message",
         "role": "assistant",
@@ -142,18 +161,13 @@ def _message(
         "content": content,
         "stop_reason": reason,
         "stop_sequence": None,
-        "usage": usage,
     }
 
 
-def _tool_use(answer: Answer, arguments: dict[str, Any]) -> dict[str, Any]:
+def _tool_use(answer: Answer, index: int, arguments: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "tool_use",
-        "id": f"toolu_{answer.number:012d}",
+        "id": f"toolu_{answer.number:012d}_{index}",
         "name": answer.tool,
         "input": arguments,
     }
-
-
-def _reason(answer: Answer) -> str:
-    return "tool_use" if answer.tool else "end_turn"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from synccr.sandbox.behaviours import Behaviour, Tools
+from synccr.sandbox.kinds import Behaviour, Call, Finish, Tools
 from synccr.sandbox.wire import Request
 
 _T = TypeVar("_T")
@@ -17,6 +17,7 @@ _TOOL_WANTED = re.compile(
     r"\b(?:use|call)\s+(?:the\s+)?(?:(tool)\b\s*)?[\"'`]?([\w.-]*)", re.IGNORECASE
 )
 _REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
+_THOUGHT = "Let me think about that. "
 _FILLER = " The quick brown fox jumps over the lazy dog."
 
 
@@ -35,6 +36,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         tools: those the model may call.
         forced: the tool it has to call, ``""`` for any; None leaves it to the model.
         after_tool: the conversation ends with a tool's result, which wants words.
+        results: how many results of tools the conversation has.
         usage: a stream shall end with the token counts (OpenAI).
     """
 
@@ -44,12 +46,14 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[Tool, ...] = ()
     forced: str | None = None
     after_tool: bool = False
+    results: int = 0
     usage: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model says: ``text``, or a call of ``tool`` with ``arguments``. ``usage`` as in
-    ``Ask``.
+    """What the model says: ``text``, or ``calls`` calls of ``tool`` with ``arguments``, after
+    ``reasoning`` in so many pieces. ``usage``: token counts are told; None where the dialect
+    always does.
     """
 
     number: int
@@ -57,9 +61,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     tool: str | None = None
     arguments: dict[str, Any] = {}
+    calls: int = 1
+    reasoning: tuple[str, ...] = ()
+    finish: Finish = Finish.STOP
     prompt_tokens: int = 1
     tokens: int = 1
-    usage: bool = False
+    usage: bool | None = None
+
+    def reason(self, words: Sequence[str]) -> str:
+        """Why it ends, in a dialect's words for: stop, length, filter, refusal, a tool call."""
+        return words[4] if self.tool else words[list(Finish).index(self.finish)]
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,8 +83,25 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     features: tuple[str, ...] = ("tools", "json_mode", "structured_outputs")
 
 
+class Stream(NamedTuple):
+    """The server-sent events of an answer: before the content, the content, after it, and the
+    end mark (empty where the dialect has none).
+    """
+
+    head: list[bytes]
+    content: list[bytes]
+    close: list[bytes]
+    mark: list[bytes]
+
+
 class Dialect(Protocol):
-    """One provider protocol: how it is asked and what its answers look like."""
+    """One provider protocol: how it is asked and what its answers look like.
+
+    Attributes:
+        field: where a completion has its answers.
+    """
+
+    field: str
 
     def key(self, request: Request) -> str:
         """The API key that came with the request, empty when there is none."""
@@ -88,7 +116,7 @@ class Dialect(Protocol):
     def complete(self, answer: Answer) -> bytes:
         """The body of a completion that is not streamed."""
 
-    def stream(self, answer: Answer, chunks: int) -> list[bytes]:
+    def stream(self, answer: Answer, chunks: int) -> Stream:
         """The server-sent events of a streamed one, with the text in at most ``chunks``."""
 
     def error(self, status: int, message: str, /) -> bytes:
@@ -104,32 +132,40 @@ class Dialect(Protocol):
 def answer(ask: Ask, behaviour: Behaviour, number: int) -> Answer:
     """What a model with this behaviour says to ``ask``: the nonce after ``echo:`` when the
     user gave one, else a sentence that names the model, or a tool call when one is wanted.
+    A script of the behaviour and its ``text`` come before all that.
     """
     echo = _ECHO.search(ask.text)
-    prompt_tokens = 1 + len(ask.text) // 4
-    tool = _wanted_tool(ask) if ask.tools and behaviour.tools is Tools.CALL else None
-    if tool:
-        return Answer(
-            number=number,
-            model=ask.model,
-            tool=tool.name,
-            arguments=_sample(tool.schema, echo[1] if echo else "example"),
-            prompt_tokens=prompt_tokens,
-            tokens=12,
-            usage=ask.usage,
+    said = Answer(
+        number=number,
+        model=ask.model,
+        reasoning=(_THOUGHT,) * behaviour.reasoning,
+        finish=behaviour.finish,
+        prompt_tokens=1 + len(ask.text) // 4,
+        usage=ask.usage if behaviour.usage is None else behaviour.usage,
+    )
+    call = _call(ask, behaviour, echo[1] if echo else "example")
+    if call:
+        return msgspec.structs.replace(
+            said, tool=call.tool, arguments=call.arguments, calls=behaviour.calls, tokens=12
         )
+    if behaviour.text is not None:
+        return msgspec.structs.replace(said, text=behaviour.text)
     text = echo[1] if echo else f"Hello from {ask.model}."
     if behaviour.length is not None and not echo:
         text += _FILLER * (1 + behaviour.length // len(_FILLER))
         text = text[: behaviour.length]
-    return Answer(
-        number=number,
-        model=ask.model,
-        text=text,
-        prompt_tokens=prompt_tokens,
-        tokens=1 + len(text) // 4,
-        usage=ask.usage,
-    )
+    return msgspec.structs.replace(said, text=text, tokens=1 + len(text) // 4)
+
+
+def _call(ask: Ask, behaviour: Behaviour, text: str) -> Call | None:
+    """The tool call that is due: of the script, else one that is wanted; strings are ``text``."""
+    if not ask.tools or behaviour.tools is not Tools.CALL:
+        return None
+    if behaviour.script:
+        due = behaviour.script[ask.results : ask.results + 1]
+        return due[0] if due and due[0].tool in {tool.name for tool in ask.tools} else None
+    tool = _wanted_tool(ask) if behaviour.text is None else None
+    return Call(tool.name, _sample(tool.schema, text)) if tool else None
 
 
 def _wanted_tool(ask: Ask) -> Tool | None:

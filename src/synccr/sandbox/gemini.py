@@ -8,10 +8,11 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from synccr.sandbox.dialect import Answer, Ask, Listed, Tool, split
+from synccr.sandbox.dialect import Answer, Ask, Listed, Stream, Tool, split
 from synccr.sandbox.wire import Request
 
 _encode = msgspec.json.encode
+_REASONS = ("STOP", "MAX_TOKENS", "SAFETY", "PROHIBITED_CONTENT", "STOP")
 
 _STATUS_NAMES = {
     400: "INVALID_ARGUMENT",
@@ -65,6 +66,8 @@ _decoder = msgspec.json.Decoder(_Body)
 class Gemini:
     """``POST …/models/{model}:generateContent`` and ``:streamGenerateContent?alt=sse``."""
 
+    field = "candidates"
+
     def key(self, request: Request) -> str:
         in_query = parse_qs(request.query).get("key", [""])[0] if request.query else ""
         return request.headers.get("x-goog-api-key") or in_query
@@ -89,18 +92,20 @@ class Gemini:
             ),
             forced=(calling.allowed_function_names or [""])[0] if mode == "ANY" else None,
             after_tool=any(part.function_response is not None for part in last),
+            results=sum(p.function_response is not None for user in users for p in user.parts),
         )
 
     def complete(self, answer: Answer) -> bytes:
-        return _encode(_response(answer, _part(answer, answer.text), last=True))
+        return _encode(_response(answer, [*_thoughts(answer), *_parts(answer, 1)], last=True))
 
-    def stream(self, answer: Answer, chunks: int) -> list[bytes]:
-        # A function call comes whole, as Gemini sends it.
-        pieces = [""] if answer.tool else split(answer.text, chunks)
-        return [
-            _event(_response(answer, _part(answer, piece), last=number == len(pieces)))
-            for number, piece in enumerate(pieces, 1)
+    def stream(self, answer: Answer, chunks: int) -> Stream:
+        parts = _parts(answer, chunks)
+        events = [_event(_response(answer, [part], last=False)) for part in _thoughts(answer)]
+        events += [
+            _event(_response(answer, [part], last=number == len(parts)))
+            for number, part in enumerate(parts, 1)
         ]
+        return Stream([], events[:-1], events[-1:], [])
 
     def error(self, status: int, message: str, /) -> bytes:
         return _encode(_error(status, message))
@@ -126,23 +131,30 @@ def _event(data: object) -> bytes:
     return b"data: " + _encode(data) + b"\r\n\r\n"
 
 
-def _part(answer: Answer, text: str) -> dict[str, Any]:
+def _thoughts(answer: Answer) -> list[dict[str, Any]]:
+    return [{"text": piece, "thought": True} for piece in answer.reasoning]
+
+
+def _parts(answer: Answer, chunks: int) -> list[dict[str, Any]]:
+    # A function call comes whole, as Gemini sends it.
     if answer.tool:
-        return {"functionCall": {"name": answer.tool, "args": answer.arguments}}
-    return {"text": text}
+        call = {"functionCall": {"name": answer.tool, "args": answer.arguments}}
+        return [call] * answer.calls
+    return [{"text": piece} for piece in split(answer.text, chunks)]
 
 
-def _response(answer: Answer, part: dict[str, Any], *, last: bool) -> dict[str, Any]:
-    candidate: dict[str, Any] = {"content": {"role": "model", "parts": [part]}, "index": 0}
+def _response(answer: Answer, parts: list[dict[str, Any]], *, last: bool) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": 0}
     if last:
-        candidate["finishReason"] = "STOP"
-    return {
+        candidate["finishReason"] = answer.reason(_REASONS)
+    usage = {
+        "promptTokenCount": answer.prompt_tokens,
+        "candidatesTokenCount": answer.tokens,
+        "totalTokenCount": answer.prompt_tokens + answer.tokens,
+    }
+    told = {} if answer.usage is False else {"usageMetadata": usage}
+    return told | {
         "candidates": [candidate],
-        "usageMetadata": {
-            "promptTokenCount": answer.prompt_tokens,
-            "candidatesTokenCount": answer.tokens,
-            "totalTokenCount": answer.prompt_tokens + answer.tokens,
-        },
         "modelVersion": answer.model,
         "responseId": f"resp-{answer.number:012d}",
     }

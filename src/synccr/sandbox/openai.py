@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from synccr.sandbox import dialect
-from synccr.sandbox.dialect import Answer, Ask, Content, Listed, Tool, split, text_of
+from synccr.sandbox.dialect import Answer, Ask, Content, Listed, Stream, Tool, split, text_of
+from synccr.sandbox.kinds import Finish
 from synccr.sandbox.wire import Request
 
 _encode = msgspec.json.encode
+_REASONS = ("stop", "length", "content_filter", "stop", "tool_calls")
 
 
 class _Message(msgspec.Struct):
@@ -56,6 +58,8 @@ _decoder = msgspec.json.Decoder(_Body)
 class OpenAI:
     """``POST …/chat/completions``."""
 
+    field = "choices"
+
     def key(self, request: Request) -> str:
         return dialect.bearer(request)
 
@@ -76,40 +80,50 @@ class OpenAI:
             tools=tuple(Tool(t.function.name, t.function.parameters or {}) for t in tools),
             forced=forced,
             after_tool=bool(body.messages) and body.messages[-1].role == "tool",
+            results=sum(message.role == "tool" for message in body.messages),
             usage=bool(body.stream_options and body.stream_options.include_usage),
         )
 
     def complete(self, answer: Answer) -> bytes:
         message: dict[str, Any] = {"role": "assistant", "content": answer.text}
+        if answer.finish is Finish.REFUSAL:
+            message |= {"content": None, "refusal": answer.text}
+        if answer.reasoning:
+            message["reasoning_content"] = "".join(answer.reasoning)
         if answer.tool:
             arguments = _encode(answer.arguments).decode()
             message["content"] = None
-            message["tool_calls"] = [_call(answer, arguments)]
-        choice = {"index": 0, "message": message, "finish_reason": _reason(answer)}
-        return _encode(
-            _frame(answer, "chat.completion") | {"choices": [choice], "usage": _usage(answer)}
-        )
+            message["tool_calls"] = [_call(answer, i, arguments) for i in range(answer.calls)]
+        choice = {"index": 0, "message": message, "finish_reason": answer.reason(_REASONS)}
+        told = {} if answer.usage is False else {"usage": _usage(answer)}
+        return _encode(_frame(answer, "chat.completion") | {"choices": [choice], **told})
 
-    def stream(self, answer: Answer, chunks: int) -> list[bytes]:
+    def stream(self, answer: Answer, chunks: int) -> Stream:
         frame = _frame(answer, "chat.completion.chunk")
-        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+
+        def event(delta: dict[str, Any], finish: str | None = None) -> bytes:
+            choice = {"index": 0, "delta": delta, "finish_reason": finish}
+            return _event(frame | {"choices": [choice]})
+
+        head = [event({"role": "assistant", "content": ""})]
+        content = [event({"reasoning_content": piece}) for piece in answer.reasoning]
         if answer.tool:
-            deltas[0] = {"role": "assistant", "tool_calls": [{"index": 0, **_call(answer, "")}]}
-            deltas += [
-                {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
-                for piece in split(_encode(answer.arguments).decode(), chunks)
-            ]
-        else:
-            deltas += [{"content": piece} for piece in split(answer.text, chunks)]
-        events = [
-            _event(frame | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
-            for delta in deltas
-        ]
-        end = {"index": 0, "delta": {}, "finish_reason": _reason(answer)}
-        events.append(_event(frame | {"choices": [end]}))
+            calls = [{"index": i, **_call(answer, i, "")} for i in range(answer.calls)]
+            head = []
+            for i, call in enumerate(calls):
+                who = {} if i else {"role": "assistant"}
+                content.append(event(who | {"tool_calls": [call]}))
+                content += [
+                    event({"tool_calls": [{"index": i, "function": {"arguments": piece}}]})
+                    for piece in split(_encode(answer.arguments).decode(), chunks)
+                ]
+        elif answer.text:
+            name = "refusal" if answer.finish is Finish.REFUSAL else "content"
+            content += [event({name: piece}) for piece in split(answer.text, chunks)]
+        close = [event({}, answer.reason(_REASONS))]
         if answer.usage:
-            events.append(_event(frame | {"choices": [], "usage": _usage(answer)}))
-        return [*events, b"data: [DONE]\n\n"]
+            close.append(_event(frame | {"choices": [], "usage": _usage(answer)}))
+        return Stream(head, content, close, [b"data: [DONE]\n\n"])
 
     def error(self, _status: int, message: str, /) -> bytes:
         return _encode({"error": message})
@@ -134,16 +148,12 @@ def _frame(answer: Answer, kind: str) -> dict[str, Any]:
     }
 
 
-def _call(answer: Answer, arguments: str) -> dict[str, Any]:
+def _call(answer: Answer, index: int, arguments: str) -> dict[str, Any]:
     return {
-        "id": f"call_{answer.number:012d}",
+        "id": f"call_{answer.number:012d}_{index}",
         "type": "function",
         "function": {"name": answer.tool, "arguments": arguments},
     }
-
-
-def _reason(answer: Answer) -> str:
-    return "tool_calls" if answer.tool else "stop"
 
 
 def _usage(answer: Answer) -> dict[str, int]:

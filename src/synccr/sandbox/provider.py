@@ -1,4 +1,4 @@
-"""The embedded provider: speaks the OpenAI, Anthropic and Gemini protocols on loopback and
+"""The embedded provider: speaks both OpenAI protocols, Anthropic's and Gemini's on loopback and
 behaves as it is told, model by model. Base of ``synccr demo`` and of the tests.
 """
 
@@ -30,13 +30,16 @@ from synccr.sandbox.dialect import Ask, Dialect, Listed
 from synccr.sandbox.gemini import Gemini
 from synccr.sandbox.openai import OpenAI
 from synccr.sandbox.records import Record, RequestLog, without_keys
+from synccr.sandbox.responses import Responses
 from synccr.sandbox.wire import Connection, Reply, Request
 
 _OPENAI: Final = OpenAI()
 _ANTHROPIC: Final = Anthropic()
 _GEMINI: Final = Gemini()
+_RESPONSES: Final = Responses()
 _PATHS: Final = {
     "openai": "/openai/v1/chat/completions",
+    "responses": "/openai/v1/responses",
     "anthropic": "/anthropic/v1/messages",
     "gemini": "/v1beta/models/",
 }
@@ -144,7 +147,9 @@ class Provider:
         return f"http://127.0.0.1:{self.port}"
 
     def url(self, dialect: str) -> str:
-        """The ``api_base_url`` of a CCR provider, for ``openai``, ``anthropic`` or ``gemini``."""
+        """The ``api_base_url`` of a CCR provider, for ``openai``, ``responses``, ``anthropic`` or
+        ``gemini``.
+        """
         return self.base_url + _PATHS[dialect]
 
     async def start(self) -> None:
@@ -189,6 +194,8 @@ class Provider:
         if request.method == "POST":
             if path.endswith("/chat/completions"):
                 return self._converse(_OPENAI, request)
+            if path.endswith("/responses"):
+                return self._converse(_RESPONSES, request)
             if path.endswith("/messages"):
                 return self._converse(_ANTHROPIC, request)
             if path.endswith((":generateContent", ":streamGenerateContent")):
@@ -225,21 +232,24 @@ class Provider:
     def _record(
         self, request: Request, ask: Ask, behaviour: Behaviour, key: str, reply: Reply
     ) -> Reply:
-        self._log.add(
-            Record(
-                at=time.time(),
-                method=request.method,
-                path=request.path,
-                model=ask.model,
-                stream=ask.stream,
-                headers=without_keys(request.headers),
-                key_ok=bool(key) and self._key in (None, key),
-                behaviour=behaviour.label,
-                status=reply.status,
-                raw=request.body,
-            )
+        record = Record(
+            at=time.time(),
+            method=request.method,
+            path=request.path,
+            model=ask.model,
+            stream=ask.stream,
+            headers=without_keys(request.headers),
+            key_ok=bool(key) and self._key in (None, key),
+            behaviour=behaviour.label,
+            status=reply.status,
+            raw=request.body,
         )
-        return reply
+        self._log.add(record)
+
+        def left() -> None:
+            record.aborted = time.time() - record.at
+
+        return msgspec.structs.replace(reply, left=left)
 
 
 def _asked_in(request: Request) -> Dialect:

@@ -20,7 +20,7 @@ _SAMPLING = {
 }
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, kw_only=True):
     """One request and how it was answered.
 
     Attributes:
@@ -32,6 +32,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         behaviour: name of the behaviour that answered.
         status: HTTP status of the answer, 0 when none was sent.
         raw: the body as it came.
+        aborted: seconds until the client closed the connection, when it did so before it had
+            the whole answer; None when it did not.
     """
 
     at: float
@@ -44,6 +46,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     behaviour: str
     status: int
     raw: bytes
+    aborted: float | None = None
 
     @property
     def body(self) -> Any:

@@ -7,10 +7,12 @@ from typing import Final
 import msgspec
 
 from synccr.sandbox.behaviours import Behaviour, Kind, Tools, status
-from synccr.sandbox.dialect import Ask, Dialect, answer
+from synccr.sandbox.dialect import Answer, Ask, Dialect, answer
 from synccr.sandbox.wire import End, Reply
 
 _EVENTS: Final = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+_COMMENT: Final = b": keep-alive\n\n"
+_ENDS: Final = {Kind.CUT: End.CUT, Kind.STALL: End.STALL}
 _NO_TOOLS: Final = status(400, "{model} does not support tools")
 
 
@@ -26,30 +28,64 @@ def completion(dialect: Dialect, behaviour: Behaviour, ask: Ask, key: str, numbe
     if behaviour.kind in (Kind.REPLY, Kind.NEVER, Kind.RESET):
         return _refusal(dialect, behaviour, ask.model, key)
     said = answer(ask, behaviour, number)
-    if not ask.stream:
-        return information(dialect, behaviour, dialect.complete(said), key)
-    pieces = dialect.stream(said, behaviour.chunks)
-    if behaviour.kind is not Kind.ANSWER:
-        del pieces[min(behaviour.after, len(pieces) - 1) :]
-    if behaviour.kind is Kind.STREAM_ERROR:
-        pieces.append(dialect.stream_error(behaviour.message))
+    if not ask.stream or behaviour.whole or behaviour.kind is Kind.HOLLOW:
+        waited = behaviour.delay + behaviour.chunk_delay * behaviour.reasoning
+        return information(
+            dialect,
+            msgspec.structs.replace(behaviour, delay=waited),
+            dialect.complete(said),
+            key,
+        )
     return Reply(
         headers=_EVENTS,
-        pieces=pieces,
+        pieces=_formatted(_events(dialect, behaviour, said), behaviour),
         delay=behaviour.delay,
         chunk_delay=behaviour.chunk_delay,
-        end=End.CUT if behaviour.kind is Kind.CUT else End.COMPLETE,
+        end=_ENDS.get(behaviour.kind, End.COMPLETE),
     )
+
+
+def _events(dialect: Dialect, behaviour: Behaviour, said: Answer) -> list[bytes]:
+    """What comes of a stream before it is whole, or goes wrong."""
+    stream = dialect.stream(said, behaviour.chunks)
+    events = [event for part in stream for event in part]
+    if behaviour.kind is Kind.ANSWER:
+        return events
+    after = len(stream.head) if behaviour.before_content else behaviour.after
+    del events[min(after, len(events) - 1) :]
+    if behaviour.kind is Kind.STREAM_ERROR:
+        events.append(dialect.stream_error(behaviour.message))
+    return events + (stream.mark if behaviour.kind is Kind.MARK else [])
+
+
+def _formatted(events: list[bytes], behaviour: Behaviour) -> list[bytes]:
+    """The same events, written in another way that server-sent events allow."""
+    if behaviour.padding:
+        wide = b"data: " + b" " * behaviour.padding
+        events = [event.replace(b"data: ", wide, 1) for event in events]
+    if behaviour.comments:
+        between = [piece for event in events for piece in (event, _COMMENT)]
+        events = [_COMMENT] * behaviour.comments + between[:-1]
+    if behaviour.crlf:
+        events = [event.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") for event in events]
+    return events
 
 
 def information(dialect: Dialect, behaviour: Behaviour, body: bytes, key: str) -> Reply:
     """``body``, or what this behaviour puts in its place."""
-    if behaviour.kind not in (Kind.ANSWER, Kind.CUT):
+    if behaviour.kind in (Kind.REPLY, Kind.NEVER, Kind.RESET, Kind.STREAM_ERROR):
         return _refusal(dialect, behaviour, "", key)
+    if behaviour.kind is Kind.HOLLOW:
+        hollow = msgspec.json.decode(body) | {dialect.field: behaviour.body}
+        body = msgspec.json.encode(hollow)
+    if behaviour.kind is Kind.END:
+        body = body[: len(body) // 2]
+    broken = behaviour.kind in (Kind.CUT, Kind.END, Kind.STALL)
     return msgspec.structs.replace(
         json_reply(200, body),
+        pieces=[] if broken and not behaviour.after else None,
         delay=behaviour.delay,
-        end=End.CUT if behaviour.kind is Kind.CUT else End.COMPLETE,
+        end=_ENDS.get(behaviour.kind, End.COMPLETE),
     )
 
 

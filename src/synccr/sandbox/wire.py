@@ -30,6 +30,8 @@ class End(Enum):
     COMPLETE = "complete"
     CUT = "cut"
     """Closed after half of the body, or after the last piece without the end mark."""
+    STALL = "stall"
+    """As much as of a cut, and then neither a byte nor a close."""
     RESET = "reset"
     """Reset before the first byte."""
     SILENT = "silent"
@@ -44,6 +46,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         pieces: sent chunked instead of ``body`` when given.
         delay: seconds before the first byte.
         chunk_delay: seconds between pieces.
+        left: called when the client closes the connection before it has all, or while nothing
+            more comes.
     """
 
     status: int = 200
@@ -53,6 +57,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     delay: float = 0.0
     chunk_delay: float = 0.0
     end: End = End.COMPLETE
+    left: Callable[[], None] | None = None
 
 
 Handler = Callable[[Request], Reply]
@@ -70,7 +75,7 @@ def _frames(reply: Reply, method: str, keep_alive: bool) -> list[bytes]:
     lines += [f"{name}: {value}" for name, value in reply.headers.items()]
     if not keep_alive:
         lines.append("connection: close")
-    cut = reply.end is End.CUT
+    cut = reply.end in (End.CUT, End.STALL)
     if reply.pieces is None:
         parts = [reply.body[: len(reply.body) // 2] if cut else reply.body]
         lines.append(f"content-length: {len(reply.body)}")
@@ -97,11 +102,13 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[tuple[Request, bool]] = deque()
         self._playing: asyncio.Task[None] | None = None
         self._silent = False
+        self._current: Reply | None = None
         self._broken = False
         self._transport: asyncio.Transport
 
     def abort(self) -> None:
         """Close at once."""
+        self._current = None
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -113,6 +120,8 @@ class Connection(asyncio.Protocol):
         self._open.discard(self)
         if self._playing:
             self._playing.cancel()
+        if self._current and self._current.left:
+            self._current.left()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -153,7 +162,7 @@ class Connection(asyncio.Protocol):
     def _answer_waiting(self) -> None:
         while self._waiting and not (self._playing or self._silent or self._transport.is_closing()):
             request, keep_alive = self._waiting.popleft()
-            reply = self._handle(request)
+            reply = self._current = self._handle(request)
             frames = _frames(reply, request.method, keep_alive)
             if reply.delay or (reply.chunk_delay and len(frames) > 1):
                 self._playing = asyncio.create_task(self._play(reply, frames, keep_alive))
@@ -175,9 +184,11 @@ class Connection(asyncio.Protocol):
         self._answer_waiting()
 
     def _finish(self, end: End, keep_alive: bool) -> None:
-        if end is End.SILENT:
+        if end in (End.SILENT, End.STALL):
             self._silent = True
-        elif end is End.RESET:
+            return
+        self._current = None
+        if end is End.RESET:
             # Without lingering, closing sends RST rather than FIN.
             self._transport.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF
