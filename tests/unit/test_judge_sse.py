@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synccr.judge.sse import DONE, TOO_LARGE, Reader, decoded
@@ -113,6 +113,7 @@ LINES = st.sampled_from(["", *_LINES.strip().replace("\n", "|").split("|")]).map
 TEXTS = st.lists(st.tuples(LINES, st.sampled_from([b"\n", b"\r\n", b"\r"])), max_size=12)
 
 
+@settings(deadline=None)
 @given(TEXTS, st.binary(max_size=6), st.lists(st.integers(1, 9), min_size=1, max_size=9))
 def test_any_cutting_gives_the_same_events(
     lines: list[tuple[bytes, bytes]], rest: bytes, sizes: list[int]
@@ -131,6 +132,7 @@ def test_any_cutting_gives_the_same_events(
     assert small[0] == small[1]
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=20), min_size=1), max_size=9))
 def test_events_survive_being_sent(documents: list[dict[str, str]]) -> None:
     """What is written as events is read as such."""
