@@ -34,8 +34,8 @@ def read(pieces: Iterable[bytes], limit: int = LIMIT) -> tuple[list[tuple[str, A
 def test_fields_comments_and_line_ends(end: str, size: int) -> None:
     """As the standard has it, whatever the pieces are."""
     lines = [
-        "\ufeff: a comment",
-        'data: {"n": 1}',
+        '\ufeffdata: {"n": 1}',
+        ": a comment",
         "",
         "event: named",
         "id: 7",
@@ -50,6 +50,7 @@ def test_fields_comments_and_line_ends(end: str, size: int) -> None:
         "event: none",
         "",
         "unknown: x",
+        "data: garbage before an object is dropped",
         'data: {"n": 4}',
         'data: {"n": 5}',
         "data: no json",
