@@ -289,6 +289,8 @@ def test_a_document_is_judged_whole(name: str, ending: Event, streamed: bool) ->
     assert heard.last == Done(body)
     assert heard.judge.usage == Usage(7, 2)
     assert heard.judge.whole
+    late = hear(judge(name, streamed=streamed), [b"\n", b" ", body], ending, kind=STREAM)
+    assert late.last == Done(b"\n " + body), "blanks do not show the form"
 
 
 @every_dialect
