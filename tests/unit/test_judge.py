@@ -149,6 +149,8 @@ def test_all_tokens_spent_before_the_first_word_is_an_answer(name: str, ending: 
     heard = stream(name, LEAD[name], LENGTH[name], ending=ending)
     assert isinstance(heard.last, Done)
     assert heard.passed == b"".join(LEAD[name] + LENGTH[name])
+    again = stream(name, LENGTH[name], EMPTY_STOP[name], ending=ending)
+    assert isinstance(again.last, Done), "a second end takes nothing back"
 
 
 @pytest.mark.parametrize(
@@ -287,6 +289,8 @@ def test_a_document_is_judged_whole(name: str, ending: Event, streamed: bool) ->
     assert heard.last == Done(body)
     assert heard.judge.usage == Usage(7, 2)
     assert heard.judge.whole
+    late = hear(judge(name, streamed=streamed), [b"\n", b" ", body], ending, kind=STREAM)
+    assert late.last == Done(b"\n " + body), "blanks do not show the form"
 
 
 @every_dialect
@@ -358,6 +362,8 @@ def test_what_would_be_held_without_end_is_passed_on(name: str) -> None:
     assert heard.judge.began
     heard.take(Body(ERROR[name]))
     assert (type(heard.last), heard.passed) == (Abort, remark * 11)
+    at_once = hear(judge(name, limit=1000), [remark * 11 + ERROR[name]], None)
+    assert (type(at_once.last), at_once.passed) == (Abort, remark * 11)
     empty = hear(judge(name, limit=1000), [remark] * 11 + EMPTY_STOP[name])
     assert (type(empty.last), empty.failure.trouble) == (Abort, Trouble.EMPTY)
 

@@ -67,7 +67,7 @@ def same(one: Heard, other: Heard) -> None:
     assert one.judge.usage == other.judge.usage
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(answers(), PLACES, st.sampled_from(ENDINGS), OPTIONS)
 def test_any_cutting_of_a_stream(
     answer: tuple[str, bytes, bool], places: list[int], ending: Event, options: dict[str, bool]
@@ -90,6 +90,7 @@ def test_any_cutting_of_a_stream(
         assert may_end, "no end mark, and yet it is called whole"
 
 
+@settings(deadline=None)
 @given(answers(), PLACES, st.sampled_from(ENDINGS))
 def test_a_healthy_answer_comes_out_as_it_went_in(
     answer: tuple[str, bytes, bool], places: list[int], ending: Event
@@ -103,6 +104,7 @@ def test_a_healthy_answer_comes_out_as_it_went_in(
     assert heard.passed == data
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(NAMES),
     st.sampled_from(["whole", "half", "error", "page", "blank"]),
@@ -129,6 +131,7 @@ def test_any_cutting_of_a_document(
     assert isinstance(whole.last, Done if what == "whole" else Fail)
 
 
+@settings(deadline=None)
 @given(st.integers(300, 599), st.binary(max_size=300), PLACES, st.sampled_from(ENDINGS))
 def test_any_cutting_of_a_refusal(
     status: int, words: bytes, places: list[int], ending: Event
