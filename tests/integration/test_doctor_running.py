@@ -197,8 +197,8 @@ def test_a_service_that_does_not_run(stage: Stage) -> None:
 
 @pytest.mark.parametrize("where", ["environment", "configuration"])
 def test_which_proxy_the_real_ccr_takes(stage: Stage, where: str) -> None:
-    """The facts behind ``provider.proxy``: HTTPS_PROXY of the environment changes nothing for
-    CCR, and PROXY_URL of its configuration counts for a provider on this machine, too."""
+    """The facts behind ``provider.proxy``: HTTPS_PROXY of the environment changes nothing for a
+    provider on this machine, and PROXY_URL of the configuration counts for it, too."""
     stage.home.env["NO_PROXY"] = "127.0.0.1,localhost"
     if where == "environment":
         stage.home.env["HTTPS_PROXY"] = stage.home.env["HTTP_PROXY"] = "http://127.0.0.1:9"

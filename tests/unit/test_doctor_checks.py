@@ -266,6 +266,7 @@ def test_connections(
         ({"HTTP_PROXY": "http://10.0.0.1"}, "ok", "the providers need none", ""),
         ({"HTTPS_PROXY": "ftp://u:hunter22@x"}, "fail", "HTTPS_PROXY is no", "unset HTTPS_PROXY"),
         ({"HTTPS_PROXY": "http://x", "NO_PROXY": "a"}, "warn", "127.0.0.1", "export NO_PROXY"),
+        ({"HTTPS_PROXY": "http://x", "no_proxy": "a"}, "warn", "127.0.0.1", "export no_proxy"),
     ],
 )
 def test_proxies(

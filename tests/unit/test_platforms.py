@@ -103,6 +103,14 @@ def test_windows_claude_code_is_waited_for(tmp_path: Path, monkeypatch: pytest.M
     assert ended.value.exit_code == 7
 
 
+def test_clients_ask_the_router_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claude Code and curl read the lower-case name first, so both except this machine."""
+    monkeypatch.setenv("NO_PROXY", ".other.test")
+    monkeypatch.setenv("no_proxy", ".corp.test")
+    environ = use.client_environment(use.Endpoint("http://127.0.0.1:1", "k", {}))
+    assert environ["no_proxy"] == environ["NO_PROXY"] == ".corp.test,127.0.0.1,localhost"
+
+
 @pytest.mark.usefixtures("windows")
 def test_windows_port_is_ours_alone() -> None:
     """``SO_REUSEADDR`` would let a second program take the same port there."""

@@ -7,7 +7,7 @@ import gzip
 import socket
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +26,15 @@ def reset(writer: Writer) -> None:
     linger = struct.pack("ii", 1, 0)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     writer.transport.abort()
+
+
+@pytest.fixture(autouse=True)
+def quiet_loop(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No callback of the loop fails unseen."""
+    yield
+    assert [
+        record.message for record in caplog.get_records("call") if record.name == "asyncio"
+    ] == []
 
 
 # ---------------------------------------------------------------- requests

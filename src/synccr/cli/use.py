@@ -67,11 +67,14 @@ def endpoint() -> Endpoint:
 def client_environment(found: Endpoint) -> dict[str, str]:
     """What points an Anthropic client at the router."""
     host = "127.0.0.1,localhost"
-    present = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    # Both names, because the one in lower case goes first in Claude Code and curl.
+    present = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    exempt = present if "127.0.0.1" in present else f"{present},{host}".strip(",")
     return {
         "ANTHROPIC_BASE_URL": found.url,
         "ANTHROPIC_AUTH_TOKEN": found.token,
-        "NO_PROXY": present if "127.0.0.1" in present else f"{present},{host}".strip(","),
+        "NO_PROXY": exempt,
+        "no_proxy": exempt,
     }
 
 

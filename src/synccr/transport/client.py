@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from synccr.errors import ConfigError
 from synccr.transport import connect
+from synccr.transport.collector import Collector
 from synccr.transport.connection import Connection
 from synccr.transport.messages import (
     Answer,
@@ -85,7 +86,7 @@ class Transport:
         Raises:
             TimeoutError: no whole answer within ``timeout`` seconds.
         """
-        collector = _Collector(limit)
+        collector = Collector(limit)
         # Half the time at most for connecting, so that there is some for a second try.
         connect_timeout = min(self.connect_timeout, timeout / 2)
         call = self._start(request, collector, proxy, connect_timeout)
@@ -272,35 +273,3 @@ class Call:
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None
-
-
-class _Collector:
-    """Keeps an answer up to a limit."""
-
-    def __init__(self, limit: int) -> None:
-        self.done: asyncio.Future[Answer | CannotReach | Broken]
-        self.done = asyncio.get_running_loop().create_future()
-        self._limit = limit
-        self._status = 0
-        self._headers: Headers = ()
-        self._body = bytearray()
-
-    def head(self, status: int, headers: Headers) -> None:
-        self._status, self._headers = status, headers
-
-    def body(self, data: bytes) -> None:
-        if not self.done.done():
-            self._body += data
-        if len(self._body) >= self._limit:
-            self.end()
-
-    def end(self) -> None:
-        body = bytes(self._body[: self._limit])
-        self._settle(Answer(self._status, tuple(self._headers), body))
-
-    def cut(self, failure: CannotReach | Broken) -> None:
-        self._settle(failure)
-
-    def _settle(self, result: Answer | CannotReach | Broken) -> None:
-        if not self.done.done():
-            self.done.set_result(result)

@@ -128,9 +128,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the connection at once, whatever is on it; nobody is told."""
-        self.owner = None
-        self.closed = True
-        self._unsent = None
+        self._end()
         self.transport.abort()
 
     # ------------------------------------------------------------ in
@@ -180,20 +178,29 @@ class Connection(asyncio.Protocol):
             self._finish()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the loop."""
-        self.closed = True
-        self._unsent = None
+        """Called by the loop, where TLS does not come about without ``connection_made``."""
         self._parser = None  # it refers back to this object
         how = "reset" if isinstance(exc, ConnectionError) else "cut"
         when = "before the answer was whole" if self._got else "before an answer came"
         untouched = not self._got and self._served > 0
-        self._give_up(self._broken(f"the connection was {how} {when}"), untouched=untouched)
+        failure = self._broken(f"the connection was {how} {when}")
+        self._tell(self._end(), failure, untouched=untouched)
 
     def _give_up(self, failure: Broken, *, untouched: bool = False) -> None:
-        owner = self.owner
-        self.abort()
+        owner = self._end()
+        self.transport.abort()
+        self._tell(owner, failure, untouched=untouched)
+
+    def _tell(self, owner: Owner | None, failure: Broken, *, untouched: bool) -> None:
         if owner is not None:
             owner.on_cut(failure, untouched=untouched)
+
+    def _end(self) -> Owner | None:
+        """Take nothing more; whose request was on it."""
+        owner, self.owner = self.owner, None
+        self.closed = True
+        self._unsent = None
+        return owner
 
     def _finish(self) -> None:
         """The answer is whole: the connection is free before anybody is told."""

@@ -147,12 +147,13 @@ def _of_local(context: Context, way: tuple[str, str] | None) -> Iterator[Finding
 
 def _of_clients(context: Context, named: list[str]) -> Iterator[Finding]:
     environ = context.environ
-    exempt = (environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",")
+    name = "no_proxy" if environ.get("no_proxy") else "NO_PROXY"  # clients read it first
+    exempt = environ.get(name, "").split(",")
     if named and not {"127.0.0.1", "*"} & {word.strip() for word in exempt}:
         yield warn(
-            "NO_PROXY does not name 127.0.0.1, so clients that you start yourself would ask the "
+            f"{name} does not name 127.0.0.1, so clients that you start yourself would ask the "
             "proxy for the router (synccr code sets it).",
-            lines.export("NO_PROXY", '"${NO_PROXY:+$NO_PROXY,}127.0.0.1,localhost"'),
+            lines.export(name, f'"${{{name}:+${name},}}127.0.0.1,localhost"'),
         )
 
 

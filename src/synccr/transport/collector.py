@@ -1,0 +1,43 @@
+"""An answer that is read whole, or up to a limit."""
+
+from __future__ import annotations
+
+import asyncio
+
+from synccr.transport.messages import Answer, Broken, CannotReach, Headers
+
+
+class Collector:
+    """A receiver that keeps an answer, up to a limit.
+
+    Attributes:
+        done: the answer, or why there is none.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.done: asyncio.Future[Answer | CannotReach | Broken]
+        self.done = asyncio.get_running_loop().create_future()
+        self._limit = limit
+        self._status = 0
+        self._headers: Headers = ()
+        self._body = bytearray()
+
+    def head(self, status: int, headers: Headers) -> None:
+        self._status, self._headers = status, headers
+
+    def body(self, data: bytes) -> None:
+        if not self.done.done():
+            self._body += data
+        if len(self._body) >= self._limit:
+            self.end()
+
+    def end(self) -> None:
+        body = bytes(self._body[: self._limit])
+        self._settle(Answer(self._status, tuple(self._headers), body))
+
+    def cut(self, failure: CannotReach | Broken) -> None:
+        self._settle(failure)
+
+    def _settle(self, result: Answer | CannotReach | Broken) -> None:
+        if not self.done.done():
+            self.done.set_result(result)
