@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ports import free_port
 from synccr.ccr.backend import Backend
 from synccr.ccr.identity import Identity, identify, is_alive
 from synccr.ccr.launch import Launcher, StartFailed
@@ -30,7 +31,6 @@ from synccr.ccr.pid_file import read_pid_file, write_pid_file
 from synccr.ccr.watch import follow
 from synccr.errors import RuntimeMissing, Taken
 from synccr.paths import Paths
-from synccr.ports import free_port
 
 pytestmark = pytest.mark.integration
 

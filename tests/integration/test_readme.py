@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from home import KEY, LONG, MAIN, SPARE, Home, free_port
+from home import KEY, LONG, MAIN, SPARE, Home
 from pages import PAGES, ROOT, commands
+from ports import free_port
 from synccr.sandbox import ProviderThread
 
 pytestmark = pytest.mark.integration

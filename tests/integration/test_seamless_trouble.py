@@ -18,8 +18,9 @@ import httpx
 import psutil
 import pytest
 
-from home import LONG, MAIN, SPARE, Home, free_port, message, profile
+from home import LONG, MAIN, SPARE, Home, message, profile
 from load import Load, said
+from ports import free_port
 from synccr.sandbox import ProviderThread
 
 pytestmark = pytest.mark.integration
