@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -18,6 +19,11 @@ from synccr.ccr.node import find_node
 from synccr.ccr.package import provide
 from synccr.sandbox import ProviderThread
 from synccr.settings import Settings
+
+# No deadlines: what takes 200 ms on a quiet machine takes a second on a busy one.
+settings.register_profile("thorough", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=30)
+settings.load_profile("quick")
 
 WORKERS = 4
 """At most; much of what tests do is waiting."""
