@@ -32,7 +32,7 @@ from synccr.ccr.watch import follow
 from synccr.errors import RuntimeMissing, Taken
 from synccr.paths import Paths
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 VERSIONS = ["2.0.0", "1.0.73"]
 NO_CREDIT = '{"error": "Your plan doesn\'t cover on-demand models"}'

@@ -39,7 +39,7 @@ from doctor_kit import (
 from home import KEY, LONG, MAIN, SPARE, Home
 from synccr.sandbox import ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from synccr.ccr.marks import INSTANCE
 from synccr.doctor.registry import CHECKS
 from synccr.sandbox import ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pages import PAGES, ROOT, commands
 from ports import free_port
 from synccr.sandbox import ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 BY_OTHERS = {
     r"scripts/demo": "scripts/fresh-machine runs it, without Node and with each Python",

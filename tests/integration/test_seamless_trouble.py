@@ -23,7 +23,7 @@ from load import Load, said
 from ports import free_port
 from synccr.sandbox import ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 JSON = {"content-type": "application/json"}
 EXITS = "process.exit(3)"
