@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from home import KEY, LONG, MAIN, SPARE, Home
+from once import once
+from synccr.ccr.node import find_node
+from synccr.ccr.package import provide
 from synccr.sandbox import ProviderThread
+from synccr.settings import Settings
+
+# No deadlines: what takes 200 ms on a quiet machine takes a second on a busy one.
+settings.register_profile("thorough", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=30)
+settings.load_profile("quick")
+
+WORKERS = 4
+"""At most; much of what tests do is waiting."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """None for a few tests that are named: their own output, and no time to start workers."""
+    named = any("::" in name or name.endswith(".py") for name in config.args)
+    return 0 if named else min(WORKERS, os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")
 def npm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """npm's cache: the user's own, so that CCR is fetched once; else a temporary one."""
+    """npm's cache with CCR in it: the user's own, so that CCR is fetched once; else a temporary
+    one."""
     named = os.environ.get("SYNCCR_TEST_NPM_CACHE") or os.environ.get("npm_config_cache")
     own = Path(named) if named else Path.home() / ".npm"
     try:
@@ -25,7 +46,15 @@ def npm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         usable = os.access(own, os.W_OK)
     except OSError:
         usable = False
-    return own if usable else tmp_path_factory.mktemp("npm")
+
+    def fill(place: Path) -> None:
+        cache = str(own if usable else place)
+        environ = {**os.environ, "npm_config_cache": cache}
+        asyncio.run(provide(Settings().ccr_version, find_node(environ), environ, place / "checked"))
+
+    # Two npx that fetch the same at the same moment spoil it for each other.
+    place = once(tmp_path_factory, "npm", fill)
+    return own if usable else place
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from synccr.ports import free_port
+from ports import free_port
 from synccr.sandbox import ProviderThread
 
 MAIN, SPARE, LONG = "vendor/main-480b", "vendor/spare-32b", "vendor/long-v3"

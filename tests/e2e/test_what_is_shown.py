@@ -11,7 +11,7 @@ from home import MAIN, Home
 from pages import DOCS
 from synccr.sandbox import ProviderThread
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(900)]
 
 SHOWN = {
     "billing": "API Error: 402 Error from provider",

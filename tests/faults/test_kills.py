@@ -22,6 +22,7 @@ import pytest
 from fault_kit import KILLS, Ledger, Traffic
 
 from home import Home, profile
+from synccr.ccr.node import find_node
 from synccr.sandbox import ProviderThread
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(3600)]
@@ -175,9 +176,10 @@ def npm_template(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> P
     """A cache of npm that holds the package's archive and nothing unpacked."""
     cache = tmp_path_factory.mktemp("npm") / "cache"
     environ = os.environ | {"npm_config_cache": str(cache), "npm_config_ignore_scripts": "true"}
+    node = find_node(environ)
     subprocess.run(
-        ["npx", "--yes", "--package=@musistudio/claude-code-router@2.0.0", "--", "true"],
-        env=environ,
+        [*node.npx, "--yes", "--package=@musistudio/claude-code-router@2.0.0", "--", "true"],
+        env=node.environ(environ),
         check=True,
         capture_output=True,
         timeout=280,

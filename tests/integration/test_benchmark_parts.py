@@ -15,7 +15,7 @@ import psutil
 import pytest
 from benchmarks.__main__ import PARTS
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ports import free_port
 from synccr.ccr.backend import Backend
 from synccr.ccr.identity import Identity, identify, is_alive
 from synccr.ccr.launch import Launcher, StartFailed
@@ -30,9 +31,8 @@ from synccr.ccr.pid_file import read_pid_file, write_pid_file
 from synccr.ccr.watch import follow
 from synccr.errors import RuntimeMissing, Taken
 from synccr.paths import Paths
-from synccr.ports import free_port
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 VERSIONS = ["2.0.0", "1.0.73"]
 NO_CREDIT = '{"error": "Your plan doesn\'t cover on-demand models"}'

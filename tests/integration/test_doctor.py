@@ -39,7 +39,7 @@ from doctor_kit import (
 from home import KEY, LONG, MAIN, SPARE, Home
 from synccr.sandbox import ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @pytest.fixture
@@ -241,7 +241,9 @@ CASES = [
 
 
 def _name(case: Case) -> str:
-    return f"{case.check}-{case.words[0] if case.words else case.level}".replace(" ", "_")[:48]
+    what = case.words[0] if case.words else case.level
+    what = what.replace(str(os.getpid()), "N")  # workers have to agree on the names
+    return f"{case.check}-{what}".replace(" ", "_")[:48]
 
 
 @pytest.mark.parametrize("case", CASES, ids=_name)

@@ -18,12 +18,13 @@ import psutil
 import pytest
 
 from doctor_kit import PROGRAMS, Stage, claude
-from home import KEY, MAIN, Home, free_port, message
+from home import KEY, MAIN, Home, message
+from ports import free_port
 from synccr.ccr.marks import INSTANCE
 from synccr.doctor.registry import CHECKS
 from synccr.sandbox import ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @pytest.fixture

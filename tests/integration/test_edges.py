@@ -16,7 +16,7 @@ import pytest
 from home import KEY, LONG, MAIN, SPARE, Home, Running, message
 from synccr.sandbox import MODELS_LIST, QUOTAS, ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 TELL = """
 import json, os, pathlib, sys

@@ -23,7 +23,7 @@ import pytest
 from home import KEY, LONG, MAIN, SPARE, Home, Running, message
 from synccr.sandbox import ProviderThread
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
 
 EPISODES = int(os.environ.get("SYNCCR_TEST_EPISODES", "6"))
 SEEDS = [int(seed) for seed in os.environ.get("SYNCCR_TEST_SEEDS", "1").split(",")]

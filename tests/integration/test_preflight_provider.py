@@ -16,7 +16,7 @@ from synccr.report import ModelRef, Status
 from synccr.sandbox import MODELS_LIST, Behaviour, Listed, Provider
 from synccr.settings import Settings
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 KEY = "sk-embedded-0123456789abcdef"
 TRANSFORMERS: dict[str, dict[str, Any]] = {

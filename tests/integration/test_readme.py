@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from home import KEY, LONG, MAIN, SPARE, Home, free_port
+from home import KEY, LONG, MAIN, SPARE, Home
 from pages import PAGES, ROOT, commands
+from ports import free_port
 from synccr.sandbox import ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 BY_OTHERS = {
     r"scripts/demo": "scripts/fresh-machine runs it, without Node and with each Python",

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from ports import free_port
 from synccr.ccr.node import find_node
-from synccr.ports import free_port
 from synccr.sandbox import ProviderThread
 
 pytestmark = pytest.mark.integration

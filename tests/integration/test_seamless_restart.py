@@ -18,7 +18,7 @@ from home import KEY, LONG, MAIN, Home, message
 from load import Load, said
 from synccr.sandbox import ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @contextmanager

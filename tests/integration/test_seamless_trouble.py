@@ -18,11 +18,12 @@ import httpx
 import psutil
 import pytest
 
-from home import LONG, MAIN, SPARE, Home, free_port, message, profile
+from home import LONG, MAIN, SPARE, Home, message, profile
 from load import Load, said
+from ports import free_port
 from synccr.sandbox import ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 JSON = {"content-type": "application/json"}
 EXITS = "process.exit(3)"
@@ -107,7 +108,7 @@ def test_a_stream_ends_where_it_began(home: Home, provider: ProviderThread, move
     home.use(provider)
     with home.running() as running:
         old = home.status()["ccr"]["pid"]
-        provider.set(MAIN, {"chunk_delay": 0.4, "chunks": 12})
+        provider.set(MAIN, {"chunk_delay": 1.0, "chunks": 12})
         body = message("a-long-nonce-in-twelve-pieces", stream=True)
         with httpx.stream("POST", f"{running.url}/v1/messages", json=body, timeout=60) as answer:
             chunks = answer.iter_bytes()

@@ -17,7 +17,7 @@ from home import KEY, LONG, MAIN, SPARE, Home
 from synccr.sandbox import ProviderThread
 from terminal import SYNCCR, in_terminal, plain
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 UNTIDY = ("Traceback", "unforeseen", "Exception ignored", "BrokenPipe", "RuntimeWarning")
 

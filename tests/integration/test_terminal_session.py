@@ -14,7 +14,7 @@ from home import KEY, MAIN, SPARE, Home, profile
 from synccr.sandbox import ProviderThread
 from terminal import Tmux, command_on_path
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from home import KEY, MAIN, SPARE, Home, free_port, message, profile
+from home import KEY, MAIN, SPARE, Home, message, profile
+from ports import free_port
 from synccr.ccr.identity import identify
 from synccr.sandbox import ProviderThread
 

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
+from ports import free_port
 from synccr.ccr.health import BUSY_LIMIT, UNHEALTHY_AFTER, Look, Patience, answers, look
-from synccr.ports import free_port
 
 
 @pytest.mark.parametrize(

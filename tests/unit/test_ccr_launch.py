@@ -18,6 +18,7 @@ import psutil
 import pytest
 from ccr_kit import fake_entry, fake_environ, fake_package, make_paths
 
+from ports import free_port
 from synccr.ccr import launch as module
 from synccr.ccr import spawn, wake
 from synccr.ccr.backend import Backend
@@ -32,7 +33,6 @@ from synccr.ccr.pid_file import read_pid_file, write_pid_file
 from synccr.ccr.watch import follow
 from synccr.errors import RuntimeMissing, SynccrError, Taken
 from synccr.paths import Paths
-from synccr.ports import free_port
 from synccr.redact import Redactor
 
 SECRET = "sk-abcdefghijklmnopqrstu"

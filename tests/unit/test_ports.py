@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
+import ports as for_tests
 from synccr import ports
+
+TESTS = Path(__file__).parents[1]
 
 
 def test_a_free_port_is_one_that_no_connection_is_numbered_with() -> None:
@@ -24,3 +31,23 @@ def test_a_full_range_is_no_dead_end(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ports, "_RANGE", [taken.getsockname()[1]])
         monkeypatch.setattr(ports, "_TRIES", 1)
         assert ports.is_free(ports.free_port())
+
+
+def test_tests_are_given_no_port_twice() -> None:
+    """Neither in one process nor in two, nor one that the program chooses by itself."""
+    ask = (
+        "import sys, ports; print(*(ports.free_port() for _ in range(100)), flush=True);"
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", ask]
+    others = [
+        subprocess.Popen(command, cwd=TESTS, stdin=PIPE, stdout=PIPE, text=True) for _ in range(2)
+    ]
+    given = [for_tests.free_port() for _ in range(100)]
+    for other in others:
+        assert other.stdout is not None
+        given += map(int, other.stdout.readline().split())
+    for other in others:
+        other.communicate()
+    assert len(set(given)) == 300
+    assert not set(given) & set(ports._RANGE)

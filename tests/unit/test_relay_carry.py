@@ -22,7 +22,7 @@ from relay_kit import (
     status,
 )
 
-from synccr.ports import free_port
+from ports import free_port
 from synccr.relay import Backend, Relay
 from synccr.relay.exchange import MAX_SENDS
 

@@ -43,13 +43,13 @@ def test_the_holder_is_named(tmp_path: Path, other: subprocess.Popen[str]) -> No
     assert holder(tmp_path) is None
 
 
-@pytest.mark.parametrize("note", ["", "x", f"{os.getpid()}:1@then", "0:", "-1:x"])
+@pytest.mark.parametrize("note", ["", "x", "{pid}:1@then", "0:", "-1:x"])
 def test_a_pid_alone_proves_nothing(
     tmp_path: Path, other: subprocess.Popen[str], note: str
 ) -> None:
     """A note that names a live process with another start, or none, names nobody."""
     assert other.poll() is None
-    (tmp_path / "supervisor.pid").write_text(note)
+    (tmp_path / "supervisor.pid").write_text(note.format(pid=os.getpid()))
     assert holder(tmp_path) is None
 
 
