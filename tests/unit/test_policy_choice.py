@@ -144,8 +144,8 @@ def test_exhausted_says_once_what_to_do() -> None:
         ),
         (
             (
-                "10 > pin fallback\n11 > swapped\n20 > b.twin 401 key\n21 > swapped\n60 > a.? 401 key"
-                "\n61 > probed a.main=auth! a.spare=auth! a.long=auth!"
+                "10 > pin fallback\n11 > swapped\n20 > b.twin 401 key\n21 > swapped\n"
+                "60 > a.? 401 key\n61 > probed a.main=auth! a.spare=auth! a.long=auth!"
             ),
             "no model can serve: ",
         ),

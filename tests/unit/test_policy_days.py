@@ -8,7 +8,6 @@ out; what decides is the real thing.
 from __future__ import annotations
 
 import heapq
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from synccr.judge.outcome import Trouble
 from synccr.policy import events as e
 from synccr.policy.breaker import Breaker, allows, breaker_of, trial_for
 from synccr.policy.events import Now, Shape
-from synccr.policy.machine import decide
+from synccr.policy.machine import Phase, decide
 from synccr.policy.route_plan import Need, Tried, next_try
 from synccr.policy.traffic import wants
 from synccr.report import ModelRef, Status
@@ -31,7 +30,7 @@ MAIN, SPARE = ModelRef("a", "main"), ModelRef("a", "spare")
 DAY = 86_400.0
 ENDS = 20 * 3600.0
 """When the trouble ends, seconds."""
-EVERY = float(os.environ.get("SYNCCR_TEST_DAY", "20"))
+EVERY = 60.0
 """Seconds between requests; 2 in the slow variant, which is 43,200 a day."""
 
 Fails = Callable[[float, "Request"], bool]
@@ -204,11 +203,61 @@ def a_day(kind: str, trouble: Trouble, http: int, every: float) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_day_of_errors(kind: str) -> None:
+    """Small probes pass all day."""
+    a_day(kind, Trouble.STATUS, 500, EVERY)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "http"), [(Trouble.STATUS, 402), (Trouble.SILENT, 504)], ids=str
+)
+def test_a_day_of_other_trouble(trouble: Trouble, http: int) -> None:
+    """A dead status that only traffic meets, and silence."""
+    a_day("constant", trouble, http, EVERY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("trouble", "http"),
-    [(Trouble.STATUS, 500), (Trouble.STATUS, 402), (Trouble.SILENT, 504)],
+    [
+        (Trouble.STATUS, 500),
+        (Trouble.STATUS, 402),
+        (Trouble.STATUS, 429),
+        (Trouble.SILENT, 504),
+        (Trouble.CUT, 502),
+        (Trouble.EMPTY, 502),
+        (Trouble.UNREACHABLE, 502),
+    ],
     ids=str,
 )
-def test_a_day_of_trouble(kind: str, trouble: Trouble, http: int) -> None:
-    """Small probes pass all day."""
-    a_day(kind, trouble, http, EVERY)
+def test_a_whole_day(kind: str, trouble: Trouble, http: int) -> None:
+    """All 43,200 requests, every trouble."""
+    a_day(kind, trouble, http, 2.0)
+
+
+def test_a_healthy_day() -> None:
+    """Nothing is moved, nothing is asked, and few requests are news."""
+    day = Day(lambda _t, _r: False)
+    day.live(6 * 3600.0, 10.0)
+    assert (day.swaps, day.probes, day.failed) == ([], [], 0)
+    assert day.events <= 2 + 6 * 3600 / 20
+
+
+def test_a_prompt_that_fails_everywhere_moves_nothing() -> None:
+    """One session's requests fail on every model: each is asked, and no route is moved."""
+    day = Day(lambda _t, r: r.session == "s1", everybody=True)
+    day.live(6 * 3600.0, 30.0)
+    assert day.swaps == []
+    assert day.served == {MAIN: 540}
+    assert breaker_of(day.state, MAIN) is Breaker.CLOSED
+
+
+def test_a_network_that_returns_is_seen_by_the_next_request() -> None:
+    """All fails, and probes show it: no model can serve. The first request after it does."""
+    day = Day(lambda t, _r: t < 1000.0, Trouble.UNREACHABLE, 502, shown=True, everybody=True)
+    day.live(1000.0, 10.0)
+    assert day.state.phase is Phase.EXHAUSTED
+    day.live(1030.0, 10.0)
+    assert day.state.phase is not Phase.EXHAUSTED
+    assert day.served == {day.state.current.scenario("default"): 3}

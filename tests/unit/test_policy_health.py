@@ -50,7 +50,7 @@ def learn(health: Health | None, told: Told, mono: float) -> Health:
     retry_at = None if wait is None else now.wall + timedelta(seconds=wait)
     found = report(REF, status, now.wall, retry_at=retry_at, from_traffic=fact in TRAFFIC)
     if fact is Fact.SERVED:
-        return requests.request_served(health or Health(found), "s", now)
+        return requests.request_served(health or Health(found), "s", now, SETTINGS)
     if fact is Fact.FAILED:
         return requests.request_failed(
             health, found, Trouble.STATUS, next(TURNS), now, SETTINGS, counts=True

@@ -88,7 +88,7 @@ def _probed(step: Step, event: e.Probed) -> None:
             continue
         wished = state.asked is not None and report.ref in state.suspects
         confirmations = 1 if wished else h.CONFIRMATIONS  # a person's word is the other one
-        busy = traffic.seen_since(state, before)
+        busy = traffic.busy(state, step.now.mono)
         after = h.probed(before, report, step.now, state.settings, confirmations, traffic=busy)
         step.put(report.ref, replace(after, seen_at=when))
         if not after.away:

@@ -57,7 +57,7 @@ def _of_traffic(health: Health, shape: Shape | None) -> Health:
     return replace(health, judged=True, needs_trial=True, shape=shape or health.shape)
 
 
-def request_served(health: Health, session: str, now: Now) -> Health:
+def request_served(health: Health, session: str, now: Now, settings: Settings) -> Health:
     """The egress saw a request go well that was sent after the latest failure."""
     outcomes = o.served(health.outcomes, now.mono)
     health = replace(health, judged=True, served_at=now.mono)
@@ -68,8 +68,10 @@ def request_served(health: Health, session: str, now: Now) -> Health:
     served = 1 + (health.trial.served if health.trial else 0)
     if served >= h.TRIAL_SUCCESSES:
         return h.back(health, well(health.report, now), now)
+    being_asked = health.probe_at is None
     return replace(
         health,
+        probe_at=None if being_asked else now.mono + settings.recovery_interval,
         confirmed=max(1, health.confirmed),
         half_open_at=health.half_open_at or now.mono,
         trial=Trial(health.trial.session if health.trial else session, now.mono, served),

@@ -20,6 +20,8 @@ _ATTEMPTS = 64
 """Kinds of failed attempts that are remembered for the log."""
 _HEARTBEAT = 20.0
 """Seconds after which a model that serves without any trouble is heard of again."""
+_IDLE = 600.0
+"""Seconds without a request after which none is waited for."""
 _STATUS_OF = {
     Trouble.PAGE: Status.OVERLOADED,
     Trouble.EMPTY: Status.OVERLOADED,
@@ -95,7 +97,7 @@ def attempt_served(step: Step, event: e.AttemptServed) -> None:
         known = Health(h.new_report(ref, step.now))
     if known is None or (known.away and sent < known.failed_at):
         return
-    after = requests.request_served(known, event.session, step.now)
+    after = requests.request_served(known, event.session, step.now, step.state.settings)
     step.put(ref, after)
     step.set(suspects=step.state.suspects - {ref})
     if known.away and not after.away:
@@ -129,11 +131,9 @@ def wants(state: State, ref: ModelRef, now: float) -> bool:
     )
 
 
-def seen_since(state: State, health: Health | None) -> bool:
-    """Whether there was traffic since a model first answered well again, or just now."""
-    if health is None or state.traffic_at is None:
-        return False
-    return health.half_open_at is None or state.traffic_at >= health.half_open_at
+def busy(state: State, now: float) -> bool:
+    """Whether there is traffic, so that a session can be expected to try a model."""
+    return state.traffic_at is not None and now - state.traffic_at < _IDLE
 
 
 def _remember(step: Step, event: e.AttemptFailed) -> None:
