@@ -238,7 +238,7 @@ class Connection(asyncio.Protocol):
             return
         self._headers.append((name.lower(), value))
         # One read of the loop may hold more than a head may have.
-        self._fields += len(name) + len(value)
+        self._fields += len(name) + len(value) + 4
         if self._fields > MAX_HEAD:
             raise self._too_large()
 
