@@ -419,12 +419,7 @@ class World:
             and not state.degraded
             and best.healed.profile == state.current.profile
             and dict(best.healed.routes) == dict(state.current.routes)
-            and _in_flight(best.healed) == _in_flight(state.current)
         )
-
-
-def _in_flight(healed: Healed) -> dict[str, set[str]]:
-    return {name: set(refs) for name, refs in healed.config["fallback"].items()}
 
 
 _MOVES: Sequence[Callable[[World, int, int], None]] = (

@@ -441,7 +441,7 @@ HISTORIES = {
         344 > a.main 402 on-demand @-10
         = serving primary on a.main (long a.long)
     """,
-    "in_flight_fallback_is_told_of_a_return": """
+    "a_model_without_a_route_returns_without_a_swap": """
         0 > ready
         1 > edit fallback=a.main
         1 < swap to primary on a.main (long a.long): edited
@@ -458,8 +458,6 @@ HISTORIES = {
         351 > probed a.long=missing
         371 > probed a.spare=ok
         371 < tell recovered a.spare
-        371 < swap to primary on a.main: recovered
-        371.6 > swapped
         = serving primary on a.main
     """,
     "clock_set_back": """
