@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from synccr.judge.outcome import Trouble
-from synccr.policy.health import Breaker
+from synccr.policy.life import Breaker
 from synccr.policy.route_plan import NOTHING, Candidate, Need
 from synccr.policy.state import State
 from synccr.report import ModelRef, Report, Status
