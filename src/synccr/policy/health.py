@@ -29,6 +29,8 @@ TRIAL_PATIENCE = 1800.0
 """Seconds that a model waits for a session to try it; then a good probe is enough."""
 TRIAL_SILENCE = 120.0
 """Seconds without a request after which another session may try in this one's place."""
+JUST_BROKE = 15.0
+"""Seconds for which a model that broke off an answer is not asked, where another one is."""
 JUST_SERVED = 60.0
 """Seconds for which a model that has served a request is in no doubt."""
 
@@ -91,6 +93,7 @@ class Health:
         shape: of a request that it failed.
         half_open_at: when it first answered well in this absence.
         trial: the session that tries it.
+        broke, broke_at: the trouble in which it last broke off an answer, and when.
     """
 
     report: Report
@@ -113,6 +116,8 @@ class Health:
     shape: Shape | None = None
     half_open_at: float | None = None
     trial: Trial | None = None
+    broke: Report | None = None
+    broke_at: float = 0.0
 
     @property
     def away(self) -> bool:
@@ -130,6 +135,10 @@ class Health:
     def breaker(self) -> Breaker:
         """Whether its requests are sent."""
         return BREAKERS[self.life]
+
+    def just_broke(self, now: float) -> bool:
+        """Whether it broke off an answer just now, so that the next request goes elsewhere."""
+        return self.broke is not None and now - self.broke_at <= JUST_BROKE
 
     def just_served(self, now: float) -> bool:
         """Whether a request went well within the last minute."""
