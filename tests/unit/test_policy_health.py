@@ -15,7 +15,8 @@ from synccr.judge.outcome import Trouble
 from synccr.policy import health as h
 from synccr.policy import requests
 from synccr.policy.events import Now
-from synccr.policy.health import LIVES, Fact, Health, Life
+from synccr.policy.health import Health
+from synccr.policy.life import LIVES, Fact, Life
 from synccr.report import DEAD, TRANSIENT, ModelRef, Status
 from synccr.settings import Settings
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +12,7 @@ from policy_kit import BODIES, DAWN, profiles, report, started
 
 from synccr.judge.outcome import Trouble
 from synccr.policy import events as e
-from synccr.policy.breaker import Breaker, breaker_of
+from synccr.policy.breaker import Breaker, allows, breaker_of
 from synccr.policy.events import Now, Shape
 from synccr.policy.machine import Phase, decide
 from synccr.policy.traffic import wants
@@ -54,6 +54,7 @@ class Life:
         elsewhere: bool | None = True,
         same_turn: bool = False,
         headers: dict[str, str] | None = None,
+        passed: bool = False,
     ) -> None:
         self.turns += not same_turn
         words = BODIES.get(body, body)
@@ -62,6 +63,7 @@ class Life:
                 *(ref, trouble, http, words, headers or {}, self.now.wall, self.turns),
                 elsewhere,
                 Shape(stream=True, tokens=7),
+                passed,
             )
         )
 
@@ -153,6 +155,42 @@ def test_half_of_the_requests() -> None:
                 life.serves()
                 life.serves()
         assert life.state.away(MAIN) is away
+
+
+def test_an_answer_that_broke_off() -> None:
+    """The next request goes elsewhere, for 15 seconds; three in a row lead away, though nobody
+    else could be asked."""
+    life = Life()
+    life.fails(MAIN, Trouble.CUT, 502, elsewhere=None, passed=True)
+    known = allows(life.state, MAIN, session="s", now=10.0)
+    assert (known.refused, known.http_status) == (Trouble.KNOWN, 502)
+    assert known.report is not None
+    assert known.report.detail == "broke off in the middle of an answer"
+    assert allows(life.state, MAIN, session="s", now=16.0).allowed
+    assert life.swaps() == []
+    for _ in range(2):
+        life.fails(MAIN, Trouble.ERROR, 502, elsewhere=None, passed=True)
+    assert life.swaps() == [SPARE]
+
+
+def test_where_nobody_else_serves_a_broken_answer_refuses_nothing() -> None:
+    """Nor where a person does not want to be moved."""
+    life = Life()
+    for ref in (MAIN, SPARE, LONG, TWIN):
+        life.fails(ref, Trouble.CUT, 502, elsewhere=None, passed=True)
+    assert allows(life.state, MAIN, session="s", now=1.0).allowed
+    stays = Life()
+    stays.fails(MAIN, Trouble.CUT, 502, elsewhere=None, passed=True)
+    stopped = replace(stays.state, settings=Settings(on_trouble="stop"))
+    assert allows(stopped, MAIN, session="s", now=1.0).allowed
+
+
+def test_when_the_provider_wants_to_be_asked_again() -> None:
+    """Its headers say so: a spent cap is not asked before."""
+    life = Life()
+    life.fails(http=429, body="cap", headers={"Retry-After": "1800"}, elsewhere=None)
+    assert life.state.health[MAIN].report.retry_at == DAWN + timedelta(seconds=1800)
+    assert life.state.health[MAIN].probe_at == pytest.approx(1802.0)
 
 
 def test_a_good_probe_does_not_clear_what_traffic_shows() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from synccr.judge.outcome import Trouble
-from synccr.policy.health import Breaker
+from synccr.policy.life import Breaker
 from synccr.policy.route_plan import NOTHING, Candidate, Need
 from synccr.policy.state import State
 from synccr.report import ModelRef, Report, Status
@@ -60,6 +60,8 @@ def allows(state: State, ref: ModelRef, *, session: str, now: float) -> Permit:
     """
     health = state.health.get(ref)
     if health is None or health.breaker is Breaker.CLOSED:
+        if health and health.just_broke(now) and _others_serve(state, ref, now):
+            return Permit(allowed=False, refused=Trouble.KNOWN, report=health.broke)
         return Permit(allowed=True)
     half_open = health.breaker is Breaker.HALF_OPEN
     if half_open and health.may_be_tried_by(session, now):
@@ -69,6 +71,24 @@ def allows(state: State, ref: ModelRef, *, session: str, now: float) -> Permit:
         return Permit(allowed=True, panic=True)
     refused = Trouble.TRIAL if half_open else Trouble.KNOWN
     return Permit(allowed=False, refused=refused, report=health.report)
+
+
+def _others_serve(state: State, ref: ModelRef, now: float) -> bool:
+    """Whether a request that is refused here is sent to another model."""
+    plan = state.route_plan
+    routes = (plan.scenario_of(ref), "named")
+    if any(state.settings.on_trouble_of(route) != "move" for route in routes):
+        return False
+    others = (one for one in plan.of(ref) if one.ref not in plan.floor | {ref})
+    return any(
+        one.breaker is Breaker.CLOSED and not broke_lately(state, one.ref, now) for one in others
+    )
+
+
+def broke_lately(state: State, ref: ModelRef, now: float) -> bool:
+    """Whether a model broke off an answer just now."""
+    health = state.health.get(ref)
+    return health is not None and health.just_broke(now)
 
 
 def trial_for(

@@ -98,6 +98,7 @@ class AttemptFailed(Event):
         elsewhere: whether another model then served the same turn; False when every other
             one that was asked failed, too, which is evidence against nobody.
         shape: what kind of request it was.
+        passed: some of the answer had reached the client, so that nobody else could be asked.
     """
 
     ref: ModelRef
@@ -109,6 +110,7 @@ class AttemptFailed(Event):
     turn: int
     elsewhere: bool | None = None
     shape: Shape | None = None
+    passed: bool = False
 
 
 @dataclass(frozen=True)

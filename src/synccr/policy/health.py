@@ -2,18 +2,17 @@
 
 A model goes *away* at once on a dead status and, on a passing trouble, when
 that persists. It comes back after two good probes in a row; when its traffic failed
-while probes passed, one session has to try it first. ``LIVES`` says it all.
+while probes passed, one session has to try it first. ``LIVES`` in ``life.py`` says it all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import msgspec
 
 from synccr.policy.events import Now, Shape
+from synccr.policy.life import BREAKERS, Breaker, Life
 from synccr.policy.outcomes import Outcomes
 from synccr.report import SERVING, TRANSIENT, ModelRef, Report, Status
 from synccr.settings import Settings
@@ -30,6 +29,8 @@ TRIAL_PATIENCE = 1800.0
 """Seconds that a model waits for a session to try it; then a good probe is enough."""
 TRIAL_SILENCE = 120.0
 """Seconds without a request after which another session may try in this one's place."""
+JUST_BROKE = 15.0
+"""Seconds for which a model that broke off an answer is not asked, where another one is."""
 JUST_SERVED = 60.0
 """Seconds for which a model that has served a request is in no doubt."""
 
@@ -41,69 +42,6 @@ _DOUBT = 5.0
 _MAX_DOUBLINGS = 32
 _LONGEST_WAIT = 24 * 3600.0
 """A provider that names a later time than this is asked all the same, seconds."""
-
-
-class Life(StrEnum):
-    """Where a model is."""
-
-    HERE = "here"
-    """Routes may lead to it."""
-    AWAY = "away"
-    RETURNING = "returning"
-    """It is still away, but has answered well once."""
-
-
-class Fact(StrEnum):
-    """What is learned of a model."""
-
-    PASSING = "passing trouble"
-    DEADLY = "dead status"
-    WELL = "good probe"
-    BADLY = "failed probe"
-    SERVED = "served request"
-    FAILED = "failed request"
-    """With a passing trouble, in a turn that another model then served."""
-
-
-LIVES: Mapping[tuple[Life, Fact], frozenset[Life]] = {
-    (Life.HERE, Fact.PASSING): frozenset({Life.HERE, Life.AWAY}),  # AWAY when it persists
-    (Life.HERE, Fact.DEADLY): frozenset({Life.AWAY}),
-    (Life.HERE, Fact.WELL): frozenset({Life.HERE}),
-    (Life.HERE, Fact.BADLY): frozenset({Life.AWAY}),
-    (Life.AWAY, Fact.PASSING): frozenset({Life.AWAY}),
-    (Life.AWAY, Fact.DEADLY): frozenset({Life.AWAY}),
-    (Life.AWAY, Fact.WELL): frozenset({Life.RETURNING, Life.HERE}),  # HERE when a person asked
-    (Life.AWAY, Fact.BADLY): frozenset({Life.AWAY}),
-    (Life.RETURNING, Fact.PASSING): frozenset({Life.RETURNING}),
-    (Life.RETURNING, Fact.DEADLY): frozenset({Life.AWAY}),
-    (Life.RETURNING, Fact.WELL): frozenset({Life.HERE, Life.RETURNING}),  # until it was tried
-    (Life.RETURNING, Fact.BADLY): frozenset({Life.AWAY}),
-    (Life.HERE, Fact.SERVED): frozenset({Life.HERE}),
-    (Life.HERE, Fact.FAILED): frozenset({Life.HERE, Life.AWAY}),  # AWAY when it persists
-    (Life.AWAY, Fact.SERVED): frozenset({Life.RETURNING, Life.HERE}),
-    (Life.AWAY, Fact.FAILED): frozenset({Life.AWAY}),
-    (Life.RETURNING, Fact.SERVED): frozenset({Life.RETURNING, Life.HERE}),
-    (Life.RETURNING, Fact.FAILED): frozenset({Life.AWAY}),
-}
-"""Every life that may follow a life on a fact: what the functions below do, tests compare."""
-
-
-class Breaker(StrEnum):
-    """A model's life as its requests see it."""
-
-    CLOSED = "closed"
-    """It is asked."""
-    OPEN = "open"
-    """It is not asked."""
-    HALF_OPEN = "half_open"
-    """One session asks it."""
-
-
-_BREAKERS = {
-    Life.HERE: Breaker.CLOSED,
-    Life.AWAY: Breaker.OPEN,
-    Life.RETURNING: Breaker.HALF_OPEN,
-}
 
 
 def new_report(ref: ModelRef, now: Now) -> Report:
@@ -155,6 +93,7 @@ class Health:
         shape: of a request that it failed.
         half_open_at: when it first answered well in this absence.
         trial: the session that tries it.
+        broke, broke_at: the trouble in which it last broke off an answer, and when.
     """
 
     report: Report
@@ -177,6 +116,8 @@ class Health:
     shape: Shape | None = None
     half_open_at: float | None = None
     trial: Trial | None = None
+    broke: Report | None = None
+    broke_at: float = 0.0
 
     @property
     def away(self) -> bool:
@@ -193,7 +134,11 @@ class Health:
     @property
     def breaker(self) -> Breaker:
         """Whether its requests are sent."""
-        return _BREAKERS[self.life]
+        return BREAKERS[self.life]
+
+    def just_broke(self, now: float) -> bool:
+        """Whether it broke off an answer just now, so that the next request goes elsewhere."""
+        return self.broke is not None and now - self.broke_at <= JUST_BROKE
 
     def just_served(self, now: float) -> bool:
         """Whether a request went well within the last minute."""

@@ -23,7 +23,8 @@ class Outcome(NamedTuple):
         at: when, monotonic seconds.
         turn: the client's request; 0 for one that was served.
         cost: 0 when it was served; 2 for a failure that makes a person wait, else 1.
-        counts: the failure is evidence: another model served the same turn.
+        counts: the failure is evidence: another model served the same turn, or the answer
+            had begun well.
     """
 
     at: float
@@ -41,10 +42,10 @@ def served(outcomes: Outcomes, now: float) -> Outcomes:
 
 
 def failed(
-    outcomes: Outcomes, trouble: Trouble, turn: int, now: float, *, counts: bool
+    outcomes: Outcomes, trouble: Trouble, turn: int, now: float, *, counts: bool, passed: bool
 ) -> Outcomes:
     """One more that failed; of one turn the latest word replaces the ones before, in its place."""
-    outcome = Outcome(now, turn, 2 if trouble in _EXPENSIVE else 1, counts)
+    outcome = Outcome(now, turn, 2 if passed or trouble in _EXPENSIVE else 1, counts)
     told = [o for o in outcomes if o.cost and o.turn == turn]
     if told:
         return tuple(outcome if o is told[0] else o for o in outcomes if o not in told[1:])

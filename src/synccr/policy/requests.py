@@ -10,7 +10,8 @@ from synccr.judge.outcome import Trouble
 from synccr.policy import health as h
 from synccr.policy import outcomes as o
 from synccr.policy.events import Now, Shape
-from synccr.policy.health import Breaker, Health, Life, Trial
+from synccr.policy.health import Health, Trial
+from synccr.policy.life import Breaker, Life
 from synccr.report import TRANSIENT, Report, Status
 from synccr.settings import Settings
 
@@ -24,24 +25,28 @@ def request_failed(
     settings: Settings,
     *,
     counts: bool,
+    passed: bool = False,
     shape: Shape | None = None,
 ) -> Health:
     """The egress saw a passing trouble.
 
     Args:
         counts: another model served the same turn, so that it is evidence.
+        passed: the answer broke off when the client had some of it, which is evidence, too.
     """
+    counts = counts or passed
     if health is None:
         health = Health(msgspec.structs.replace(report, status=Status.UNVERIFIED))
     if health.life is Life.RETURNING and counts:
         return _of_traffic(h.gone(health, report, now, settings), shape)
     if health.away:
         return health
-    outcomes = o.failed(health.outcomes, trouble, turn, now.mono, counts=counts)
+    outcomes = o.failed(health.outcomes, trouble, turn, now.mono, counts=counts, passed=passed)
     if counts and o.persists(outcomes, settings.trouble_count):
         return _of_traffic(h.gone(health, report, now, settings), shape)
     calm = h.calm_of(health, report, now, settings)
-    return replace(health, outcomes=outcomes, judged=True, calm_until=calm)
+    health = replace(health, outcomes=outcomes, judged=True, calm_until=calm)
+    return replace(health, broke=report, broke_at=now.mono) if passed else health
 
 
 def request_refused(

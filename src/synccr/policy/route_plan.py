@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from synccr.heal import Healed, Reports, by_preference
 from synccr.judge.outcome import Trouble
-from synccr.policy.health import Breaker, Health
+from synccr.policy.health import Health
+from synccr.policy.life import Breaker
 from synccr.profile import SCENARIOS, Profile, owner_order
 from synccr.report import ModelRef
 from synccr.settings import OnTrouble, Settings

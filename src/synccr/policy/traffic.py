@@ -76,6 +76,7 @@ def _one_failed(step: Step, event: e.AttemptFailed, verdict: Verdict) -> None:
         after = requests.request_failed(
             *(known, report, event.trouble, event.turn, step.now, settings),
             counts=counts,
+            passed=event.passed,
             shape=event.shape,
         )
         learn_trouble(step, ref, after if known and known.away else replace(after, seen_at=when))
