@@ -14,6 +14,7 @@ from synccr.ccr.node import find_node
 
 HERE = Path(__file__).parent
 
+
 def _installed(source: Path, factory: pytest.TempPathFactory, npm_cache: Path) -> Path:
     """The directory of the ``claude`` program, of the version that ``source`` names."""
 
