@@ -60,8 +60,8 @@ def allows(state: State, ref: ModelRef, *, session: str, now: float) -> Permit:
     """
     health = state.health.get(ref)
     if health is None or health.breaker is Breaker.CLOSED:
-        if health and health.just_broke(now) and _others_serve(state, ref, now):
-            return Permit(allowed=False, refused=Trouble.KNOWN, report=health.broke)
+        if health and health.resting(now) and _others_serve(state, ref, now):
+            return Permit(allowed=False, refused=Trouble.KNOWN, report=health.rest)
         return Permit(allowed=True)
     half_open = health.breaker is Breaker.HALF_OPEN
     if half_open and health.may_be_tried_by(session, now):
@@ -81,14 +81,14 @@ def _others_serve(state: State, ref: ModelRef, now: float) -> bool:
         return False
     others = (one for one in plan.of(ref) if one.ref not in plan.floor | {ref})
     return any(
-        one.breaker is Breaker.CLOSED and not broke_lately(state, one.ref, now) for one in others
+        one.breaker is Breaker.CLOSED and not rests(state, one.ref, now) for one in others
     )
 
 
-def broke_lately(state: State, ref: ModelRef, now: float) -> bool:
-    """Whether a model broke off an answer just now."""
+def rests(state: State, ref: ModelRef, now: float) -> bool:
+    """Whether a model is left alone for a moment, after a failure that may have been chance."""
     health = state.health.get(ref)
-    return health is not None and health.just_broke(now)
+    return health is not None and health.resting(now)
 
 
 def trial_for(

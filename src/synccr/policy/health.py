@@ -29,8 +29,10 @@ TRIAL_PATIENCE = 1800.0
 """Seconds that a model waits for a session to try it; then a good probe is enough."""
 TRIAL_SILENCE = 120.0
 """Seconds without a request after which another session may try in this one's place."""
-JUST_BROKE = 15.0
-"""Seconds for which a model that broke off an answer is not asked, where another one is."""
+REST = 15.0
+"""Seconds for which a model that failed a request is not asked, where another one serves."""
+LONGEST_REST = 60.0
+"""Seconds, when it named a later time itself."""
 JUST_SERVED = 60.0
 """Seconds for which a model that has served a request is in no doubt."""
 
@@ -93,7 +95,8 @@ class Health:
         shape: of a request that it failed.
         half_open_at: when it first answered well in this absence.
         trial: the session that tries it.
-        broke, broke_at: the trouble in which it last broke off an answer, and when.
+        rest, rest_until: the passing trouble in which it last failed a request, and until when
+            requests go elsewhere for it.
     """
 
     report: Report
@@ -116,8 +119,8 @@ class Health:
     shape: Shape | None = None
     half_open_at: float | None = None
     trial: Trial | None = None
-    broke: Report | None = None
-    broke_at: float = 0.0
+    rest: Report | None = None
+    rest_until: float = 0.0
 
     @property
     def away(self) -> bool:
@@ -136,9 +139,9 @@ class Health:
         """Whether its requests are sent."""
         return BREAKERS[self.life]
 
-    def just_broke(self, now: float) -> bool:
-        """Whether it broke off an answer just now, so that the next request goes elsewhere."""
-        return self.broke is not None and now - self.broke_at <= JUST_BROKE
+    def resting(self, now: float) -> bool:
+        """Whether it failed a request just now, so that the next ones go elsewhere."""
+        return self.rest is not None and now < self.rest_until
 
     def just_served(self, now: float) -> bool:
         """Whether a request went well within the last minute."""

@@ -46,7 +46,14 @@ def request_failed(
         return _of_traffic(h.gone(health, report, now, settings), shape)
     calm = h.calm_of(health, report, now, settings)
     health = replace(health, outcomes=outcomes, judged=True, calm_until=calm)
-    return replace(health, broke=report, broke_at=now.mono) if passed else health
+    return replace(health, rest=report, rest_until=now.mono + _rest(report, now))
+
+
+def _rest(report: Report, now: Now) -> float:
+    """Seconds for which a model is left alone after one passing trouble."""
+    if report.retry_at is None:
+        return h.REST
+    return min(max((report.retry_at - now.wall).total_seconds(), h.REST), h.LONGEST_REST)
 
 
 def request_refused(
@@ -67,7 +74,8 @@ def request_served(health: Health, session: str, now: Now, settings: Settings) -
     outcomes = o.served(health.outcomes, now.mono)
     health = replace(health, judged=True, served_at=now.mono)
     if not health.away:
-        return replace(health, marks=(), probe_at=None, doubted_until=None, outcomes=outcomes)
+        calm = replace(health, marks=(), probe_at=None, doubted_until=None, outcomes=outcomes)
+        return replace(calm, rest=None)
     if health.report.status in TRANSIENT and not health.needs_trial:
         return h.back(health, well(health.report, now), now)
     served = 1 + (health.trial.served if health.trial else 0)

@@ -9,7 +9,7 @@ from typing import Any
 from synccr.journal import stamp, utc_now
 from synccr.policy.events import Now
 from synccr.policy.health import Health
-from synccr.policy.lives import Life
+from synccr.policy.life import Life
 from synccr.policy.machine import Phase, State
 from synccr.report import ModelRef, Report, Status
 from synccr.supervisor.fleet import Fleet

@@ -185,6 +185,7 @@ class TurnDesk:
                 at=self._wall(attempt.ended or self.clock()),
                 turn=turn.number if turn else 0,
                 elsewhere=elsewhere,
+                passed=found.passed,
                 shape=e.Shape(attempt.streamed, attempt.tools, attempt.bytes_out // _BYTES_A_TOKEN),
             )
         )
