@@ -54,10 +54,12 @@ class Row:
         limit: seconds after which an answer counts as stuck.
         gone: the provider is switched off.
         retried: real requests that a model in trouble may get beyond the first.
+        serves: models for whose form of request this is no trouble.
     """
 
     behaviour: Any = "ok"
     streamed: str = "unseen"
+    serves: tuple[str, ...] = ()
     whole: str = "unseen"
     healthy: bool = False
     says: str | None = None
@@ -109,7 +111,11 @@ class Result:
             found.append(f"moved: {self.spared} requests")
         if not row.healthy:
             limit = 1 + row.retried
-            found += [f"{m}: asked {n} times" for m, n in self.tried.items() if n > limit]
+            found += [
+                f"{m}: asked {n} times"
+                for m, n in self.tried.items()
+                if n > limit and m not in row.serves
+            ]
         if self.trapped:
             found.append("a redirect was followed")
         return found
@@ -208,10 +214,11 @@ def _strings(said: str) -> list[str]:
 
 @contextlib.contextmanager
 def supervised(
-    home: Home, providers: Mapping[str, ProviderThread], fallback: str
+    home: Home, providers: Mapping[str, ProviderThread], fallback: str, ceiling: float = 3
 ) -> Iterator[Running]:
-    """synccr on these providers, past its preflight; silence is given up after 3 s."""
-    home.env |= {"SYNCCR_SILENCE_CEILING": "3"}
+    """synccr on these providers, past its preflight; silence is given up after 3 s, and an
+    answer that is not streamed after so many more."""
+    home.env |= {"SYNCCR_SILENCE_TIMEOUT": "3", "SYNCCR_SILENCE_CEILING": str(ceiling)}
     document = {
         "PORT": home.port,
         "Providers": [
@@ -237,12 +244,15 @@ def supervised(
 def play(row: Row, home: Home, *, fallback: str) -> Result:
     """One case. ``fallback``: the provider that has the healthy model."""
     models = (STREAMED, WHOLE, SPARE)
+    ceiling = 10 if row.healthy else 3
     with contextlib.ExitStack() as stack:
         acme_stack = stack.enter_context(contextlib.ExitStack())
         acme = acme_stack.enter_context(ProviderThread(dict.fromkeys(models, "ok"), key=KEY))
         other = stack.enter_context(ProviderThread({SPARE: "ok"}, key=KEY))
         trap = stack.enter_context(ProviderThread())
-        running = stack.enter_context(supervised(home, {"acme": acme, "other": other}, fallback))
+        running = stack.enter_context(
+            supervised(home, {"acme": acme, "other": other}, fallback, ceiling)
+        )
         behaviour = row.behaviour
         if behaviour == "redirect":
             behaviour = {"preset": "redirect", "headers": {"location": trap.url("openai")}}

@@ -74,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     swap_limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 6
     trouble_count: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
     trouble_window: Positive = 60.0
-    silence_timeout: Positive = 60.0
+    silence_timeout: Positive = 45.0
     start_timeout: Positive = 30.0
     health_interval: Positive = 5.0
     carry_limit: Bytes = 32 * 1024 * 1024

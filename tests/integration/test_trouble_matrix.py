@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from matrix import ANY, Row, play_all
+from matrix import ANY, WHOLE, Row, play_all
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -51,7 +51,7 @@ TROUBLES = {
     "stream_error": Row("stream_error", streamed="cut"),
     "stall": Row("stall", streamed="cut", **SILENT),
     "end_without_mark": Row("end_without_mark", streamed="cut"),
-    "mark_alone": Row("mark_alone", streamed="cut"),
+    "mark_alone": Row("mark_alone", streamed="cut", serves=(WHOLE,)),
     "cut_in_a_call": Row("cut", streamed="cut", tools=True),
 }
 """What is a whole answer all the same (``mark_alone``, not streamed) is unseen, too."""

@@ -18,10 +18,10 @@ PATIENT_FOR = 0.2
 class Impatient(Patience):
     """Silence is noticed soon."""
 
-    def first(self, ref: object, size: int) -> float:
+    def first(self, ref: object, size: int, *, streamed: bool) -> float:
         return PATIENT_FOR
 
-    def gap(self, ref: object) -> float:
+    def gap(self, ref: object, *, streamed: bool) -> float:
         return PATIENT_FOR
 
 

@@ -248,7 +248,13 @@ class Attempt:
             attempt.tokens = (usage.tokens_in, usage.tokens_out) if usage else (None, None)
         if went_well:
             first = (attempt.first_byte or attempt.ended) - attempt.started
-            self._egress.patience.answered(self._ref, self._asked.size, first, self._longest_gap)
+            self._egress.patience.answered(
+                self._ref,
+                self._asked.size,
+                first,
+                self._longest_gap,
+                streamed=self._asked.streamed,
+            )
         self._egress.told(self._turn, attempt)
 
     def _capture(self, direction: Direction, data: bytes) -> None:
@@ -271,12 +277,10 @@ class Attempt:
         self._last = now
 
     def _limit(self) -> float:
-        patience = self._egress.patience
-        if self._try.first_byte is None:
-            return patience.first(self._ref, self._asked.size)
-        if not self._begun:  # a head, and then the model's own work
-            return max(patience.first(self._ref, self._asked.size), patience.gap(self._ref))
-        return patience.gap(self._ref)
+        patience, asked = self._egress.patience, self._asked
+        if self._begun:
+            return patience.gap(self._ref, streamed=asked.streamed)
+        return patience.first(self._ref, asked.size, streamed=asked.streamed)
 
     def _watch(self) -> None:
         """Look again when silence would be too long: one timer, however many pieces come."""
@@ -287,7 +291,10 @@ class Attempt:
         if not self._begun and self._turn is not None:
             until = min(until, self._turn.began + LONGEST_HOLD)
         if now >= until:
-            self._take(Silent(now - self._last))
+            silence = now - self._last
+            if not self._ending:
+                self._egress.patience.gave_up(self._ref, silence, streamed=self._asked.streamed)
+            self._take(Silent(silence))
             return
         self._timer = asyncio.get_running_loop().call_later(until - now, self._watch)
 

@@ -80,9 +80,7 @@ def _others_serve(state: State, ref: ModelRef, now: float) -> bool:
     if any(state.settings.on_trouble_of(route) != "move" for route in routes):
         return False
     others = (one for one in plan.of(ref) if one.ref not in plan.floor | {ref})
-    return any(
-        one.breaker is Breaker.CLOSED and not rests(state, one.ref, now) for one in others
-    )
+    return any(one.breaker is Breaker.CLOSED and not rests(state, one.ref, now) for one in others)
 
 
 def rests(state: State, ref: ModelRef, now: float) -> bool:
