@@ -87,17 +87,16 @@ class Connection(asyncio.Protocol):
         """Bytes of a request."""
         if self._parser is None or self.transport.is_closing():
             return
-        if self._reading_head:
-            self._head_size += len(data)
-            if self._head_size > MAX_HEAD and not self._trusted:
-                self.refuse(431, "The head is too large.")
-                return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self.refuse(400, "No other protocol is spoken here.")
         except httptools.HttpParserError:
             self.refuse(400, "This is not HTTP/1.1.")
+        else:  # a piece may hold a head and the body after it
+            self._head_size += len(data) if self._reading_head else 0
+            if self._head_size > MAX_HEAD:
+                self.refuse(431, "The head is too large.")
 
     def pause_writing(self) -> None:
         """CCR reads slowly."""
