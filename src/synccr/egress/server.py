@@ -59,8 +59,7 @@ class Connection(asyncio.Protocol):
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._head_size = 0
         self._trusted = False
-        self._reading_head = True
-        self._chunked = False
+        self._reading_head = False
         self._full = False
         self.method = ""
         self._clear()
@@ -117,6 +116,7 @@ class Connection(asyncio.Protocol):
         if self._handler is not None:
             self.refuse(400, "One request at a time.")
             return
+        self._reading_head = True
         self._clear()
 
     def on_url(self, url: bytes) -> None:
@@ -148,7 +148,6 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        self._reading_head = True
         if not self._trusted or self.transport.is_closing():
             return
         self.body = b"".join(self._parts)
