@@ -83,6 +83,7 @@ class Attempt:
             url, [value for _, value in fields], self._asked.model, wanted
         )
         if ref is None:
+            self._over = True
             connection.refuse(403, "synccr knows no provider at this address.")
             return
         self._ref = ref
@@ -100,7 +101,7 @@ class Attempt:
         if refused is not None:
             self._fail(refused)
             return
-        self._send(Outgoing("POST", url, tuple(fields), body))
+        self._send(Outgoing(connection.method, url, tuple(fields), body))
 
     def left(self) -> None:
         """CCR has gone, or was told that nobody waits."""
@@ -108,12 +109,16 @@ class Attempt:
             self._finish(None)
 
     def throttle(self, *, full: bool) -> None:
-        """CCR reads slowly: so do we."""
-        if self._call is not None:
-            if full:
-                self._call.pause()
-            else:
-                self._call.resume()
+        """CCR reads slowly: so do we, and what is not read is no silence."""
+        if self._call is None:
+            return
+        if full:
+            self._call.pause()
+            self._stop_watching()
+        else:
+            self._call.resume()
+            self._last = self._egress.clock()
+            self._watch()
 
     # From the provider.
 
@@ -186,8 +191,8 @@ class Attempt:
         else:
             self._begun = True
             self._connection.begin(self._status, self._fields, data)
-            if self._connection.full and self._call is not None:
-                self._call.pause()
+            if self._connection.full:
+                self.throttle(full=True)
 
     def _whole(self, data: bytes) -> None:
         if self._begun:
@@ -237,9 +242,7 @@ class Attempt:
         attempt.ended = self._egress.clock()
         attempt.failure = failure
         attempt.went_well = went_well
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_watching()
         call, self._call = self._call, None
         if call is not None:
             call.abort()  # nothing happens where the answer has ended
@@ -284,8 +287,7 @@ class Attempt:
 
     def _watch(self) -> None:
         """Look again when silence would be too long: one timer, however many pieces come."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_watching()
         now = self._egress.clock()
         until = self._last + (GRACE if self._ending else self._limit())
         if not self._begun and self._turn is not None:
@@ -297,6 +299,11 @@ class Attempt:
             self._take(Silent(silence))
             return
         self._timer = asyncio.get_running_loop().call_later(until - now, self._watch)
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def _told(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
