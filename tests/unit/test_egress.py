@@ -291,11 +291,11 @@ async def test_an_answer_whose_provider_never_hangs_up() -> None:
 
 async def test_a_reader_that_is_slow_is_not_run_over() -> None:
     """What the provider sends faster than CCR reads stays at the provider."""
-    many = sse(*[delta("x" * 1000) for _ in range(20)])
+    many = sse(*[delta("x" * 20_000) for _ in range(10)])
 
     async def flood(seen: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM)
-        for _ in range(600):
+        for _ in range(300):
             writer.write(b"".join(map(piece, many)))
             await writer.drain()
         writer.write(piece(WHOLE[1]) + b"0\r\n\r\n")
@@ -307,11 +307,11 @@ async def test_a_reader_that_is_slow_is_not_run_over() -> None:
         await scene.until(lambda: bool(turn.tries) and turn.tries[0].bytes_in > 0)
         await asyncio.sleep(2 * PATIENT_FOR)  # no silence of the provider's
         sent = turn.tries[0].bytes_in
-        assert sent < 11_000_000
+        assert sent < 40_000_000  # the kernel holds some
         size, last = 0, b""
         async with asyncio.timeout(20):
             while not last.endswith(b"\r\n0\r\n\r\n"):
                 last = last[-8:] + await reader.read(1 << 20)
                 size += len(last)
         writer.transport.abort()
-        assert size > 600 * 20 * 1000
+        assert size > 300 * 10 * 20_000
