@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from synccr.errors import ConfigError
 from synccr.transport import connect
-from synccr.transport.collector import Collector
+from synccr.transport.collector import Collector, Enough
 from synccr.transport.connection import Connection
 from synccr.transport.messages import (
     Answer,
@@ -79,14 +79,21 @@ class Transport:
         return self._start(request, receiver, proxy, self.connect_timeout)
 
     async def fetch(
-        self, request: Outgoing, *, timeout: float, limit: int, proxy: str | None = None
+        self,
+        request: Outgoing,
+        *,
+        timeout: float,
+        limit: int,
+        proxy: str | None = None,
+        enough: Enough | None = None,
     ) -> Answer | CannotReach | Broken:
-        """Send a request and read its answer, or the first ``limit`` bytes of it.
+        """Send a request and read its answer, or the first ``limit`` bytes of it, or as much
+        as is ``enough``.
 
         Raises:
             TimeoutError: no whole answer within ``timeout`` seconds.
         """
-        collector = Collector(limit)
+        collector = Collector(limit, enough)
         # Half the time at most for connecting, so that there is some for a second try.
         connect_timeout = min(self.connect_timeout, timeout / 2)
         call = self._start(request, collector, proxy, connect_timeout)

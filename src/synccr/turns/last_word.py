@@ -9,7 +9,7 @@ with one of the others and the time to come back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -50,7 +50,7 @@ class LastWord:
     retry_after: int | None = None
 
 
-def verdict_of(failure: Failure, headers: dict[str, str], now: datetime) -> Verdict:
+def verdict_of(failure: Failure, headers: Mapping[str, str], now: datetime) -> Verdict:
     """What a failure says about its model."""
     body = failure.body.decode("utf-8", "replace")
     if failure.trouble in _TELLING:
