@@ -63,6 +63,11 @@ def _host(host: str) -> str | None:
     return host
 
 
+def holds_placeholder(text: str) -> bool:
+    """Whether ``text`` holds a placeholder, of this process or of another one."""
+    return _PLACEHOLDER.search(text) is not None
+
+
 def restore(text: str) -> str:
     """``text`` with ``$NAME`` for every placeholder, also for one of an earlier process."""
 
@@ -90,14 +95,14 @@ class Keyring:
 
     Attributes:
         origins: of all providers, whatever their keys; sorted.
-        exposed: variables with a key that CCR gets as it is, because it needs it itself: they
-            stand in ``APIKEY``, or in a provider elsewhere than in its key or its query.
+        exposed: variables with a key that CCR gets as it is, each with the reason: CCR needs
+            the value itself, or no placeholder can stand for it.
         literal: providers whose key stands in the profile itself.
         stale: variables that hold a placeholder of another process, and no key.
     """
 
     origins: tuple[str, ...]
-    exposed: tuple[str, ...]
+    exposed: Mapping[str, str]
     literal: tuple[str, ...]
     stale: tuple[str, ...]
     _keys: tuple[_Key, ...] = field(repr=False)
@@ -115,22 +120,23 @@ class Keyring:
         entries = tuple(_providers(documents))
         given, plain = _uses(documents, entries, environ)
         held = {name: environ.get(name, "").strip() for name in given}
-        stale = {name for name, value in held.items() if _PLACEHOLDER.search(value)}
+        stale = {name for name, value in held.items() if holds_placeholder(value)}
         keys = {name: value for name, value in held.items() if value and name not in stale}
         hidden = {n for n, v in keys.items() if n not in plain and _can_be_hidden(n, v)}
-        carried = {n for n in plain if _holds(environ.get(n, ""), keys.values())}
-        carried |= set(_addresses(entries, environ))
+        exposed = {n: plain.get(n, "no HTTP header can hold it") for n in keys.keys() - hidden}
+        exposed |= {n: plain[n] for n in plain if _holds(environ.get(n, ""), keys.values())}
+        exposed |= dict.fromkeys(_addresses(entries, environ), "it is an address that holds a key")
         found = {origin(_address(entry, environ)) for entry in entries}
         return cls(
             origins=tuple(sorted(one for one in found if one)),
-            exposed=tuple(sorted((keys.keys() - hidden) | carried)),
+            exposed=dict(sorted(exposed.items())),
             literal=tuple(dict.fromkeys(_text(e, "name") for e in entries if _is_literal(e))),
             stale=tuple(sorted(stale)),
             _keys=tuple(
                 _Key(name, keys[name], _placeholder(name, keys.values()), frozenset(given[name]))
                 for name in sorted(hidden)
             ),
-            _needed=frozenset(plain | given.keys()),
+            _needed=frozenset(plain.keys() | given.keys()),
         )
 
     def environ_for_ccr(
@@ -171,18 +177,26 @@ def _uses(
     documents: Iterable[Mapping[str, Any]],
     entries: Iterable[Mapping[str, Any]],
     environ: Mapping[str, str],
-) -> tuple[dict[str, set[str]], set[str]]:
+) -> tuple[dict[str, set[str]], dict[str, str]]:
     """Variables of keys, each with the origins they were given for; and those that CCR needs
-    as they are."""
+    as they are, each with the reason."""
     given: dict[str, set[str]] = {}
-    plain = {name for document in documents for name in variables(document.get("APIKEY"))}
+    plain = {
+        name: "it is the APIKEY of the local port, too"
+        for document in documents
+        for name in variables(document.get("APIKEY"))
+    }
     for entry in entries:
         names = set(variables([_text(entry, "api_key"), _query(entry)]))
         target = origin(_address(entry, environ))
         for name in names:
             given.setdefault(name, set()).update([target] if target else [])
+        provider = _text(entry, "name")
+        for name in variables(_elsewhere(entry)):
+            plain.setdefault(name, f"{provider} has it elsewhere than in api_key and the query")
         # An address that programs read differently: its requests are not led, either.
-        plain |= set(variables(_elsewhere(entry))) | (set() if target else names)
+        for name in () if target else names:
+            plain.setdefault(name, f"programs read the address of {provider} differently")
     return given, plain
 
 

@@ -84,7 +84,8 @@ def last_word(tries: Sequence[Try], now: datetime) -> LastWord:
     passing = [v for v in verdicts if v.status in TRANSIENT]
     told = {one.ref: verdict for one, _, verdict in reversed(failed)}
     text = "; ".join(f"{ref}: {_said(verdict)}" for ref, verdict in reversed(told.items()))
-    todo = " ".join(advice([v.status for v in verdicts])[:1])
+    # The time that ran out is a request's, not a probe's.
+    todo = " ".join(advice([v.status for v in verdicts])[:1]).replace("preflight", "silence")
     status = _FINAL.get(verdicts[0].status, _PASSING)
     if passing:
         status = 429 if all(v.status is Status.RATE_LIMITED for v in verdicts) else _PASSING
