@@ -10,21 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transport_kit import (
-    OK,
-    ConnectProxy,
-    Heard,
-    SocksProxy,
-    answering,
-    ask,
-    make_authority,
-    serving,
-)
+from transport_kit import OK, Heard, answering, ask
 
 from synccr.errors import ConfigError
 from synccr.transport import CannotReach, Outgoing, Transport
 from synccr.transport.proxies import is_loopback, proxy_for
 from synccr.transport.tls import Trust, make_trust, shared_trust
+from ways import ConnectProxy, SocksProxy, make_authority, serving
 
 HTTPS, HTTP = "https://api.provider.test/v1", "http://api.provider.test:8080/v1"
 A, B, C = "http://a.test:1", "http://b.test:2", "socks5://c.test:3"
