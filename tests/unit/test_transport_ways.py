@@ -334,7 +334,9 @@ async def test_why_a_proxy_refuses(refusal: bytes, words: str) -> None:
         failure = (await ask(transport, "https://provider.test/v1", proxy=way)).failure
     assert isinstance(failure, CannotReach)
     assert failure.kind == "proxy"
-    assert failure.detail.startswith(f"the proxy http://127.0.0.1:{proxy.port} {words}")
+    assert failure.detail.startswith(
+        f"the proxy http://127.0.0.1:{proxy.port} (PROXY_URL of the profile) {words}"
+    )
     assert "hunter22" not in failure.detail
 
 
@@ -346,7 +348,8 @@ async def test_a_proxy_that_is_not_there(scheme: str) -> None:
     assert isinstance(failure, CannotReach)
     assert failure.kind == "proxy"
     assert failure.detail == (
-        f"the proxy {scheme}://127.0.0.1:1 cannot be reached: refused: nothing listens there"
+        f"the proxy {scheme}://127.0.0.1:1 (HTTPS_PROXY) cannot be reached: "
+        "refused: nothing listens there"
     )
 
 
