@@ -277,13 +277,13 @@ class Supervisor:
         profiles = self.profiles
         choice = choose(profiles.primary, profiles.fallback, known, profiles.local, None)
         if choice is None:
-            from synccr.heal import advice
+            from synccr.heal import advice_on
 
             raise NoModelServes(
                 "No model can serve: "
                 + "; ".join(f"{report.ref} {report.status}" for report in reports)
                 + ".",
-                " ".join(advice(report.status for report in reports)),
+                advice_on(reports),
             )
         return choice
 

@@ -66,7 +66,7 @@ class WayOut:
     _known: dict[tuple[str, str, str], Provider] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.transport = Transport(environ=self.environ)
+        self.transport = Transport()
         self.egress = Egress(
             turns=self.desk.turns,
             transport=self.transport,

@@ -23,7 +23,7 @@ from synccr.transport.messages import (
     target_of,
 )
 from synccr.transport.pool import IDLE_AGE, MOST_IDLE, Key, Pool
-from synccr.transport.proxies import proxy_for
+from synccr.transport.proxies import Way, way_to
 from synccr.transport.tls import Trust, shared_trust
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -66,7 +66,7 @@ class Transport:
         self.pool = Pool(most_idle, idle_age)
         self.calls: set[Call] = set()
         self._environ = environ
-        self._ways: dict[tuple[str, str, int, str | None], str | None] = {}
+        self._ways: dict[tuple[str, str, int, str | None], Way | None] = {}
 
     def start(self, request: Outgoing, receiver: Receiver, *, proxy: str | None = None) -> Call:
         """Send a request; ``receiver`` is told of its answer, never before this returns.
@@ -131,13 +131,13 @@ class Transport:
             call.cut_soon(CannotReach("address", str(error)))
         return call
 
-    def way(self, url: str, target: Target, proxy: str | None) -> str | None:
+    def way(self, url: str, target: Target, proxy: str | None) -> Way | None:
         """The proxy that leads there, remembered."""
         key = (target.scheme, target.host, target.port, proxy or self.proxy)
         if key not in self._ways:
             if len(self._ways) >= _MOST_WAYS:
                 self._ways.clear()
-            self._ways[key] = proxy_for(url, self._environ, key[3])
+            self._ways[key] = way_to(url, self._environ, key[3])
         return self._ways[key]
 
 
@@ -193,7 +193,7 @@ class Call:
 
     # ------------------------------------------------------------ for Transport
 
-    def begin(self, target: Target, head: bytes, proxy: str | None) -> None:
+    def begin(self, target: Target, head: bytes, proxy: Way | None) -> None:
         """Send on an idle connection, or make one."""
         self._target, self._head = target, head
         self._key = (proxy, target.scheme, target.host, target.port)
