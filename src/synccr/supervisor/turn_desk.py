@@ -29,7 +29,7 @@ from synccr.relay.framing import RequestHead
 from synccr.relay.messages import path_of
 from synccr.relay.resend import Resend
 from synccr.report import ModelRef
-from synccr.turns.last_word import last_word, verdict_of
+from synccr.turns.last_word import known, last_word, verdict_of
 from synccr.turns.told import ResentLog
 from synccr.turns.trace import OK, TraceLog, TryRow, TurnRow
 from synccr.turns.turn import Try, Turn, Turns
@@ -125,7 +125,7 @@ class TurnDesk:
         if permit.allowed:
             return None
         report = permit.report
-        detail = f"{report.status}: {report.detail}" if report else "not asked now"
+        detail = known(report.status, report.detail) if report else "not asked now"
         return failure(permit.refused or Trouble.KNOWN, detail, http_status=permit.http_status)
 
     def told(self, turn: Turn | None, attempt: Try) -> None:
