@@ -165,6 +165,12 @@ class Home:
         return found
 
 
+def program(home: Home) -> tuple[str, str]:
+    """Node, and the script of the CCR that serves."""
+    node, *words = psutil.Process(home.status()["ccr"]["pid"]).cmdline()
+    return node, next(word for word in words if word.endswith("cli.js"))
+
+
 @dataclass
 class Running:
     """A supervisor in the foreground."""

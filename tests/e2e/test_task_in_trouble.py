@@ -23,7 +23,7 @@ TROUBLES: dict[str, Any] = {
     "billing": "billing",
     "html": "html",
     "json_error": "json_error",
-    "empty_answer": "empty_answer",
+    "empty_answer": {"preset": "empty_answer", "text": "", "tools": "ignore"},
     "empty_stream": "empty_stream",
     "head_then_silence": "head_then_silence",
     "never": "never",

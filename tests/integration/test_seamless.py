@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from home import KEY, LONG, MAIN, SPARE, Home
+from home import KEY, LONG, MAIN, SPARE, Home, program
 from load import Load
 from synccr.sandbox import ProviderThread
 
@@ -140,7 +140,7 @@ def test_save_and_restart_on_ccrs_page(home: Home, provider: ProviderThread) -> 
 
 def ccr(home: Home, verb: str) -> str:
     """A command of the real CCR, from a shell, to its end."""
-    node, entry, *_ = psutil.Process(home.status()["ccr"]["pid"]).cmdline()
+    node, entry = program(home)
     done = subprocess.run(
         [node, entry, verb], env=home.env, capture_output=True, text=True, timeout=60, check=False
     )

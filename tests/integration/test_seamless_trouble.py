@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from home import LONG, MAIN, SPARE, Home, message, profile
+from home import LONG, MAIN, SPARE, Home, message, profile, program
 from load import Load, said
 from ports import free_port
 from synccr.sandbox import ProviderThread
@@ -326,7 +326,7 @@ def test_orphans_are_ended_and_no_others(
     and not a process that only carries the mark."""
     home.use(provider)
     with home.running():
-        node, entry, *_ = psutil.Process(home.status()["ccr"]["pid"]).cmdline()
+        node, entry = program(home)
     (instance,) = (home.root / ".local" / "state" / "synccr").glob("ccr-*")
     mark = {"_SYNCCR_INSTANCE": str(instance)}
     elsewhere = Home(tmp_path / "elsewhere", home.npm_cache)
@@ -358,7 +358,7 @@ def test_a_ccr_that_somebody_else_runs(
     """A CCR that a person started in the same directory is left alone: exit code 7."""
     home.use(provider)
     with home.running():
-        node, entry, *_ = psutil.Process(home.status()["ccr"]["pid"]).cmdline()
+        node, entry = program(home)
     theirs = free_port()
     env = home.env | {"SERVICE_PORT": str(theirs)}
     others.append(subprocess.Popen([node, entry, "start"], env=env, stdout=subprocess.DEVNULL))

@@ -10,7 +10,7 @@ async function answer(request, response) {
     headers: request.headers,
     distinct: Object.keys(request.headersDistinct),
     raw: request.rawHeaders,
-    environ: Object.keys(process.env).filter((name) => name.startsWith("SYNCCR")),
+    environ: Object.keys(process.env).filter((name) => /^SYNCCR_(?!TEST_)/.test(name)),
   };
   const reply = (value) => response.end(JSON.stringify({ ...seen, ...value }));
   if (!asked.url) return reply({});

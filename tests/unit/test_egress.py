@@ -284,6 +284,21 @@ async def test_many_who_show_nothing_keep_nobody_out(monkeypatch: pytest.MonkeyP
             writer.transport.abort()
 
 
+async def test_a_request_in_one_piece() -> None:
+    """A head and a large body that arrive together are no large head, on a connection's second
+    request either."""
+    async with stage(whole) as scene:
+        reader, writer = await scene.connect()
+        for _ in range(2):
+            head, _, body = scene.request(scene.turn(), stream=False).partition(b"\r\n\r\n")
+            large = body[:-1] + b', "more": "' + b"x" * 200_000 + b'"}'
+            sizes = (b"content-length: %d" % len(body), b"content-length: %d" % len(large))
+            writer.write(head.replace(*sizes) + b"\r\n\r\n" + large)
+            assert (await read_message(reader)).body == completion("Hello")
+        writer.transport.abort()
+        assert [len(seen.body) > 200_000 for seen in scene.seen] == [True, True]
+
+
 async def test_an_address_of_no_provider_gets_nothing() -> None:
     """A request that names another origin is refused."""
     async with stage(healthy) as scene:

@@ -75,8 +75,7 @@ class Connection(asyncio.Protocol):
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._head_size = 0
         self._trusted = False
-        self._reading_head = True
-        self._chunked = False
+        self._reading_head = False
         self._full = False
         self.method = ""
         self._clear()
@@ -110,17 +109,16 @@ class Connection(asyncio.Protocol):
         """Bytes of a request."""
         if self._parser is None or self.transport.is_closing():
             return
-        if self._reading_head:
-            self._head_size += len(data)
-            if self._head_size > MAX_HEAD and not self._trusted:
-                self.refuse(431, "The head is too large.")
-                return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self.refuse(400, "No other protocol is spoken here.")
         except httptools.HttpParserError:
             self.refuse(400, "This is not HTTP/1.1.")
+        else:  # a piece may hold a head and the body after it
+            self._head_size += len(data) if self._reading_head else 0
+            if self._head_size > MAX_HEAD:
+                self.refuse(431, "The head is too large.")
 
     def pause_writing(self) -> None:
         """CCR reads slowly."""
@@ -141,6 +139,7 @@ class Connection(asyncio.Protocol):
         if self._handler is not None:
             self.refuse(400, "One request at a time.")
             return
+        self._reading_head = True
         self._clear()
 
     def on_url(self, url: bytes) -> None:
@@ -174,7 +173,6 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        self._reading_head = True
         if not self._trusted or self.transport.is_closing():
             return
         self.body = b"".join(self._parts)

@@ -37,7 +37,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         forced: the tool it has to call, ``""`` for any; None leaves it to the model.
         after_tool: the conversation ends with a tool's result, which wants words.
         results: how many results of tools the conversation has.
-        usage: a stream shall end with the token counts (OpenAI).
+        usage: whether a stream shall end with the token counts (OpenAI); None: as usual.
     """
 
     model: str
@@ -47,7 +47,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     forced: str | None = None
     after_tool: bool = False
     results: int = 0
-    usage: bool = False
+    usage: bool | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

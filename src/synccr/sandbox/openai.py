@@ -81,7 +81,9 @@ class OpenAI:
             forced=forced,
             after_tool=bool(body.messages) and body.messages[-1].role == "tool",
             results=sum(message.role == "tool" for message in body.messages),
-            usage=bool(body.stream_options and body.stream_options.include_usage),
+            usage=bool(body.stream_options and body.stream_options.include_usage)
+            if body.stream
+            else None,
         )
 
     def complete(self, answer: Answer) -> bytes:

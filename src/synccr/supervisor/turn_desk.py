@@ -147,7 +147,7 @@ class TurnDesk:
         """Who is asked now; None when the client is to be told."""
         last = turn.tries[-1].failure
         if last and last.trouble is Trouble.TRIAL and turn.trial is not None:
-            return Resend(turn.trial)
+            return Resend(turn.tries[0].ref if turn.named else turn.trial)
         real = [t for t in turn.tries if t.failure and t.failure.trouble is not Trouble.TRIAL]
         found = next_try(
             state.route_plan,
