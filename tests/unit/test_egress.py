@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from egress_kit import MAIN, STREAM, Seen, completion, delta, piece, sse, stage
 from relay_kit import chunked, read_message, response, status
 
+from synccr.egress import server
 from synccr.egress.patience import Patience
 from synccr.judge.outcome import Failure, Trouble, failure
 
@@ -248,6 +250,38 @@ async def test_who_does_not_know_the_secret() -> None:
         assert b"431" in await reader.readline()
         writer.transport.abort()
         assert scene.seen == []
+
+
+async def test_who_shows_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that shows no secret ends; one that has shown it lasts."""
+    monkeypatch.setattr(server, "TIME_TO_SHOW", 0.2)
+    async with stage(healthy) as scene:
+        reader, writer = await scene.connect()
+        writer.write(scene.request(scene.turn()))
+        assert (await read_message(reader)).line.startswith(b"HTTP/1.1 200")
+        slow, slow_writer = await scene.connect()
+        slow_writer.write(b"POST / HTTP/1.1\r\nx-synccr-secret: ")
+        async with asyncio.timeout(5):
+            assert await slow.read() == b""
+        writer.write(scene.request(scene.turn()))
+        assert (await read_message(reader)).line.startswith(b"HTTP/1.1 200")
+        for one in (writer, slow_writer):
+            one.transport.abort()
+
+
+async def test_many_who_show_nothing_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest of them goes for each that comes, and a request is served among them."""
+    monkeypatch.setattr(server, "MAX_UNPROVEN", 4)
+    async with stage(healthy) as scene:
+        idle = [await scene.connect() for _ in range(6)]
+        async with asyncio.timeout(5):
+            for reader, _ in idle[:2]:
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+        assert (await scene.ask(scene.turn())).line.startswith(b"HTTP/1.1 200")
+        assert len(scene.egress._unproven) <= 4
+        for _, writer in idle:
+            writer.transport.abort()
 
 
 async def test_a_request_in_one_piece() -> None:

@@ -43,6 +43,8 @@ GRACE: Final = 2.0
 _NOT_PASSED: Final = frozenset(
     {b"content-length", b"transfer-encoding", b"connection", b"set-cookie", b"alt-svc"}
 )
+_MOST_FIELDS: Final = 8 * 1024
+"""Bytes of the fields of an answer's head that are passed on; Node takes no more than 16 KiB."""
 _TOLD: Final = (b"retry-after", b"x-ratelimit-", b"anthropic-ratelimit-", b"ratelimit")
 _MOST_TOLD: Final = 40
 
@@ -126,7 +128,7 @@ class Attempt:
         """The answer's head."""
         self._alive()
         self._status = self._try.http_status = status
-        self._fields = [(n, v) for n, v in headers if n not in _NOT_PASSED]
+        self._fields = _passed(headers)
         self._try.headers = _told(headers)
         kind = next((v for n, v in headers if n == b"content-type"), b"")
         self._take(Head(status, kind.decode("latin-1")))
@@ -304,6 +306,19 @@ class Attempt:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _passed(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
+    """The fields that CCR gets, what tells the body's form before all others."""
+    fields: Headers = []
+    room = _MOST_FIELDS
+    for name, value in sorted(headers, key=lambda field: field[0] != b"content-type"):
+        room -= len(name) + len(value) + 4
+        if room < 0:
+            break
+        if name not in _NOT_PASSED:
+            fields.append((name, value))
+    return fields
 
 
 def _told(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

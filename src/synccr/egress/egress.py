@@ -64,6 +64,7 @@ class Egress:
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     port: int = 0
     _connections: set[Connection] = field(default_factory=set, repr=False)
+    _unproven: dict[Connection, None] = field(default_factory=dict, repr=False)
     _server: asyncio.Server | None = field(default=None, repr=False)
 
     async def start(self) -> None:
@@ -74,7 +75,9 @@ class Egress:
         """
         secret = self.secret.encode()
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(secret, self._connections, lambda c: Attempt(self, c)),
+            lambda: Connection(
+                secret, self._connections, lambda c: Attempt(self, c), self._unproven
+            ),
             "127.0.0.1",
             self.port,
             backlog=1024,

@@ -18,6 +18,13 @@ MAX_HEAD: Final = 64 * 1024
 MAX_BODY: Final = 256 * 1024 * 1024
 """Bytes of a request's body, taken from who has shown the secret only."""
 
+TIME_TO_SHOW: Final = 10.0
+"""Seconds from a connection's beginning in which the secret has to be shown."""
+
+MAX_UNPROVEN: Final = 256
+"""Connections that have not shown the secret; beyond that the oldest one has to go: CCR shows it
+at once."""
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -40,6 +47,12 @@ class Handler(Protocol):
 class Connection(asyncio.Protocol):
     """One connection from CCR; its requests are served one after the other.
 
+    Args:
+        secret: what has to be shown in the first head, and in each that follows.
+        connections: this one is in there while it lives.
+        handler: made for each whole request.
+        unproven: this one is in there until it has shown the secret.
+
     Attributes:
         method, target, headers, body: of the current request.
     """
@@ -51,9 +64,12 @@ class Connection(asyncio.Protocol):
         secret: bytes,
         connections: set[Connection],
         handler: Callable[[Connection], Handler],
+        unproven: dict[Connection, None],
     ) -> None:
         self._secret = secret
         self._connections = connections
+        self._unproven = unproven
+        self._deadline: asyncio.TimerHandle | None = None
         self._make = handler
         self._handler: Handler | None = None
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
@@ -72,11 +88,18 @@ class Connection(asyncio.Protocol):
         sock = cast("socket.socket", transport.get_extra_info("socket"))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connections.add(self)
+        if len(self._unproven) >= MAX_UNPROVEN:
+            oldest = next(iter(self._unproven))
+            oldest._settle()  # gone in a moment
+            oldest.transport.abort()
+        self._unproven[self] = None
+        self._deadline = asyncio.get_running_loop().call_later(TIME_TO_SHOW, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has gone; so goes what was done for it."""
         del exc
         self._connections.discard(self)
+        self._settle()
         self._parser = None  # holds this object in a reference cycle
         handler, self._handler = self._handler, None
         if handler is not None:
@@ -135,7 +158,9 @@ class Connection(asyncio.Protocol):
         self.method = self._parser.get_method().decode("ascii", "replace")
         shown = self.header(b"x-synccr-secret") or b""
         self._trusted = hmac.compare_digest(shown, self._secret)
-        if not self._trusted:
+        if self._trusted:
+            self._settle()
+        else:
             self.refuse(403, "This port is for the router that synccr runs.")
 
     def on_body(self, body: bytes) -> None:
@@ -205,6 +230,13 @@ class Connection(asyncio.Protocol):
     def full(self) -> bool:
         """Whether CCR reads more slowly than is written to it."""
         return self._full
+
+    def _settle(self) -> None:
+        """It is CCR, or it is gone: no deadline, and no place among those that are neither."""
+        self._unproven.pop(self, None)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _clear(self) -> None:
         self.target = b""

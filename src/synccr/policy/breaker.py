@@ -51,16 +51,19 @@ def breaker_of(state: State, ref: ModelRef) -> Breaker:
     return health.breaker if health else Breaker.CLOSED
 
 
-def allows(state: State, ref: ModelRef, *, session: str, now: float) -> Permit:
+def allows(
+    state: State, ref: ModelRef, *, session: str, now: float, again: bool = False
+) -> Permit:
     """Whether a request of this session may be sent to this model.
 
     Args:
         session: empty when the client names none.
         now: monotonic seconds.
+        again: this very request was refused here before, and nobody else is left.
     """
     health = state.health.get(ref)
     if health is None or health.breaker is Breaker.CLOSED:
-        if health and health.resting(now) and _others_serve(state, ref, now):
+        if health and not again and health.resting(now) and _others_serve(state, ref, now):
             return Permit(allowed=False, refused=Trouble.KNOWN, report=health.rest)
         return Permit(allowed=True)
     half_open = health.breaker is Breaker.HALF_OPEN

@@ -6,7 +6,7 @@ request goes that its model failed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from synccr.heal import Healed, Reports, by_preference
@@ -247,16 +247,11 @@ def next_try(
         return Next(None, refusal)
     if policy == "wait":
         return _wait(plan, first, tries)
-    failed = {one.ref for one in tries}
-    asked = plan.asked(first)
-    left = [
-        one
-        for one in plan.of(first)
-        if one.ref not in failed
-        and one.ref not in plan.floor
-        and one.fits(need)
-        and one.breaker is asked
-    ]
+    left = _left(plan, first, {one.ref for one in tries}, need)
+    if not left:  # who only rested for a moment is asked after all
+        refused = [one.ref for one in tries if not one.sent]
+        failed = {one.ref for one in tries if one.sent or refused.count(one.ref) > 1}
+        left = _left(plan, first, failed, need)
     if any(one.too_long or one.http_status == 413 for one in tries if one.sent):
         left = [one for one in left if _holds_more(one, plan.of(first), tries, need)]
     cut_off = {one.ref.provider for one in tries if one.trouble is Trouble.UNREACHABLE}
@@ -264,6 +259,21 @@ def next_try(
     if not left:
         return Next(None, "there is no other model that could serve it")
     return Next(left[0], left[0].reason)
+
+
+def _left(
+    plan: RoutePlan, first: ModelRef, failed: Collection[ModelRef], need: Need
+) -> list[Candidate]:
+    """Who may still be asked, best first."""
+    asked = plan.asked(first)
+    return [
+        one
+        for one in plan.of(first)
+        if one.ref not in failed
+        and one.ref not in plan.floor
+        and one.fits(need)
+        and one.breaker is asked
+    ]
 
 
 def _over(plan: RoutePlan, tries: Sequence[Tried], policy: OnTrouble) -> str:

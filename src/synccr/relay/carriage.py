@@ -364,9 +364,14 @@ class Carriage:
         self.buffer.replace(message)
         self.exchange.again()
         if chosen.wait > 0:
-            self._timer = asyncio.get_running_loop().call_later(chosen.wait, self.place)
+            self._timer = asyncio.get_running_loop().call_later(chosen.wait, self._resume)
         else:
             self.place()
+
+    def _resume(self) -> None:
+        """The pause before the next try is over; from now on ``hold_timeout`` counts."""
+        self._timer = None
+        self.place()
 
     def _on_its_way(self, head: ResponseHead, piece: bytes) -> bytes:
         """The first bytes of an answer as the client gets them."""

@@ -7,6 +7,7 @@ and into the trace.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,13 +30,14 @@ from synccr.relay.framing import RequestHead
 from synccr.relay.messages import path_of
 from synccr.relay.resend import Resend
 from synccr.report import ModelRef
-from synccr.turns.last_word import last_word, verdict_of
+from synccr.turns.last_word import known, last_word, verdict_of
 from synccr.turns.told import ResentLog
 from synccr.turns.trace import OK, TraceLog, TryRow, TurnRow
 from synccr.turns.turn import Try, Turn, Turns
 
 MESSAGES: Final = "/v1/messages"
 _BYTES_A_TOKEN: Final = 4
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/=]{4096,}")
 
 
 @dataclass
@@ -120,13 +122,14 @@ class TurnDesk:
             turn.trial = trial_for(state, attempt.ref, session, now, need)
             if turn.trial is not None:
                 return failure(Trouble.TRIAL, f"{turn.trial} is tried first")
-        permit = allows(state, attempt.ref, session=session, now=now)
+        again = turn is not None and attempt.ref in turn.refused
+        permit = allows(state, attempt.ref, session=session, now=now, again=again)
         if permit.trial:
             self.post(e.TrialStarted(attempt.ref, session))
         if permit.allowed:
             return None
         report = permit.report
-        detail = f"{report.status}: {report.detail}" if report else "not asked now"
+        detail = known(report.status, report.detail) if report else "not asked now"
         return failure(permit.refused or Trouble.KNOWN, detail, http_status=permit.http_status)
 
     def told(self, turn: Turn | None, attempt: Try) -> None:
@@ -247,9 +250,16 @@ def need_of(body: bytes) -> Need:
     """What a request of a client needs of a model, from what it carries."""
     return Need(
         tools=b'"tools":[{' in body or b'"tools": [{' in body,
-        tokens=len(body) // _BYTES_A_TOKEN,
+        tokens=(len(body) - _attached(body)) // _BYTES_A_TOKEN,
         image=b'"type":"image"' in body or b'"type": "image"' in body,
     )
+
+
+def _attached(body: bytes) -> int:
+    """Bytes of images and documents: they are worth far fewer tokens than their text has."""
+    if b'"base64"' not in body:
+        return 0
+    return sum(len(match[0]) for match in _BASE64.finditer(body))
 
 
 def named_by_client(body: bytes) -> bool:

@@ -29,10 +29,13 @@ _FINAL: Final = {
     Status.RATE_LIMITED: 429,
 }
 _PASSING: Final = 529
+_STATUSES: Final = frozenset(map(str, Status))
 _WORDS: Final = 2000
 _SHORT: Final = 160
-_TELLING: Final = frozenset({Trouble.STATUS, Trouble.ERROR, Trouble.KNOWN})
+_TELLING: Final = frozenset({Trouble.STATUS, Trouble.ERROR})
 """Troubles in which the body is the provider's."""
+_FAULTS: Final = frozenset({400, 413, 422})
+"""Statuses that say that the request is at fault: no words decide otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class LastWord:
 def verdict_of(failure: Failure, headers: Mapping[str, str], now: datetime) -> Verdict:
     """What a failure says about its model."""
     body = failure.body.decode("utf-8", "replace")
+    if failure.trouble is Trouble.KNOWN:
+        return _known(failure)
     if failure.trouble in _TELLING:
         return classify(failure.http_status, body, headers, now=now)
     if failure.trouble is Trouble.SILENT:
@@ -76,20 +81,36 @@ def last_word(tries: Sequence[Try], now: datetime) -> LastWord:
     ]
     if not failed:
         return LastWord(_PASSING, "No model could be asked.")
+    first = next((one for one, _, _ in failed if one.sent), None)
     for one, failure, verdict in failed:
-        if verdict.request_fault:
+        faulty = one is first and failure.http_status in _FAULTS
+        if verdict.request_fault or faulty:
             words = line(read(failure.body.decode("utf-8", "replace")).text)[:_WORDS]
-            return LastWord(one.failure.http_status if one.failure else 400, words or "Refused.")
+            return LastWord(failure.http_status, words or "Refused.")
     verdicts = [verdict for _, _, verdict in failed]
     passing = [v for v in verdicts if v.status in TRANSIENT]
-    told = {one.ref: verdict for one, _, verdict in reversed(failed)}
-    text = "; ".join(f"{ref}: {_said(verdict)}" for ref, verdict in reversed(told.items()))
+    said: dict[str, list[str]] = {}
+    for ref, verdict in {one.ref: verdict for one, _, verdict in failed}.items():
+        said.setdefault(_said(verdict), []).append(str(ref))
+    text = "; ".join(f"{' and '.join(refs)}: {what}" for what, refs in said.items())
     # The time that ran out is a request's, not a probe's.
     todo = " ".join(advice([v.status for v in verdicts])[:1]).replace("preflight", "silence")
     status = _FINAL.get(verdicts[0].status, _PASSING)
     if passing:
         status = 429 if all(v.status is Status.RATE_LIMITED for v in verdicts) else _PASSING
     return LastWord(status, f"No model answered. {text}. {todo}".strip(), _wait(verdicts, now))
+
+
+def known(status: Status, detail: str) -> str:
+    """The detail of a ``KNOWN`` failure: what its model is left alone for."""
+    return f"{status}: {detail}" if detail else str(status)
+
+
+def _known(failure: Failure) -> Verdict:
+    word, _, detail = failure.detail.partition(": ")
+    if word in _STATUSES:
+        return Verdict(Status(word), detail=detail)
+    return Verdict(Status.OVERLOADED, detail=failure.detail)
 
 
 def _said(verdict: Verdict) -> str:

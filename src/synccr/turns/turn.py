@@ -105,6 +105,11 @@ class Turn:
         """Whether some try ended well and without content: the next such one is the answer."""
         return any(t.failure and t.failure.trouble is Trouble.EMPTY for t in self.tries)
 
+    @property
+    def refused(self) -> set[ModelRef]:
+        """Models that were not asked, since they were left alone."""
+        return {t.ref for t in self.tries if t.failure and t.failure.trouble is Trouble.KNOWN}
+
     def close(self) -> None:
         """Nobody waits any more: what still runs for it at a provider is ended."""
         self.over = True
