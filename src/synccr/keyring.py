@@ -166,7 +166,9 @@ class Keyring:
         """
         target = origin(url)
         keys = [key for key in self._keys if target in key.origins]
-        if keys and "?" in url:
+        if not keys:
+            return url, tuple(headers)
+        if "?" in url:
             for key in keys:
                 url = _in_query(url, key)
         return url, tuple((name, _in_header(value, keys)) for name, value in headers)
