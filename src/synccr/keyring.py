@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -18,6 +19,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from synccr.profile import interpolate, is_secret_name, variables
 
 _PLACEHOLDER = re.compile(r"synccr\.([A-Za-z_][A-Za-z0-9_]*)\.[0-9a-f]{24}")
+_MARK = b"synccr."
+"""What every placeholder begins with."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BARE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _VALUE = re.compile(r"[\x20-\x7e\xa0-\xff]+")
@@ -35,6 +38,7 @@ _RUNS_BY = {"HOME", "USERPROFILE", "PATH", "APPDATA", "LOCALAPPDATA", "SYSTEMROO
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
+@lru_cache(1024)
 def origin(url: str) -> str | None:
     """Scheme, host and port of an address, in lower case and without the scheme's own port.
 
@@ -167,10 +171,13 @@ class Keyring:
             headers: only their values are looked at.
         """
         target = origin(url)
-        for key in (key for key in self._keys if target in key.origins):
-            url = _in_query(url, key)
-            headers = [(name, _in_header(value, key)) for name, value in headers]
-        return url, tuple(headers)
+        keys = [key for key in self._keys if target in key.origins]
+        if not keys:
+            return url, tuple(headers)
+        if "?" in url:
+            for key in keys:
+                url = _in_query(url, key)
+        return url, tuple((name, _in_header(value, keys)) for name, value in headers)
 
 
 def _uses(
@@ -277,8 +284,11 @@ def _hide(text: str, longest: Iterable[_Key]) -> str:
     return text
 
 
-def _in_header(value: bytes, key: _Key) -> bytes:
-    return value.replace(key.placeholder.encode(), key.value.encode("latin-1"))
+def _in_header(value: bytes, keys: Iterable[_Key]) -> bytes:
+    if _MARK in value:  # few have one, and each request has many fields
+        for key in keys:
+            value = value.replace(key.placeholder.encode(), key.value.encode("latin-1"))
+    return value
 
 
 def _in_query(url: str, key: _Key) -> str:

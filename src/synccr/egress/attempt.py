@@ -76,7 +76,7 @@ class Attempt:
             connection.abort()  # its client has left meanwhile
             return
         url = (connection.header(b"x-synccr-to") or b"").decode("latin-1")
-        body = connection.body
+        body, connection.body = connection.body, b""  # the call lets go of it once it is answered
         self._asked = asked(url, body)
         headers = [h for h in connection.headers if not h[0].startswith(b"x-synccr-")]
         url, fields = egress.substitute(url, headers)
@@ -164,9 +164,9 @@ class Attempt:
         self._try.sent = True
         self._try.abort = self._leave
         self._last = egress.clock()
-        self._watch()
         self._capture("request", request.body)
         self._call = egress.transport.start(request, self)
+        self._watch()
 
     def _take(self, event: Event) -> None:
         if self._over:

@@ -64,6 +64,7 @@ class WayOut:
     _of: Profiles | None = None
     _rings: deque[Keyring] = field(default_factory=lambda: deque(maxlen=_FORMER))
     _known: dict[tuple[str, str, str], Provider] = field(default_factory=dict)
+    _directory: Directory = field(default_factory=lambda: Directory(()))
 
     def __post_init__(self) -> None:
         self.transport = Transport()
@@ -71,7 +72,7 @@ class WayOut:
             turns=self.desk.turns,
             transport=self.transport,
             patience=self.patience,
-            directory=lambda: Directory(tuple(self._now()._known.values())),
+            directory=lambda: self._now()._directory,
             substitute=self._substitute,
             permit=self.desk.permit,
             told=self._told,
@@ -152,6 +153,7 @@ class WayOut:
             self._rings.appendleft(Keyring.of([one.raw for one in both], self.environ))
             found = {(p.name, p.url, p.key): p for one in both for p in one.providers}
             self._known = dict(islice((found | self._known).items(), len(found) + _OLD_PROVIDERS))
+            self._directory = Directory(tuple(self._known.values()))
             self.transport.proxy = profiles.proxy
         return self
 

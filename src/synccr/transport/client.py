@@ -145,7 +145,8 @@ class Call:
     """One request and its answer. Made by ``Transport.start``."""
 
     __slots__ = (
-        "_began",
+        "_bodiless",
+        "_body",
         "_connect_timeout",
         "_connecting",
         "_connection",
@@ -153,7 +154,6 @@ class Call:
         "_key",
         "_paused",
         "_receiver",
-        "_request",
         "_target",
         "_transport",
     )
@@ -166,13 +166,13 @@ class Call:
         self, transport: Transport, request: Outgoing, receiver: Receiver, connect_timeout: float
     ) -> None:
         self._transport = transport
-        self._request = request
+        self._body = request.body
+        self._bodiless = request.method == "HEAD"
         self._receiver: Receiver | None = receiver
         self._connect_timeout = connect_timeout
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._paused = False
-        self._began = False
 
     def abort(self) -> None:
         """End the request at once, also while connecting; the receiver hears nothing more."""
@@ -210,7 +210,7 @@ class Call:
     # ------------------------------------------------------------ for Connection
 
     def on_head(self, status: int, headers: Headers) -> None:
-        self._began = True
+        self._head = self._body = b""  # never sent again from here on
         if self._receiver is not None:
             self._receiver.head(status, headers)
 
@@ -262,8 +262,7 @@ class Call:
         self._connection = connection
         if self._paused:
             connection.transport.pause_reading()
-        bodiless = self._request.method == "HEAD"
-        connection.send(self, self._head, self._request.body, bodiless=bodiless)
+        connection.send(self, self._head, self._body, bodiless=self._bodiless)
 
     def _cut(self, failure: Failure) -> None:
         receiver, self._receiver = self._receiver, None
