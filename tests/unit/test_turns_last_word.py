@@ -59,7 +59,7 @@ def test_the_status_ends_or_keeps_the_clients_wait(
     """Trouble that stays ends it; one model in passing trouble is worth another try."""
     word = last_word(tried(*failures), NOW)
     assert word.status == status
-    assert word.message.startswith("No model answered. p,m0: ")
+    assert word.message.startswith("No model answered. p,m0")
     assert words in word.message
 
 
