@@ -243,6 +243,7 @@ def _tried(attempt: Try) -> Tried:
         request_fault=verdict.request_fault,
         too_long=verdict.too_long,
         retry_after=after,
+        account=verdict.account,
     )
 
 
