@@ -121,6 +121,22 @@ async def test_the_connection_to_ccr_is_kept_over_a_failure() -> None:
         assert backend.connections <= 3
 
 
+async def test_as_many_models_as_the_keeper_names() -> None:
+    """No backend has died, however often the request is sent again to the one that serves."""
+    keeper = Keeper([FAILED] * 7 + [None])
+    keeper.chosen = lambda turn: Resend(ModelRef("acme", f"m{len(turn.tries)}"))
+
+    def answer(seen: Seen) -> bytes:
+        if b"acme,m7" in seen.body:
+            return response(seen.body)
+        return response(b"{}", status="402 No")
+
+    async with scene(keeper) as play:
+        backend = await play.backend(ccr(keeper, answer))
+        got = await (await play.wire()).ask(request("/v1/messages", BODY))
+        assert (status(got), len(backend.seen)) == (200, 8)
+
+
 async def test_a_connection_that_breaks_before_the_answer() -> None:
     """The egress cut what it had begun; the client had nothing yet: another model is asked."""
     keeper = Keeper([Failure(Trouble.CUT, 502, b"", "cut", passed=True), None])

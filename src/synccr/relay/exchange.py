@@ -81,8 +81,8 @@ class Exchange:
         self.sends += 1
 
     def again(self) -> None:
-        """The request goes out as another one, for another model: its sends count anew."""
-        self.generation = None
+        """The request goes out as another one, for another model: its sends count anew. The
+        backend that carried it is none that died of it."""
         self.sends = 0
 
     def lost(self, *, kept: bool) -> Action:
