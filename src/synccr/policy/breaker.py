@@ -51,9 +51,7 @@ def breaker_of(state: State, ref: ModelRef) -> Breaker:
     return health.breaker if health else Breaker.CLOSED
 
 
-def allows(
-    state: State, ref: ModelRef, *, session: str, now: float, again: bool = False
-) -> Permit:
+def allows(state: State, ref: ModelRef, *, session: str, now: float, again: bool = False) -> Permit:
     """Whether a request of this session may be sent to this model.
 
     Args:
