@@ -1,4 +1,8 @@
-"""What the relay adds: each block of requests goes to CCR directly and through the relay."""
+"""What synccr adds: each block of requests goes to bare CCR and through synccr.
+
+``/health`` is answered by the very CCR behind the relay; a message goes to a CCR of its own, for
+that of a supervisor answers nobody else, and through the relay, CCR and the egress.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,11 @@ from benchmarks.processes import cpu_seconds
 from benchmarks.scale import Scale
 from benchmarks.stage import Stage
 
-KINDS = ("health", "message", "stream")
+KINDS = ("health", "message", "stream", "first")
+ADDED = {"health": 0.12, "message": 0.5, "first": 0.4}
+"""Targets: milliseconds added to p50 on a connection that is kept alive."""
+THROUGHPUT = 0.95
+"""Target: of many clients' messages, in relation to bare CCR."""
 _MANY = 10
 """How many times a block of many clients is that of one."""
 
@@ -63,7 +71,7 @@ class Side:
         medians: p50 of each block, ms.
         times: of all requests, ms.
         rates: of each block, requests per second.
-        cpu: of the relay for one request, microseconds, of each block.
+        cpu: of the supervisor for one request, microseconds, of each block.
     """
 
     medians: list[float] = field(default_factory=list)
@@ -79,24 +87,23 @@ class Side:
 
 
 def cost(stage: Stage, scale: Scale) -> Iterator[Figure]:
-    """All kinds of load; the relay is the running supervisor's."""
-    with stage.synccr() as synccr, load() as generator:
-        direct = synccr.status()["ccr"]["port"]
+    """All kinds of load; the relay and the egress are the running supervisor's."""
+    with stage.bare() as bare, stage.synccr() as synccr, load() as generator:
+        behind = synccr.status()["ccr"]["port"]
         supervisor = psutil.Process(synccr.pid)
         for clients in (1, scale.clients):
-            for kind in KINDS:
+            for kind in KINDS if clients == 1 else KINDS[:3]:
+                ports = (behind if kind == "health" else bare.port, synccr.port)
                 for fresh in (False, True):
-                    task = Task(
-                        0, kind, clients, fresh, scale.block * (_MANY if clients > 1 else 1)
-                    )
-                    ports = (direct, synccr.port)
+                    block = scale.block * (_MANY if clients > 1 else 1)
+                    task = Task(0, kind, clients, fresh, block)
                     yield from _figures(task, *_compare(generator, task, ports, supervisor, scale))
 
 
 def _compare(
     load: Load, task: Task, ports: tuple[int, int], relay: psutil.Process, scale: Scale
 ) -> tuple[Side, Side]:
-    """Blocks in the order A B B A, so that a drift hits both. Ports: CCR's, the relay's."""
+    """Blocks in the order A B B A, so that a drift hits both. Ports: bare CCR's, synccr's."""
     sides = (Side(), Side())
     rounds = scale.rounds if task.clients == 1 else max(2, scale.rounds // 2)
     for number in range(-1, rounds):
@@ -116,15 +123,17 @@ def _figures(task: Task, direct: Side, relayed: Side) -> Iterator[Figure]:
     name = f"{task.kind}, {task.clients} client{plural}, {how}"
     added = statistics.median(r - d for d, r in zip(direct.medians, relayed.medians, strict=True))
     tail = [quantile(side.times, 0.99) for side in (relayed, direct)]
-    one = task.clients == 1 and task.kind != "stream"
+    limit = ADDED.get(task.kind) if task.clients == 1 else None
+    if limit is not None and task.fresh:
+        limit = 0.40 if task.kind == "health" else None
     real = task.kind != "health"  # /health alone is answered faster than any relay can pass on
     yield Figure(
         f"{name}: p50",
         statistics.median(relayed.times),
         statistics.median(direct.times),
         "ms",
-        target=(0.40 if task.fresh else 0.08) if one else None,
-        judged=added if one else None,
+        target=limit,
+        judged=None if limit is None else added,
         runs=relayed.medians,
         bare_runs=direct.medians,
         note=f"added {added:+.3f} ms, the median over pairs of blocks",
@@ -137,7 +146,7 @@ def _figures(task: Task, direct: Side, relayed: Side) -> Iterator[Figure]:
             statistics.median(relayed.rates),
             statistics.median(direct.rates),
             "/s",
-            target=0.97 if real else None,
+            target=THROUGHPUT if real else None,
             better="higher",
             judged=ratio,
             runs=relayed.rates,
@@ -145,7 +154,7 @@ def _figures(task: Task, direct: Side, relayed: Side) -> Iterator[Figure]:
             note=f"ratio {ratio:.3f}, the median over pairs of blocks",
         )
     yield Figure(
-        f"{name}: CPU of the relay for one request",
+        f"{name}: CPU of the supervisor for one request",
         statistics.median(relayed.cpu),
         unit="us",
         runs=relayed.cpu,

@@ -10,17 +10,22 @@ import psutil
 
 from benchmarks.cost import load
 from benchmarks.figures import Figure
+from benchmarks.held import held
 from benchmarks.latency import Task
 from benchmarks.processes import cpu_seconds
 from benchmarks.scale import Scale
 from benchmarks.stage import KEY, MAIN, VERSION, Home, Stage, config, healthy, until
 
+_MEMORY = 40
+"""Target: MB of the supervisor."""
+_STREAM = 0.04
+"""Target: MB for each answer that is under way."""
 _SETTLE = 2.0
 """Seconds after which a process that has just started is idle."""
 
 
 def footprint(stage: Stage, scale: Scale) -> Iterator[Figure]:
-    """Memory after start and after load, and CPU while idle."""
+    """Memory after start, after load and with many streams under way, and CPU while idle."""
     with stage.home() as home:
         npx = _npx(stage, home)
         with stage.synccr(Providers=_providers(stage)) as synccr, load() as generator:
@@ -31,6 +36,26 @@ def footprint(stage: Stage, scale: Scale) -> Iterator[Figure]:
             for fresh in (False, True):
                 generator.run(Task(synccr.port, "message", scale.clients, fresh, scale.requests))
             yield from _memory(f"after {2 * scale.requests} requests", supervisor, None)
+        yield _streams(stage, scale.streams)
+
+
+def _streams(stage: Stage, count: int) -> Figure:
+    """Of a fresh supervisor whose answers have begun and do not end; beside what CCR takes."""
+    with stage.synccr() as synccr:
+        processes = [psutil.Process(pid) for pid in (synccr.pid, synccr.status()["ccr"]["pid"])]
+        before = [p.memory_info().rss for p in processes]
+        stage.provider.set(MAIN, "stall")
+        with held(synccr.port, count):
+            after = [p.memory_info().rss for p in processes]
+        stage.provider.set(MAIN, "ok")
+    kilobytes = [(b - a) / count / 1000 for a, b in zip(before, after, strict=True)]
+    return Figure(
+        f"memory of the supervisor, {count} streams under way: RSS",
+        _mb(after[0]),
+        unit="MB",
+        target=_MEMORY + _STREAM * count,
+        note=f"{kilobytes[0]:.3g} KB for each; its CCR {kilobytes[1]:.3g} KB for each",
+    )
 
 
 def _providers(stage: Stage) -> list[dict[str, object]]:
@@ -63,7 +88,7 @@ def _memory(when: str, ours: psutil.Process, theirs: psutil.Process | None) -> I
         _mb(mine.rss),
         _mb(other.rss) if other else None,
         "MB",
-        target=40,
+        target=_MEMORY,
         note="bare: the npx process that stays above CCR; MB of 10^6 bytes",
     )
     yield figure

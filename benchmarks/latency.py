@@ -1,4 +1,4 @@
-"""The load generator of the relay's cost, a process of its own.
+"""The load generator of what synccr costs, a process of its own.
 
 ``python -m benchmarks.latency`` reads one JSON task a line from standard input and answers
 each with one line: ``{"times": [seconds, ...], "took": seconds}`` or ``{"error": TEXT}``.
@@ -25,7 +25,7 @@ class Task(msgspec.Struct, frozen=True):
 
     Attributes:
         port: where to.
-        kind: ``health``, ``message`` or ``stream``.
+        kind: ``health``, ``message``, ``stream``, or ``first``: a stream, timed to its first text.
         clients: how many at once.
         fresh: a new connection for each request.
         requests: of all clients together.
@@ -41,7 +41,7 @@ class Task(msgspec.Struct, frozen=True):
         """The request."""
         if self.kind == "health":
             return wire.request("/health", close=self.fresh)
-        body = wire.message(stream=self.kind == "stream")
+        body = wire.message(stream=self.kind in ("stream", "first"))
         return wire.request("/v1/messages", body, close=self.fresh)
 
 
@@ -51,19 +51,23 @@ def _connect(port: int) -> socket.socket:
     return sock
 
 
-def _exchange(sock: socket.socket, request: bytes) -> None:
+def _exchange(sock: socket.socket, request: bytes, awaited: bytes = b"") -> float:
+    """Ask, and read the whole answer; when *awaited* had come, or all of it."""
     sock.sendall(request)
-    answer = wire.Answer()
+    answer, seen = wire.Answer(), 0.0
     while not answer.add(data := sock.recv(65536)):
         if not data:
             raise ConnectionError("the connection ended before the answer was whole")
+        if awaited and not seen and awaited in answer.data:
+            seen = time.perf_counter()
     if answer.status != 200:
         raise ConnectionError(repr(answer.data[:300]))
+    return seen or time.perf_counter()
 
 
 def one_client(task: Task) -> tuple[list[float], float]:
     """Seconds of each request, and of the block."""
-    request = task.bytes()
+    request, awaited = task.bytes(), wire.TEXT if task.kind == "first" else b""
     times: list[float] = []
     kept = None if task.fresh else _connect(task.port)
     if kept is not None:
@@ -72,8 +76,7 @@ def one_client(task: Task) -> tuple[list[float], float]:
     for _ in range(task.requests):
         start = time.perf_counter()
         sock = kept or _connect(task.port)
-        _exchange(sock, request)
-        times.append(time.perf_counter() - start)
+        times.append(_exchange(sock, request, awaited) - start)
         if kept is None:
             sock.close()
     took = time.perf_counter() - began

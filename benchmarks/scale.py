@@ -17,6 +17,7 @@ class Scale:
         block: requests of one client in one block; many clients together do ten times that.
         idle: seconds over which idle CPU is taken.
         requests: load before memory is read again.
+        streams: answers that are under way at once.
     """
 
     runs: int = 5
@@ -26,7 +27,8 @@ class Scale:
     block: int = 40
     idle: float = 20.0
     requests: int = 2000
+    streams: int = 2000
 
 
-QUICK = Scale(runs=1, clients=4, steady=0.3, rounds=2, block=3, idle=1.0, requests=20)
+QUICK = Scale(runs=1, clients=4, steady=0.3, rounds=2, block=3, idle=1.0, requests=20, streams=20)
 """Enough to see that everything runs; the figures mean nothing."""

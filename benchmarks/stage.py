@@ -88,10 +88,17 @@ class Provider:
 
     def set(self, model: str, behaviour: Any) -> None:
         """Let a model behave so from now on."""
-        order = json.dumps({"target": model, "behaviour": behaviour}).encode()
-        url = f"{self.address}/_sandbox/behaviour"
-        with urllib.request.urlopen(urllib.request.Request(url, order)) as answer:  # noqa: S310 - loopback
-            assert answer.status == 200
+        self._order("behaviour", json.dumps({"target": model, "behaviour": behaviour}).encode())
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The latest that came, oldest first, as `synccr.sandbox.records.Record`."""
+        found: list[dict[str, Any]] = self._order("requests")["requests"]
+        return found
+
+    def _order(self, what: str, body: bytes | None = None) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.address}/_sandbox/{what}", body) as answer:  # noqa: S310 - loopback
+            said: dict[str, Any] = json.loads(answer.read())
+        return said
 
 
 @dataclass

@@ -7,6 +7,9 @@ import json
 PROMPT = "Say hello. " * 200
 """About what a short turn of a conversation carries, in place of 100 KB of history."""
 
+TEXT = b'"content_block_delta"'
+"""What the first text of a stream comes in."""
+
 
 def request(path: str, body: bytes = b"", *, close: bool = False) -> bytes:
     """A request with about the header fields of a real client."""

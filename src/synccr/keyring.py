@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -18,6 +19,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from synccr.profile import interpolate, is_secret_name, variables
 
 _PLACEHOLDER = re.compile(r"synccr\.([A-Za-z_][A-Za-z0-9_]*)\.[0-9a-f]{24}")
+_MARK = b"synccr."
+"""What every placeholder begins with."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BARE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _VALUE = re.compile(r"[\x20-\x7e\xa0-\xff]+")
@@ -35,6 +38,7 @@ _RUNS_BY = {"HOME", "USERPROFILE", "PATH", "APPDATA", "LOCALAPPDATA", "SYSTEMROO
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
+@lru_cache(1024)
 def origin(url: str) -> str | None:
     """Scheme, host and port of an address, in lower case and without the scheme's own port.
 
@@ -61,6 +65,11 @@ def _host(host: str) -> str | None:
     except ValueError:
         return None
     return host
+
+
+def holds_placeholder(text: str) -> bool:
+    """Whether ``text`` holds a placeholder, of this process or of another one."""
+    return _PLACEHOLDER.search(text) is not None
 
 
 def restore(text: str) -> str:
@@ -90,14 +99,14 @@ class Keyring:
 
     Attributes:
         origins: of all providers, whatever their keys; sorted.
-        exposed: variables with a key that CCR gets as it is, because it needs it itself: they
-            stand in ``APIKEY``, or in a provider elsewhere than in its key or its query.
+        exposed: variables with a key that CCR gets as it is, each with the reason: CCR needs
+            the value itself, or no placeholder can stand for it.
         literal: providers whose key stands in the profile itself.
         stale: variables that hold a placeholder of another process, and no key.
     """
 
     origins: tuple[str, ...]
-    exposed: tuple[str, ...]
+    exposed: Mapping[str, str]
     literal: tuple[str, ...]
     stale: tuple[str, ...]
     _keys: tuple[_Key, ...] = field(repr=False)
@@ -115,22 +124,23 @@ class Keyring:
         entries = tuple(_providers(documents))
         given, plain = _uses(documents, entries, environ)
         held = {name: environ.get(name, "").strip() for name in given}
-        stale = {name for name, value in held.items() if _PLACEHOLDER.search(value)}
+        stale = {name for name, value in held.items() if holds_placeholder(value)}
         keys = {name: value for name, value in held.items() if value and name not in stale}
         hidden = {n for n, v in keys.items() if n not in plain and _can_be_hidden(n, v)}
-        carried = {n for n in plain if _holds(environ.get(n, ""), keys.values())}
-        carried |= set(_addresses(entries, environ))
+        exposed = {n: plain.get(n, "no HTTP header can hold it") for n in keys.keys() - hidden}
+        exposed |= {n: plain[n] for n in plain if _holds(environ.get(n, ""), keys.values())}
+        exposed |= dict.fromkeys(_addresses(entries, environ), "it is an address that holds a key")
         found = {origin(_address(entry, environ)) for entry in entries}
         return cls(
             origins=tuple(sorted(one for one in found if one)),
-            exposed=tuple(sorted((keys.keys() - hidden) | carried)),
+            exposed=dict(sorted(exposed.items())),
             literal=tuple(dict.fromkeys(_text(e, "name") for e in entries if _is_literal(e))),
             stale=tuple(sorted(stale)),
             _keys=tuple(
                 _Key(name, keys[name], _placeholder(name, keys.values()), frozenset(given[name]))
                 for name in sorted(hidden)
             ),
-            _needed=frozenset(plain | given.keys()),
+            _needed=frozenset(plain.keys() | given.keys()),
         )
 
     def environ_for_ccr(
@@ -161,28 +171,39 @@ class Keyring:
             headers: only their values are looked at.
         """
         target = origin(url)
-        for key in (key for key in self._keys if target in key.origins):
-            url = _in_query(url, key)
-            headers = [(name, _in_header(value, key)) for name, value in headers]
-        return url, tuple(headers)
+        keys = [key for key in self._keys if target in key.origins]
+        if not keys:
+            return url, tuple(headers)
+        if "?" in url:
+            for key in keys:
+                url = _in_query(url, key)
+        return url, tuple((name, _in_header(value, keys)) for name, value in headers)
 
 
 def _uses(
     documents: Iterable[Mapping[str, Any]],
     entries: Iterable[Mapping[str, Any]],
     environ: Mapping[str, str],
-) -> tuple[dict[str, set[str]], set[str]]:
+) -> tuple[dict[str, set[str]], dict[str, str]]:
     """Variables of keys, each with the origins they were given for; and those that CCR needs
-    as they are."""
+    as they are, each with the reason."""
     given: dict[str, set[str]] = {}
-    plain = {name for document in documents for name in variables(document.get("APIKEY"))}
+    plain = {
+        name: "it is the APIKEY of the local port, too"
+        for document in documents
+        for name in variables(document.get("APIKEY"))
+    }
     for entry in entries:
         names = set(variables([_text(entry, "api_key"), _query(entry)]))
         target = origin(_address(entry, environ))
         for name in names:
             given.setdefault(name, set()).update([target] if target else [])
+        provider = _text(entry, "name")
+        for name in variables(_elsewhere(entry)):
+            plain.setdefault(name, f"{provider} has it elsewhere than in api_key and the query")
         # An address that programs read differently: its requests are not led, either.
-        plain |= set(variables(_elsewhere(entry))) | (set() if target else names)
+        for name in () if target else names:
+            plain.setdefault(name, f"programs read the address of {provider} differently")
     return given, plain
 
 
@@ -263,8 +284,11 @@ def _hide(text: str, longest: Iterable[_Key]) -> str:
     return text
 
 
-def _in_header(value: bytes, key: _Key) -> bytes:
-    return value.replace(key.placeholder.encode(), key.value.encode("latin-1"))
+def _in_header(value: bytes, keys: Iterable[_Key]) -> bytes:
+    if _MARK in value:  # few have one, and each request has many fields
+        for key in keys:
+            value = value.replace(key.placeholder.encode(), key.value.encode("latin-1"))
+    return value
 
 
 def _in_query(url: str, key: _Key) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from synccr.errors import ConfigError, UsageError
 from synccr.files import write_atomic
+from synccr.keyring import holds_placeholder
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -20,13 +21,20 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def with_keys(environ: Mapping[str, str], path: Path) -> Mapping[str, str]:
     """``environ``, and below it what the file adds.
 
+    An empty value, and the placeholder that a shell below CCR has for a key, give way to the file.
+
     Raises:
         ConfigError: the file is there and cannot be read.
     """
     kept = read_keys(path)
     if not kept:
         return environ
-    return {**kept, **{name: value for name, value in environ.items() if value or name not in kept}}
+    own = {
+        name: value
+        for name, value in environ.items()
+        if name not in kept or (value and not holds_placeholder(value))
+    }
+    return {**kept, **own}
 
 
 def read_keys(path: Path) -> dict[str, str]:

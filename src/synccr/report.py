@@ -71,6 +71,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
         tools: the model called a tool when asked to; None when not tried.
         context_length: tokens, from the provider's models list.
         from_traffic: seen in a running CCR's log, not by a probe.
+        done_alone: its streams end with ``[DONE]`` and no finish reason; None when no
+            streamed probe has shown it.
     """
 
     provider: str
@@ -85,6 +87,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     tools: bool | None = None
     context_length: int | None = None
     from_traffic: bool = False
+    done_alone: bool | None = None
 
     @property
     def ref(self) -> ModelRef:

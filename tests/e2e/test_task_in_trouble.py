@@ -57,8 +57,13 @@ def taken(folder: Path) -> list[str]:
     return file.read_text().split() if file.exists() else []
 
 
-@pytest.mark.parametrize("client", ["claude", "newest_claude"])
-@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize(
+    "client", ["claude", pytest.param("newest_claude", marks=pytest.mark.long)]
+)
+@pytest.mark.parametrize(
+    "trouble",
+    ["billing", *(pytest.param(name, marks=pytest.mark.long) for name in [*TROUBLES][1:])],
+)
 def test_a_task_is_finished_unaided(
     home: Home,
     provider: ProviderThread,

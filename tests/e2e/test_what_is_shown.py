@@ -14,16 +14,18 @@ from synccr.sandbox import ProviderThread
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(900)]
 
 SHOWN = {
-    "billing": "API Error: 402 Error from provider",
+    "billing": "API Error: 402 No model answered",
     "missing": "There's an issue with the selected model",
-    "unavailable": "API Error: 400 Error from provider",
-    "auth": "Failed to authenticate. API Error: 401",
-    "forbidden": "Failed to authenticate. API Error: 403",
-    "spent_cap": "API Error: Request rejected (429)",
-    "overloaded": "API Error: 529 Error from provider",
-    "reset": "API Error: 500 fetch failed",
-    "cut": "API Error: 500 terminated",
-    "html": "API Error: 500 Unexpected token '<'",
+    "unavailable": "There's an issue with the selected model",
+    "auth": "Failed to authenticate. API Error: 403 No model answered",
+    "forbidden": "Failed to authenticate. API Error: 403 No model answered",
+    "spent_cap": "API Error: 402 No model answered",
+    "rate_limited_bare": "API Error: Request rejected (429)",
+    "bad_request": "API Error: 400",
+    "overloaded": "API Error: 529 No model answered",
+    "reset": "API Error: 529 No model answered",
+    "cut": "API Error: 529 No model answered",
+    "html": "API Error: 529 No model answered",
 }
 """Behaviours of the only model, and the words."""
 

@@ -162,8 +162,13 @@ def test_the_log_stays_within_its_limit(
                 json.loads(line)
             assert kit.status(home)["ccr"]["restarts"] == 0
             provider.set(MAIN, "billing")
-            httpx.post(f"http://127.0.0.1:{home.port}/v1/messages", json=message("y"), timeout=60)
-            kit.until(lambda: kit.status(home)["profile"] == "fallback", 20, "the 402 is seen")
+
+            def seen() -> bool:
+                url = f"http://127.0.0.1:{home.port}/v1/messages"
+                httpx.post(url, json=message("y"), timeout=60)
+                return bool(kit.status(home)["profile"] == "fallback")
+
+            kit.until(seen, 30, "the 402 is seen, once the main model has rested")
     finally:
         kit.stop(supervisor)
     kit.assert_whole(home)

@@ -128,16 +128,10 @@ class History:
                 and routes["default"] == f"acme,{MAIN}"
                 and routes["longContext"] == f"acme,{LONG}"
                 and all(model["status"] == "ok" for model in status["models"])
-                and len(self.in_flight()) == 3
             )
 
         self.running.until(best, PATIENCE)
         return self.home.status()
-
-    def in_flight(self) -> list[str]:
-        """Where CCR sends a request that failed on the default route."""
-        written = json.loads((self.home.ccr / "config.json").read_bytes())
-        return list(written["fallback"]["default"])
 
     def episode(self, troubles: tuple[str, ...]) -> None:
         """One or two troubles, perhaps one after the other; then all is well again."""

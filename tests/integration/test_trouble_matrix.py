@@ -10,6 +10,7 @@ from matrix import ANY, WHOLE, Row, play_all
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
+OLD = pytest.param("1.0.73", marks=pytest.mark.long)
 SILENT = {"limit": 12.0}
 
 TROUBLES = {
@@ -79,8 +80,8 @@ HEALTHY = {
 }
 
 
-@pytest.mark.parametrize("version", ["2.0.0", "1.0.73"])
-@pytest.mark.parametrize("fallback", ["acme", "other"])
+@pytest.mark.parametrize("version", ["2.0.0", OLD])
+@pytest.mark.parametrize("fallback", [pytest.param("acme", marks=pytest.mark.long), "other"])
 def test_trouble_reaches_nobody(
     tmp_path: Path, npm_cache: Path, version: str, fallback: str
 ) -> None:
@@ -93,7 +94,7 @@ def test_trouble_reaches_nobody(
     assert {n: w for n, row in rows.items() if (w := results[n].wrong(row))} == {}
 
 
-@pytest.mark.parametrize("version", ["2.0.0", "1.0.73"])
+@pytest.mark.parametrize("version", ["2.0.0", OLD])
 def test_the_healthy_are_left_alone(tmp_path: Path, npm_cache: Path, version: str) -> None:
     """Odd answers that are answers come from the very model, each asked of it once."""
     env = {"SYNCCR_CCR_VERSION": version}

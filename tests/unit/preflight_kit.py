@@ -78,7 +78,7 @@ class ScriptedTransport:
         self.handler = handler
 
     async def fetch(
-        self, request: Outgoing, *, timeout: float, limit: int
+        self, request: Outgoing, *, timeout: float, limit: int, enough: Any = None
     ) -> Whole | CannotReach | Broken:
         seen = httpx.Request(
             request.method, request.url, headers=list(request.headers), content=request.body

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from synccr.ccr.log_files import unread
 from synccr.cli import look, use
-from synccr.cli.status import lines, turns_line
+from synccr.cli.status import lines, plan_lines, turns_line
 from synccr.cli.statusline import line
 from synccr.cli.use import _SHELLS, _model_for, _once, _pieces, _quote
 from synccr.cli.watch import latest, sparkline, traffic_lines, view
@@ -53,6 +53,11 @@ def row(ref: str, word: str, detail: str = "") -> dict[str, Any]:
         "latency_ms": 20,
         "detail": detail,
     }
+
+
+def planned(ref: str, breaker: str = "closed", *, rests: bool = False) -> dict[str, Any]:
+    """A candidate of the plan."""
+    return {"model": ref, "reason": "number 2", "breaker": breaker, "rests": rests}
 
 
 FALLEN = {
@@ -144,6 +149,12 @@ def test_status_line_after_a_turn(
             "3 of 9 requests not judged (synccr doctor running)",
         ),
         ({"turns": {"capture": "/x/c"}}, "requests and answers are written to /x/c"),
+        (
+            {"ccr": {"version": "2.0.0", "pid": 2, "restarts": 0, "judged": False}},
+            "CCR runs without synccr's module: nothing is judged (synccr doctor running)",
+        ),
+        ({"plan": {"default": [planned(MAIN)]}}, ""),
+        ({"plan": {"default": [planned(MAIN, rests=True)]}}, f"rests for a moment: {MAIN}"),
     ],
 )
 def test_what_is_odd_about_the_traffic(more: dict[str, Any], expected: str) -> None:
@@ -154,6 +165,25 @@ def test_what_is_odd_about_the_traffic(more: dict[str, Any], expected: str) -> N
     shown = io.StringIO()
     Console(file=shown, width=200).print(view(document, [], 200, 30))
     assert expected in shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("rows", "goes"),
+    [
+        ([planned(MAIN), planned(SPARE)], False),
+        ([planned(MAIN, rests=True), planned(SPARE)], True),
+        ([planned(SPARE), planned(MAIN, "open")], True),
+        ([planned(MAIN, rests=True), planned(SPARE, "open")], False),
+        ([planned(MAIN, "open"), planned(SPARE, "open")], False),
+        ([], False),
+    ],
+)
+def test_where_requests_go_meanwhile(rows: list[dict[str, Any]], goes: bool) -> None:
+    """A line for a route whose model is not asked, as long as another one is."""
+    document = status(plan={"default": rows, "think": rows}, supervisor={"pid": 1})
+    expected = [f"default goes to {SPARE} (number 2), not to {MAIN}"] if goes else []
+    assert plan_lines(document) == expected
+    assert all(f"  {line}" in lines(document) for line in expected)
 
 
 @pytest.mark.parametrize(
@@ -420,6 +450,14 @@ def test_keys_are_kept_and_the_environment_goes_before(tmp_path: Path) -> None:
     assert read_keys(path) == {"A_KEY": "sk-o'dd$1", "B_KEY": "c"}
     found = with_keys({"A_KEY": "mine", "B_KEY": "", "PATH": "/bin"}, path)
     assert found == {"A_KEY": "mine", "B_KEY": "c", "PATH": "/bin"}
+
+
+def test_a_placeholder_gives_way_to_a_kept_key(tmp_path: Path) -> None:
+    """A shell below CCR has placeholders; one that the file knows nothing of stays."""
+    path = tmp_path / "keys.env"
+    write_keys(path, {"A_KEY": "real"})
+    below = {name: f"synccr.{name}.{'0a' * 12}" for name in ("A_KEY", "B_KEY")}
+    assert with_keys(below, path) == {"A_KEY": "real", "B_KEY": below["B_KEY"]}
 
 
 @pytest.mark.parametrize(

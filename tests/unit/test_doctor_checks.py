@@ -98,6 +98,24 @@ def test_a_key_that_stands_in_a_profile(context: Context, key: str, level: str) 
         assert "canary" not in found.detail + (found.fix or "")
 
 
+@pytest.mark.parametrize(("more", "level"), [({}, "ok"), ({"APIKEY": "$ACME_API_KEY"}, "warn")])
+def test_a_key_that_ccr_needs(context: Context, more: dict[str, str], level: str) -> None:
+    """It is named with the reason, and not shown."""
+    found = keys.exposed(with_profile(context, "$ACME_API_KEY", **more))
+    assert found.level == level
+    if level == "warn":
+        assert "ACME_API_KEY as it is" in found.detail
+        assert "APIKEY of the local port" in found.detail
+        assert "canary" not in found.detail + (found.fix or "")
+
+
+def test_a_placeholder_in_place_of_a_key(context: Context) -> None:
+    """The shell was started below CCR."""
+    environ = {**context.environ, "ACME_API_KEY": f"synccr.ACME_API_KEY.{'0a' * 12}"}
+    found = keys.are_set(replace(with_profile(context, "$ACME_API_KEY"), environ=environ))
+    assert (found.level, "ACME_API_KEY holds CCR's placeholder" in found.detail) == ("fail", True)
+
+
 def running_with(
     context: Context, monkeypatch: pytest.MonkeyPatch, status: dict[str, object] | None
 ) -> Context:
@@ -113,6 +131,8 @@ def running_with(
         ({"turns": {"requests": 0, "not_judged": 0}}, "skip", "no request"),
         ({"turns": {"requests": 9, "not_judged": 0}}, "ok", "all 9 requests"),
         ({"turns": {"requests": 9, "not_judged": 3}}, "warn", "3 of the last 9 requests"),
+        ({"ccr": {"judged": False}}, "warn", "without synccr's module"),
+        ({"ccr": {"judged": True}}, "skip", "no request"),
     ],
 )
 def test_requests_that_nobody_judged(

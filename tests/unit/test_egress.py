@@ -321,8 +321,9 @@ async def test_an_address_of_no_provider_gets_nothing() -> None:
         reader, writer = await scene.connect()
         writer.write(scene.request(scene.turn(), x_synccr_to="http://127.0.0.1:1/v1/x"))
         assert b"403" in await reader.readline()
+        assert (await reader.read()).endswith(b"}")
         writer.transport.abort()
-        assert scene.seen == []
+        assert (scene.seen, scene.told) == ([], [])
 
 
 async def test_an_answer_whose_provider_never_hangs_up() -> None:
@@ -340,27 +341,27 @@ async def test_an_answer_whose_provider_never_hangs_up() -> None:
 
 async def test_a_reader_that_is_slow_is_not_run_over() -> None:
     """What the provider sends faster than CCR reads stays at the provider."""
-    many = sse(*[delta("x" * 1000) for _ in range(20)])
+    many = sse(*[delta("x" * 20_000) for _ in range(10)])
 
     async def flood(seen: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM)
-        for _ in range(600):
+        for _ in range(300):
             writer.write(b"".join(map(piece, many)))
             await writer.drain()
         writer.write(piece(WHOLE[1]) + b"0\r\n\r\n")
 
-    async with stage(flood) as scene:
+    async with stage(flood, patience=Impatient(60.0, 180.0)) as scene:
         reader, writer = await scene.connect()
         turn = scene.turn()
         writer.write(scene.request(turn))
         await scene.until(lambda: bool(turn.tries) and turn.tries[0].bytes_in > 0)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(2 * PATIENT_FOR)  # no silence of the provider's
         sent = turn.tries[0].bytes_in
-        assert sent < 11_000_000
+        assert sent < 40_000_000  # the kernel holds some
         size, last = 0, b""
         async with asyncio.timeout(20):
             while not last.endswith(b"\r\n0\r\n\r\n"):
                 last = last[-8:] + await reader.read(1 << 20)
                 size += len(last)
         writer.transport.abort()
-        assert size > 600 * 20 * 1000
+        assert size > 300 * 10 * 20_000

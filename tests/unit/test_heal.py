@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccr.errors import NoModelServes
-from synccr.heal import Local, heal
+from synccr.heal import Local, advice_on, heal
 from synccr.profile import FALLBACK_SCENARIOS, Profile
 from synccr.profile_reader import understand
 from synccr.report import DEAD, ModelRef, Report, Status
@@ -168,3 +168,32 @@ def test_a_proxy_that_ccr_refuses_is_not_written() -> None:
         assert led.config.get("PROXY_URL") == written
         assert all("word" not in str(change) for change in led.changes)
         assert heal(owner, {}).config["PROXY_URL"] == proxy
+
+
+@pytest.mark.parametrize(
+    ("detail", "advice"),
+    [
+        (
+            "the proxy http://a.test:1 (PROXY_URL of the profile) refused: 407",
+            "Check the proxy: look at PROXY_URL of the profile.",
+        ),
+        (
+            "TLS: self-signed; the authority of your network goes into NODE_EXTRA_CA_CERTS",
+            "Put the file of your network's certificate authority into NODE_EXTRA_CA_CERTS.",
+        ),
+        ("refused: nothing listens there", "Check the network and the provider's address."),
+    ],
+)
+def test_what_to_do_about_a_provider_that_cannot_be_reached(detail: str, advice: str) -> None:
+    """By what the transport says of it; once, however many models there are."""
+    reports = [
+        Report(
+            provider="acme",
+            model=model,
+            status=Status.UNREACHABLE,
+            checked_at=datetime.now(UTC),
+            detail=detail,
+        )
+        for model in ("big", "small")
+    ]
+    assert advice_on(reports) == advice

@@ -73,6 +73,8 @@ def test_candidates_stand_in_the_owners_order() -> None:
         ([FAILED, replace(FAILED, ref=SPARE)], Need(), TWIN),
         ([FAILED, replace(FAILED, ref=SPARE), replace(FAILED, ref=TWIN)], Need(), None),
         ([Tried(MAIN, Trouble.UNREACHABLE, 502)], Need(), TWIN),
+        ([replace(FAILED, account=True)], Need(), TWIN),
+        ([FAILED, replace(FAILED, ref=LONG)], Need(), TWIN),
         ([Tried(MAIN, Trouble.KNOWN, 402), *[Tried(SPARE, Trouble.TRIAL, 502)] * 2], Need(), TWIN),
         ([Tried(MAIN, Trouble.KNOWN, 402)] * MAX_ANSWERS, Need(), None),
         ([Tried(MAIN, Trouble.STATUS, 422)], Need(), SPARE),

@@ -173,6 +173,20 @@ def test_an_answer_that_broke_off() -> None:
     assert life.swaps() == [SPARE]
 
 
+def test_one_whose_answer_broke_off_is_asked_in_the_same_way() -> None:
+    """At once, with a question like what failed: this may be how its streams end. When it
+    answers well, later questions are ordinary ones."""
+    life = Life()
+    life.fails(MAIN, Trouble.CUT, 502, elsewhere=None)
+    assert life.asked() == []
+    life.fails(MAIN, Trouble.CUT, 502, elsewhere=None, passed=True)
+    like = [one.like for one in life.done if isinstance(one, e.Probe)]
+    assert like == [{MAIN: Shape(stream=True, tokens=7)}]
+    life.probed(MAIN)
+    assert life.state.health[MAIN].shape is None
+    assert not life.state.away(MAIN)
+
+
 def test_where_nobody_else_serves_a_broken_answer_refuses_nothing() -> None:
     """Nor where a person does not want to be moved."""
     life = Life()

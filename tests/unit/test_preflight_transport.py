@@ -182,8 +182,8 @@ async def test_the_way_of_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
     local, far = "http://127.0.0.1:8/v1", "https://provider.test/v1"
     for url, proxy, detail in (
         (local, None, "refused: nothing listens there"),
-        (far, None, "the proxy http://127.0.0.1:9 cannot be reached: refused"),
-        (local, "http://127.0.0.1:7", "the proxy http://127.0.0.1:7 cannot be reached: refused"),
+        (far, None, "the proxy http://127.0.0.1:9 (ALL_PROXY) cannot be reached: refused"),
+        (local, "http://127.0.0.1:7", "the proxy http://127.0.0.1:7 (PROXY_URL of the profile) "),
     ):
         async with make_client([provider(url)], proxy=proxy) as client:
             reply = await send(Ask("GET", url, {}), client, timeout=5)

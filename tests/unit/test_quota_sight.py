@@ -127,6 +127,25 @@ async def test_what_is_known_outlives_a_restart(tmp_path: Path) -> None:
     assert rows_now(tmp_path / "quota.json", [quota(96)], NOW)[0]["remaining"] == 4
 
 
+def test_live_traffic_is_listened_to_every_ten_seconds(tmp_path: Path) -> None:
+    """Each provider for itself; headers without limits do not count."""
+    one = sight(tmp_path, [], [])
+    seconds = 0.0
+    one.clock = lambda: NOW + timedelta(seconds=seconds)
+
+    def told(left: int, provider: str = "acme") -> list[float]:
+        limits = {"x-ratelimit-limit-tokens": "100", "x-ratelimit-remaining-tokens": str(left)}
+        one.told(provider, {"retry-after": "1"})
+        one.told(provider, limits)
+        return [row["remaining"] for row in one.rows([provider])]
+
+    assert (told(90), told(80, "other")) == ([90], [80])
+    seconds = 9.0
+    assert told(70) == [90]
+    seconds = 10.0
+    assert told(60) == [60]
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 1}', b"\xff", b"[" * 5000])
 async def test_a_damaged_file_is_no_file(tmp_path: Path, content: bytes) -> None:
     """It is written anew."""

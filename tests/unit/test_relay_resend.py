@@ -232,6 +232,33 @@ async def test_a_handover_gives_the_request_as_the_client_sent_it() -> None:
     assert passed == [message]
 
 
+async def test_a_handover_of_a_request_that_was_sent_again() -> None:
+    """It was renamed, and its CCR died: the next supervisor gets what the client had sent."""
+    keeper, passed = Keeper([FAILED, None]), []
+    message = request("/v1/messages", BODY)
+
+    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        keeper.tried(seen)
+        if b"acme,spare" in seen.body:
+            await asyncio.Event().wait()
+        writer.write(response(b"{}", status="402 No"))
+
+    async with scene(keeper) as play:
+        backend = await play.backend(handler)
+        wire = await play.wire()
+        await wire.send(message)
+        await backend.until(lambda: len(backend.seen) == 2)
+
+        def heir(connection: object, ahead: bytes) -> bool:
+            passed.append(ahead)
+            return True
+
+        play.relay.hand_over(heir)
+        await backend.kill()
+        await play.until(lambda: bool(passed))
+    assert passed == [message]
+
+
 async def test_a_body_that_names_no_model() -> None:
     """What cannot be renamed is said, with a status."""
     keeper = Keeper([FAILED])

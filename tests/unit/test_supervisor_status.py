@@ -11,9 +11,10 @@ import pytest
 from synccr.policy import events as e
 from synccr.policy.health import CONFIRMATIONS, Health, gone, probed
 from synccr.policy.state import State
+from synccr.profile import SCENARIOS
 from synccr.report import ModelRef, Status
 from synccr.settings import Settings
-from synccr.supervisor.status import breakers, model_rows
+from synccr.supervisor.status import breakers, model_rows, plan_rows
 
 MAIN, SPARE = ModelRef("a", "main"), ModelRef("a", "spare")
 START = 1000.0
@@ -59,3 +60,17 @@ def test_breakers(state: State) -> None:
         health = probed(health, kit.report(MAIN, Status.OK, now.wall), now, state.settings)
         words.append(breakers(replace(state, health={MAIN: health}))["a,main"])
     assert words == ["half_open", "closed"]
+
+
+def test_the_plan(state: State) -> None:
+    """Each scenario has its candidates, best first, and says which of them is left alone."""
+    resting = replace(Health(kit.report(SPARE, Status.OK, kit.DAWN)), rest_until=START + 15)
+    resting = replace(resting, rest=kit.report(SPARE, Status.OVERLOADED, kit.DAWN))
+    rows = plan_rows(replace(state, health={**state.health, SPARE: resting}), at(START))
+    assert set(rows) == set(SCENARIOS)
+    found = {row["model"]: row for row in rows["default"]}
+    assert found["a,main"]["breaker"] == "open"
+    assert found["a,main"]["reason"] == "is away: billing"
+    assert (found["a,spare"]["breaker"], found["a,spare"]["rests"]) == ("closed", True)
+    assert rows["default"][-1] == found["a,main"]
+    assert found["a,main"]["rests"] is False

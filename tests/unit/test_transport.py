@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transport_kit import OK, Heard, answering, ask, read_request, serving
+from transport_kit import OK, Heard, answering, ask, read_request
 
 from synccr.transport import Answer, Broken, CannotReach, Outgoing, Transport
 from synccr.transport.inflate import Inflater, Unreadable
 from synccr.transport.messages import head_of, target_of
+from ways import serving
 
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 

@@ -10,21 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transport_kit import (
-    OK,
-    ConnectProxy,
-    Heard,
-    SocksProxy,
-    answering,
-    ask,
-    make_authority,
-    serving,
-)
+from transport_kit import OK, Heard, answering, ask
 
 from synccr.errors import ConfigError
 from synccr.transport import CannotReach, Outgoing, Transport
 from synccr.transport.proxies import is_loopback, proxy_for
 from synccr.transport.tls import Trust, make_trust, shared_trust
+from ways import ConnectProxy, SocksProxy, make_authority, serving
 
 HTTPS, HTTP = "https://api.provider.test/v1", "http://api.provider.test:8080/v1"
 A, B, C = "http://a.test:1", "http://b.test:2", "socks5://c.test:3"
@@ -342,7 +334,9 @@ async def test_why_a_proxy_refuses(refusal: bytes, words: str) -> None:
         failure = (await ask(transport, "https://provider.test/v1", proxy=way)).failure
     assert isinstance(failure, CannotReach)
     assert failure.kind == "proxy"
-    assert failure.detail.startswith(f"the proxy http://127.0.0.1:{proxy.port} {words}")
+    assert failure.detail.startswith(
+        f"the proxy http://127.0.0.1:{proxy.port} (PROXY_URL of the profile) {words}"
+    )
     assert "hunter22" not in failure.detail
 
 
@@ -354,7 +348,8 @@ async def test_a_proxy_that_is_not_there(scheme: str) -> None:
     assert isinstance(failure, CannotReach)
     assert failure.kind == "proxy"
     assert failure.detail == (
-        f"the proxy {scheme}://127.0.0.1:1 cannot be reached: refused: nothing listens there"
+        f"the proxy {scheme}://127.0.0.1:1 (HTTPS_PROXY) cannot be reached: "
+        "refused: nothing listens there"
     )
 
 

@@ -247,10 +247,10 @@ def show_models(found: Survey) -> None:
         for finding in profile.findings:
             say(f"{profile.source}: {finding.place} {finding.what}. {finding.instead}".rstrip())
     if found.healed is None:
-        from synccr.heal import advice
+        from synccr.heal import advice_lines
 
         say("No model can serve.", "red")
-        for line in advice(r.status for r in found.result.reports.values()):
+        for line in advice_lines(found.result.reports.values()):
             say(f"  {line}")
         return
     for change in found.moved:

@@ -58,6 +58,7 @@ def lines(document: dict[str, Any]) -> list[str]:
         found.append(f"  why: {document['why']}")
     if noted := turns_line(document):
         found.append(f"  {paint(noted, 'yellow', sys.stdout)}")
+    found += [f"  {paint(line, 'yellow', sys.stdout)}" for line in plan_lines(document)]
     found.append("routes")
     found += [f"  {name:<12} {model}" for name, model in document["routes"].items()]
     found.append("models")
@@ -82,14 +83,37 @@ def turns_line(document: dict[str, Any]) -> str:
     breakers = document.get("breakers") or {}
     turns = document.get("turns") or {}
     parts = []
+    if (document.get("ccr") or {}).get("judged") is False:
+        parts.append("CCR runs without synccr's module: nothing is judged (synccr doctor running)")
     for state, words in (("open", "not asked now"), ("half_open", "on trial")):
         if names := [name for name, found in breakers.items() if found == state]:
             parts.append(f"{words}: {'; '.join(names)}")
+    if names := _resting(document):
+        parts.append(f"rests for a moment: {'; '.join(names)}")
     if count := turns.get("not_judged"):
         parts.append(f"{count} of {turns['requests']} requests not judged (synccr doctor running)")
     if path := turns.get("capture"):
         parts.append(f"requests and answers are written to {path}")
     return ". ".join(parts)
+
+
+def plan_lines(document: dict[str, Any]) -> list[str]:
+    """For each route whose own model is not asked now, who gets its requests; mostly none."""
+    resting = _resting(document)
+    found = []
+    for name, rows in (document.get("plan") or {}).items():
+        route = document["routes"].get(name)
+        asked = (row for row in rows if row["breaker"] == "closed" and row["model"] not in resting)
+        serving = next(asked, None)
+        if route and serving and serving["model"] != route:
+            found.append(f"{name} goes to {serving['model']} ({serving['reason']}), not to {route}")
+    return found
+
+
+def _resting(document: dict[str, Any]) -> list[str]:
+    """Models that have just failed a request and are left alone for a moment."""
+    rows = (row for rows in (document.get("plan") or {}).values() for row in rows)
+    return list(dict.fromkeys(row["model"] for row in rows if row.get("rests")))
 
 
 def _quota_lines(rows: Iterable[dict[str, Any]]) -> list[str]:

@@ -158,10 +158,25 @@ def _stream(found: Endpoint, body: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 raise _refused(answer.status_code, answer.read())
             yield from _pieces(answer.iter_lines())
     except httpx.HTTPError as error:
+        if why := _why_broken_off():
+            raise SynccrError(f"The provider broke off: {why}.", "See: synccr trace") from error
         raise SynccrError(
             f"The router did not answer to the end ({error or type(error).__name__}).",
             "See: synccr status",
         ) from error
+
+
+def _why_broken_off() -> str:
+    """What the trace says of the latest turn, when its answer broke off; else nothing."""
+    from synccr.cli.setup import Setup
+    from synccr.control import request
+
+    try:
+        turns = request(Setup.make().paths.instance, "trace")["turns"]
+        latest = turns[-1]["tries"][-1]
+    except (SynccrError, LookupError, TypeError):
+        return ""
+    return "" if latest["verdict"] == "ok" else str(latest["detail"]).rstrip(".")
 
 
 def _pieces(lines: Iterable[str]) -> Iterator[tuple[str, str]]:

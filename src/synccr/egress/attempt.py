@@ -76,7 +76,7 @@ class Attempt:
             connection.abort()  # its client has left meanwhile
             return
         url = (connection.header(b"x-synccr-to") or b"").decode("latin-1")
-        body = connection.body
+        body, connection.body = connection.body, b""  # the call lets go of it once it is answered
         self._asked = asked(url, body)
         headers = [h for h in connection.headers if not h[0].startswith(b"x-synccr-")]
         url, fields = egress.substitute(url, headers)
@@ -85,6 +85,7 @@ class Attempt:
             url, [value for _, value in fields], self._asked.model, wanted
         )
         if ref is None:
+            self._over = True
             connection.refuse(403, "synccr knows no provider at this address.")
             return
         self._ref = ref
@@ -102,7 +103,7 @@ class Attempt:
         if refused is not None:
             self._fail(refused)
             return
-        self._send(Outgoing("POST", url, tuple(fields), body))
+        self._send(Outgoing(connection.method, url, tuple(fields), body))
 
     def left(self) -> None:
         """CCR has gone, or was told that nobody waits."""
@@ -110,12 +111,16 @@ class Attempt:
             self._finish(None)
 
     def throttle(self, *, full: bool) -> None:
-        """CCR reads slowly: so do we."""
-        if self._call is not None:
-            if full:
-                self._call.pause()
-            else:
-                self._call.resume()
+        """CCR reads slowly: so do we, and what is not read is no silence."""
+        if self._call is None:
+            return
+        if full:
+            self._call.pause()
+            self._stop_watching()
+        else:
+            self._call.resume()
+            self._last = self._egress.clock()
+            self._watch()
 
     # From the provider.
 
@@ -159,9 +164,9 @@ class Attempt:
         self._try.sent = True
         self._try.abort = self._leave
         self._last = egress.clock()
-        self._watch()
         self._capture("request", request.body)
         self._call = egress.transport.start(request, self)
+        self._watch()
 
     def _take(self, event: Event) -> None:
         if self._over:
@@ -188,8 +193,8 @@ class Attempt:
         else:
             self._begun = True
             self._connection.begin(self._status, self._fields, data)
-            if self._connection.full and self._call is not None:
-                self._call.pause()
+            if self._connection.full:
+                self.throttle(full=True)
 
     def _whole(self, data: bytes) -> None:
         if self._begun:
@@ -239,9 +244,7 @@ class Attempt:
         attempt.ended = self._egress.clock()
         attempt.failure = failure
         attempt.went_well = went_well
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_watching()
         call, self._call = self._call, None
         if call is not None:
             call.abort()  # nothing happens where the answer has ended
@@ -286,8 +289,7 @@ class Attempt:
 
     def _watch(self) -> None:
         """Look again when silence would be too long: one timer, however many pieces come."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_watching()
         now = self._egress.clock()
         until = self._last + (GRACE if self._ending else self._limit())
         if not self._begun and self._turn is not None:
@@ -299,6 +301,11 @@ class Attempt:
             self._take(Silent(silence))
             return
         self._timer = asyncio.get_running_loop().call_later(until - now, self._watch)
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def _passed(headers: Sequence[tuple[bytes, bytes]]) -> Headers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from synccr.keyring import origin
@@ -35,10 +36,11 @@ class Directory:
         Returns:
             None when no provider has that origin.
         """
-        target = origin(url)
-        there = [p for p in self.providers if target and origin(p.url) == target]
+        there = self._by_origin.get(origin(url))
         if not there:
             return None
+        if len(there) == 1:
+            return ModelRef(there[0].name, model)
         carried = b"\n".join(values).decode("latin-1") + url
         path = urlsplit(url).path
         for narrower in (
@@ -49,6 +51,14 @@ class Directory:
         ):
             there = _kept(there, narrower)
         return ModelRef(there[0].name, model)
+
+    @cached_property
+    def _by_origin(self) -> dict[str | None, list[Provider]]:
+        found: dict[str | None, list[Provider]] = {}
+        for provider in self.providers:
+            if target := origin(provider.url):
+                found.setdefault(target, []).append(provider)
+        return found
 
 
 def _kept(there: Sequence[Provider], narrower: Iterable[Provider]) -> list[Provider]:

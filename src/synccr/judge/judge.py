@@ -195,7 +195,7 @@ class Judge:
             case Cut(reason):
                 return self._lost(failure(Trouble.CUT, f"the answer broke off: {reason}"))
             case Silent(seconds):
-                said = f"no byte for {seconds:g} s"
+                said = f"no byte for {seconds:.3g} s"
                 return self._lost(failure(Trouble.SILENT, said, http_status=504))
 
     def _refused(self, data: bytes) -> Action:

@@ -41,11 +41,13 @@ class Shape(NamedTuple):
         stream: it asked for a stream.
         tools: it offered tools.
         tokens: its estimated size; 0 when unknown.
+        finishes: the model's streams were seen to end with a finish reason.
     """
 
     stream: bool = False
     tools: bool = False
     tokens: int = 0
+    finishes: bool = False
 
 
 class Event:

@@ -299,6 +299,7 @@ def _reassured(health: Health, report: Report, now: Now, settings: Settings) -> 
         alarms=alarms,
         calm_until=now.mono + calm,
         doubted_until=None,
+        shape=None,
     )
 
 

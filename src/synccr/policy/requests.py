@@ -46,7 +46,8 @@ def request_failed(
         return _of_traffic(h.gone(health, report, now, settings), shape)
     calm = h.calm_of(health, report, now, settings)
     health = replace(health, outcomes=outcomes, judged=True, calm_until=calm)
-    return replace(health, rest=report, rest_until=now.mono + _rest(report, now))
+    rest_until = now.mono + _rest(report, now)
+    return replace(health, rest=report, rest_until=rest_until, shape=shape or health.shape)
 
 
 def _rest(report: Report, now: Now) -> float:

@@ -80,6 +80,7 @@ class Tried:
     Attributes:
         request_fault: the request was at fault, by the provider's words.
         too_long: it does not fit into the model's context window.
+        account: the provider spoke of the key or the account.
         retry_after: seconds from now after which the provider wants to be asked again.
     """
 
@@ -89,6 +90,7 @@ class Tried:
     request_fault: bool = False
     too_long: bool = False
     retry_after: float | None = None
+    account: bool = False
 
     @property
     def sent(self) -> bool:
@@ -254,11 +256,22 @@ def next_try(
         left = _left(plan, first, failed, need)
     if any(one.too_long or one.http_status == 413 for one in tries if one.sent):
         left = [one for one in left if _holds_more(one, plan.of(first), tries, need)]
-    cut_off = {one.ref.provider for one in tries if one.trouble is Trouble.UNREACHABLE}
-    left.sort(key=lambda one: one.ref.provider in cut_off)
+    doubtful = _doubtful(tries)
+    left.sort(key=lambda one: one.ref.provider in doubtful)
     if not left:
         return Next(None, "there is no other model that could serve it")
     return Next(left[0], left[0].reason)
+
+
+def _doubtful(tries: Sequence[Tried]) -> set[str]:
+    """Providers whose other models come last: no connection there, words about the account, or
+    two of their models failed already."""
+    asked = [one.ref.provider for one in tries if one.sent]
+    return {
+        one.ref.provider
+        for one in tries
+        if one.trouble is Trouble.UNREACHABLE or one.account or asked.count(one.ref.provider) > 1
+    }
 
 
 def _left(

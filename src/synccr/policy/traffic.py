@@ -80,7 +80,9 @@ def _one_failed(step: Step, event: e.AttemptFailed, verdict: Verdict) -> None:
             shape=event.shape,
         )
         learn_trouble(step, ref, after if known and known.away else replace(after, seen_at=when))
-        if event.elsewhere is False or o.unexplained(after.outcomes, settings.trouble_count):
+        cut = event.trouble is Trouble.CUT and event.passed  # or is it how its streams end?
+        unexplained = o.unexplained(after.outcomes, settings.trouble_count)
+        if cut or event.elsewhere is False or unexplained:
             suspect(step, [ref])
     elif verdict.confidence is Confidence.LIKELY:
         suspect(step, [ref])

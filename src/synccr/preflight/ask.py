@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from synccr.journal import utc_now
+from synccr.policy.events import Shape
 from synccr.preflight.record import Record
 from synccr.preflight.run import Pair, Progress, Result, preflight
 from synccr.preflight.transport import Fetcher
+from synccr.report import ModelRef
 from synccr.settings import Settings
 
 
@@ -27,6 +29,7 @@ async def ask_models(
     progress: Progress | None = None,
     proxy: str | None = None,
     client: Fetcher | None = None,
+    like: Mapping[ModelRef, Shape] | None = None,
 ) -> Result:
     """Preflight with what is known in ``instance``, and keep what was found there.
 
@@ -42,6 +45,7 @@ async def ask_models(
         progress=progress,
         client=client,
         proxy=proxy,
+        like=like,
     )
     with contextlib.suppress(OSError, ValueError, OverflowError):
         record.save(utc_now())

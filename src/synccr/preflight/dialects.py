@@ -19,6 +19,7 @@ from urllib.parse import urljoin
 
 from synccr import __version__
 from synccr.classify.body import failed_choice
+from synccr.policy.events import Shape
 from synccr.profile import Provider
 
 TOOL_TOKENS = 128
@@ -31,6 +32,13 @@ _TOOL_PROMPT = f"Call the tool {TOOL}."
 _PLAIN_PROMPT = "Say ok."
 _SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
 _DESCRIPTION = "Reports that you are ready."
+
+LARGE = 32_000
+"""Tokens from which on a request is so large that its size may be why it fails: most requests
+of Claude Code have fewer, and each token of a probe is paid for."""
+_MOST_PADDING = 200_000
+_BYTES_A_TOKEN = 4
+_FILLER = "The quick brown fox jumps over the lazy dog. "
 
 SHARED_TRANSFORMERS = frozenset(
     {"Anthropic", "OpenAI", "cerebras", "cleancache", "deepseek", "enhancetool", "forcereasoning"}
@@ -49,12 +57,17 @@ _LOWER = {name.lower() for name in TRANSFORMERS}
 
 @dataclass(frozen=True)
 class Ask:
-    """One HTTP request; headers are not shown in ``repr``, because they hold the key."""
+    """One HTTP request; headers are not shown in ``repr``, because they hold the key.
+
+    Attributes:
+        events: the dialect of the events that the answer is to come in; None for one document.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(repr=False)
     json: Mapping[str, Any] | None = None
+    events: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,12 +98,14 @@ class Dialect(ABC):
         transformer: CCR's transformer that selects this form; empty for the default.
         ending: how the path of a right address ends.
         force: what, added to a request, leaves the model no way but a tool call.
+        stream: what, added to a request, makes the answer a stream.
     """
 
     name: str
     transformer: str
     ending: str
     force: Mapping[str, Any]
+    stream: Mapping[str, Any] = MappingProxyType({"stream": True})
 
     def headers(self, provider: Provider) -> dict[str, str]:
         """As CCR sends them, but for the user agent."""
@@ -100,8 +115,16 @@ class Dialect(ABC):
             "accept-encoding": "identity",
         }
 
-    def ask(self, provider: Provider, model: str, *, tools: bool, forced: bool = False) -> Ask:
-        """A completion that is not streamed, with the fewest tokens.
+    def ask(
+        self,
+        provider: Provider,
+        model: str,
+        *,
+        tools: bool,
+        forced: bool = False,
+        like: Shape | None = None,
+    ) -> Ask:
+        """A completion with the fewest tokens, not streamed but where ``like`` is.
 
         Args:
             provider: whom to ask.
@@ -109,14 +132,20 @@ class Dialect(ABC):
             tools: offer one tiny tool and ask for its use. CCR names no tool choice
                 (some providers reject one), so that neither does this …
             forced: … unless this is set.
+            like: a request that it is to resemble: streamed, and as large when that is large.
         """
+        filler = padding(like)
         if tools:
-            body = self._completion(model, _TOOL_PROMPT, TOOL_TOKENS) | {"tools": [self._tool()]}
+            body = self._completion(model, filler + _TOOL_PROMPT, TOOL_TOKENS)
+            body["tools"] = [self._tool()]
         else:
-            body = self._completion(model, _PLAIN_PROMPT, PLAIN_TOKENS)
+            body = self._completion(model, filler + _PLAIN_PROMPT, PLAIN_TOKENS)
         if forced:
             body |= self.force
-        return Ask("POST", self._url(provider, model), self.headers(provider), body)
+        url, headers = self._url(provider, model), self.headers(provider)
+        if like is None or not like.stream:
+            return Ask("POST", url, headers, body)
+        return Ask("POST", self._streaming(url), headers, {**body, **self.stream}, self.name)
 
     def list_models(self, provider: Provider) -> Ask | None:
         """The provider's list of models; None when its address cannot be told."""
@@ -125,6 +154,9 @@ class Dialect(ABC):
 
     def _url(self, provider: Provider, model: str) -> str:  # noqa: ARG002 - of use to Gemini
         return provider.url
+
+    def _streaming(self, url: str) -> str:
+        return url
 
     @abstractmethod
     def _completion(self, model: str, prompt: str, tokens: int) -> dict[str, Any]: ...
@@ -149,8 +181,16 @@ class Chat(Dialect):
     ending = "/chat/completions"
     force = MappingProxyType({"tool_choice": "required"})
 
-    def ask(self, provider: Provider, model: str, *, tools: bool, forced: bool = False) -> Ask:
-        ask = super().ask(provider, model, tools=tools, forced=forced)
+    def ask(
+        self,
+        provider: Provider,
+        model: str,
+        *,
+        tools: bool,
+        forced: bool = False,
+        like: Shape | None = None,
+    ) -> Ask:
+        ask = super().ask(provider, model, tools=tools, forced=forced, like=like)
         entries = used(provider.transformer) + used(provider.transformer.get(model))
         if any(entry.name == "maxcompletiontokens" for entry in entries):
             body = dict(ask.json or {})
@@ -223,6 +263,7 @@ class Gemini(Dialect):
     transformer = "gemini"
     ending = "/models/"
     force = MappingProxyType({"toolConfig": {"functionCallingConfig": {"mode": "ANY"}}})
+    stream = MappingProxyType({})
 
     def headers(self, provider: Provider) -> dict[str, str]:
         headers = super().headers(provider) | {"x-goog-api-key": provider.key}
@@ -235,6 +276,9 @@ class Gemini(Dialect):
 
     def _url(self, provider: Provider, model: str) -> str:
         return urljoin(provider.url, f"./{model}:generateContent")
+
+    def _streaming(self, url: str) -> str:
+        return url.removesuffix("generateContent") + "streamGenerateContent?alt=sse"
 
     def _completion(self, model: str, prompt: str, tokens: int) -> dict[str, Any]:  # noqa: ARG002
         return {
@@ -314,6 +358,14 @@ def dialect_of(provider: Provider, model: str = "") -> Dialect | None:
     if names == ["Anthropic"] and of_model in ([], ["Anthropic"]):
         return MESSAGES
     return CHAT
+
+
+def padding(like: Shape | None) -> str:
+    """Harmless text that makes a prompt about as large as a request that was large, bounded."""
+    if like is None or like.tokens < LARGE:
+        return ""
+    size = min(like.tokens * _BYTES_A_TOKEN, _MOST_PADDING)
+    return _FILLER * (size // len(_FILLER)) + "\n\n"
 
 
 def document_in(body: str) -> Any:

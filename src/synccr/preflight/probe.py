@@ -10,13 +10,16 @@ from datetime import datetime
 
 from synccr.classify import Verdict, classify
 from synccr.classify.body import line, read
-from synccr.preflight.dialects import Dialect, dialect_of, document_in
+from synccr.policy.events import Shape
+from synccr.preflight.dialects import Dialect, dialect_of, document_in, padding
 from synccr.preflight.hints import transformer_hint, url_hint
 from synccr.preflight.quotas import quotas_in_headers
+from synccr.preflight.streamed import Judged, judged
 from synccr.preflight.transport import SYSTEM_CLOCK, Clock, Fetcher, NoReply, Reply, send
 from synccr.profile import Provider
 from synccr.redact import Redactor
 from synccr.report import TRANSIENT, Quota, Report, Status
+from synccr.turns.last_word import verdict_of
 
 _PAUSE_FIRST = 0.5
 _PAUSE_MOST = 8.0
@@ -80,24 +83,32 @@ async def examine(
     redact: Redactor,
     clock: Clock = SYSTEM_CLOCK,
     forced: bool = False,
+    like: Shape | None = None,
+    finishes: bool = False,
     jitter: Callable[[], float] = random.random,
 ) -> Finding:
     """As ``probe``; ``forced`` leaves the model no way but to call the tool.
 
     A forced or willing tool call is a completion too, so that a good model costs one
     request. When the request with a tool is turned down, one without decides.
+
+    Args:
+        like: what failed in traffic, and is to be resembled: a stream is asked for and judged
+            as traffic's, and a large prompt gets twice the time.
+        finishes: the model's streams are known to end with a finish reason.
     """
     dialect = dialect_of(provider, model)
     known = unasked(provider, model, clock.now())
     if known is not None or dialect is None:
         return Finding(known or _untold(provider, model, clock.now()))
-    inquiry = _Inquiry(provider, model, dialect, redact, clock)
-    deadline = clock.monotonic() + timeout
+    streamed = like is not None and like.stream
+    inquiry = _Inquiry(provider, model, dialect, redact, clock, streamed, finishes)
+    deadline = clock.monotonic() + timeout * (2 if padding(like) else 1)
     tools, refusal, attempt = True, "", 0
     quotas: tuple[Quota, ...] = ()
     while True:
         attempt += 1
-        ask = dialect.ask(provider, model, tools=tools, forced=forced and tools)
+        ask = dialect.ask(provider, model, tools=tools, forced=forced and tools, like=like)
         left = max(0.05, deadline - clock.monotonic())
         reply = await send(ask, client, timeout=left, clock=clock)
         if isinstance(reply, NoReply):
@@ -203,9 +214,16 @@ class _Inquiry:
     dialect: Dialect
     redact: Redactor
     clock: Clock
+    streamed: bool = False
+    finishes: bool = False
 
     def verdict(self, reply: Reply) -> Verdict:
         now = self.clock.now()
+        if 200 <= reply.http < 300 and self.streamed:
+            found = self._judged(reply).failure
+            verdict = verdict_of(found, reply.headers, now) if found else Verdict(Status.OK)
+            broken = found is not None and verdict.status is Status.OK
+            return Verdict(Status.OVERLOADED, detail=found.detail) if found and broken else verdict
         if 200 <= reply.http < 300:
             if self.dialect.is_completion(document_in(reply.body)):
                 return Verdict(Status.OK)
@@ -214,6 +232,10 @@ class _Inquiry:
                 return Verdict(Status.OVERLOADED, detail=f"no {self.dialect.name} completion")
             return verdict
         return classify(reply.http, reply.body, reply.headers, now=now)
+
+    def _judged(self, reply: Reply) -> Judged:
+        kind = reply.headers.get("content-type", "")
+        return judged(self.dialect.name, kind, reply.body, finishes=self.finishes)
 
     def served(self, reply: Reply, *, tools: bool, refusal: str) -> Finding:
         called = self.dialect.has_tool_call(document_in(reply.body)) if tools else False
@@ -225,6 +247,7 @@ class _Inquiry:
             http=reply.http,
             # Words instead of a call prove nothing yet.
             tools=None if tools and called is False else called,
+            done_alone=self._judged(reply).done_alone if self.streamed else None,
         )
         return Finding(report, declined=tools and called is False)
 
@@ -267,6 +290,7 @@ class _Inquiry:
         account: bool = False,
         retry_at: datetime | None = None,
         tools: bool | None = None,
+        done_alone: bool | None = None,
     ) -> Report:
         return Report(
             provider=self.provider.name,
@@ -279,4 +303,5 @@ class _Inquiry:
             account=account,
             retry_at=retry_at,
             tools=tools,
+            done_alone=done_alone,
         )

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from synccr.files import write_atomic
 from synccr.preflight.offered import OfferedModel
@@ -75,6 +76,10 @@ class Record:
         key = _digest(provider, report.model)
         self._file.reports[key] = self._mine.reports[key] = report
 
+    def completed(self, provider: Provider, report: Report) -> Report:
+        """A report with what only a streamed probe tells, as the last one told it."""
+        return _completed(report, self.last(provider, report.model))
+
     def hints(
         self, provider: Provider, now: datetime
     ) -> tuple[tuple[OfferedModel, ...], tuple[Quota, ...]] | None:
@@ -110,7 +115,7 @@ class Record:
         for key, report in self._mine.reports.items():
             other = self._file.reports.get(key)
             if other is None or not report.checked_at < other.checked_at <= now:
-                self._file.reports[key] = report
+                self._file.reports[key] = _completed(report, other)
         self._file.hints |= self._mine.hints
         kept = {k: r for k, r in self._file.reports.items() if abs(now - r.checked_at) < _KEEP}
         newest = sorted(kept, key=lambda k: kept[k].checked_at)[-_MOST:]
@@ -122,6 +127,12 @@ class Record:
     def _is_young(self, at: datetime, now: datetime) -> bool:
         # A clock that went back makes a report of the future; it is no longer trusted.
         return 0 <= (now - at).total_seconds() < self._max_age
+
+
+def _completed(report: Report, before: Report | None) -> Report:
+    if before is None or report.done_alone is not None:
+        return report
+    return replace(report, done_alone=before.done_alone)
 
 
 def _read(path: Path) -> _File:

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from synccr.policy.events import Shape
 from synccr.preflight.dialects import Ask, document_in
 from synccr.preflight.offered import OfferedModel, list_request, offered_in
 from synccr.preflight.probe import Finding, examine, unasked
@@ -57,6 +58,7 @@ async def preflight(
     clock: Clock = SYSTEM_CLOCK,
     client: Fetcher | None = None,
     proxy: str | None = None,
+    like: Mapping[ModelRef, Shape] | None = None,
 ) -> Result:
     """Find out which models serve, all side by side.
 
@@ -74,11 +76,13 @@ async def preflight(
         clock: time.
         client: the process's own transport; else one is made and closed here.
         proxy: the profile's own proxy (``PROXY_URL``), before those of the environment.
+        like: requests that failed in traffic: a model's probe resembles its own.
 
     Raises:
         ConfigError: the proxy, the profile's own or the environment's, cannot be used.
     """
-    run = _Run(settings, record, progress or (lambda _: None), clock, Redactor(_secrets(pairs)))
+    redact = Redactor(_secrets(pairs))
+    run = _Run(settings, record, progress or (lambda _: None), clock, redact, like or {})
     todo = []
     for group in _groups(pairs):
         provider, model = group[0]
@@ -176,6 +180,7 @@ class _Run:
     tell: Progress
     clock: Clock
     redact: Redactor
+    like: Mapping[ModelRef, Shape]
     reports: dict[ModelRef, Report] = field(default_factory=dict)
     hints: dict[tuple[str, str, str], Hints] = field(default_factory=dict)
     declined: list[list[Pair]] = field(default_factory=list)
@@ -233,7 +238,9 @@ class _Run:
         gate: asyncio.Semaphore,
         quotas: asyncio.Task[tuple[Quota, ...]] | None,
     ) -> None:
-        finding = await self._examine(client, group, gate)
+        shapes = (self.like.get(ModelRef(p.name, model)) for p, model in group)
+        like = next((shape for shape in shapes if shape is not None), None)
+        finding = await self._examine(client, group, gate, like=like)
         report = finding.report
         if report.http_status == 429:
             known = await quotas if quotas else self.hints.get(_account(group[0][0]), ((), ()))[1]
@@ -268,8 +275,10 @@ class _Run:
         gate: asyncio.Semaphore,
         *,
         forced: bool = False,
+        like: Shape | None = None,
     ) -> Finding:
         provider, model = group[0]
+        known = self.record.last(provider, model)
         async with gate:
             finding = await examine(
                 provider,
@@ -280,6 +289,8 @@ class _Run:
                 redact=self.redact,
                 clock=self.clock,
                 forced=forced,
+                like=like,
+                finishes=bool(like and like.finishes) or bool(known and known.done_alone is False),
             )
         if finding.quotas:
             self.limits[_account(provider)] = finding.quotas
@@ -301,7 +312,8 @@ class _Run:
             ref = ModelRef(provider.name, model)
             if ref not in reports:
                 row = next((o for o in offered.get(provider.name, ()) if o.id == model), None)
-                reports[ref] = _with_hint(self.reports[ref], row)
+                report = self.record.completed(provider, self.reports[ref])
+                reports[ref] = _with_hint(report, row)
                 if reports[ref].http_status is not None:
                     self.record.update(provider, reports[ref])
         told = tuple(quota for row in quotas.values() for quota in row)

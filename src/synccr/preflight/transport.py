@@ -16,9 +16,11 @@ from typing import Protocol
 from urllib.parse import urldefrag, urljoin
 
 from synccr.preflight.dialects import Ask
+from synccr.preflight.streamed import until_end
 from synccr.profile import Provider
 from synccr.report import Status
 from synccr.transport import Answer, Broken, CannotReach, Outgoing, Transport
+from synccr.transport.collector import Enough
 from synccr.transport.messages import target_of
 from synccr.transport.proxies import proxy_for
 
@@ -78,7 +80,7 @@ class Fetcher(Protocol):
     """What a probe needs of a transport."""
 
     async def fetch(
-        self, request: Outgoing, *, timeout: float, limit: int
+        self, request: Outgoing, *, timeout: float, limit: int, enough: Enough | None = None
     ) -> Answer | CannotReach | Broken:
         """As ``Transport.fetch``."""
 
@@ -119,7 +121,7 @@ async def send(
     started = clock.monotonic()
     try:
         async with asyncio.timeout(timeout):
-            result = await _fetch(_outgoing(ask), client, timeout, limit)
+            result = await _fetch(_outgoing(ask), client, timeout, limit, ask.events)
     except TimeoutError:
         status, detail, again = Status.TIMEOUT, f"no answer within {timeout:.3g} s", True
     except UnicodeError:
@@ -134,10 +136,11 @@ async def send(
 
 
 async def _fetch(
-    request: Outgoing, client: Fetcher, timeout: float, limit: int
+    request: Outgoing, client: Fetcher, timeout: float, limit: int, events: str | None
 ) -> Answer | CannotReach | Broken:
     for followed in itertools.count():
-        result = await client.fetch(request, timeout=timeout, limit=limit)
+        enough = until_end(events) if events else None
+        result = await client.fetch(request, timeout=timeout, limit=limit, enough=enough)
         if not isinstance(result, Answer) or followed == _REDIRECTS:
             return result
         onward = _onward(request.url, result)

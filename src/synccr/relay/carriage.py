@@ -40,6 +40,7 @@ class Carriage:
         "_client",
         "_discarding",
         "_held",
+        "_original",
         "_relay",
         "_task",
         "_timer",
@@ -68,6 +69,7 @@ class Carriage:
         self.answered = False
         self.closing = False
         self.forwarded_at = 0.0
+        self._original: bytes | None = None  # once it was sent again as another one
         self._upstream: Upstream | None = None
         self._held = self._verifying = self._discarding = False
         self._task: asyncio.Task[None] | None = None  # connecting or verifying
@@ -220,8 +222,14 @@ class Carriage:
     def movable(self) -> bool:
         """Whether all of the request is here and no backend has got all of it."""
         placed = self._upstream is not None and self._client.uploaded
-        tried = self.turn is not None and bool(self.turn.tries)
-        return self.buffer.kept and not self.exchange.begun and not placed and not tried
+        return self.buffer.kept and not self.exchange.begun and not placed
+
+    @property
+    def as_sent(self) -> bytes:
+        """The request as its client sent it: the heir has a secret and models of its own."""
+        if self._original is not None:
+            return self._original
+        return self.head.raw + self.buffer.join()[self.sent_head :]
 
     @property
     def waiting(self) -> bool:
@@ -361,6 +369,8 @@ class Carriage:
         except ValueError:
             self._fail("The model did not answer, and the request names none.")
             return
+        if self._original is None:
+            self._original = self.as_sent
         self.buffer.replace(message)
         self.exchange.again()
         if chosen.wait > 0:

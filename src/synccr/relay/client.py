@@ -236,8 +236,7 @@ class Client(asyncio.Protocol):
         if self._framer.head is None:
             ahead = self._framer.partial
         elif carriage is not None and carriage.movable:
-            # As the client sent it: the heir has to know what was changed here, too.
-            ahead = carriage.head.raw + carriage.buffer.join()[carriage.sent_head :]
+            ahead = carriage.as_sent
         else:
             return False
         if self.transport.get_write_buffer_size():

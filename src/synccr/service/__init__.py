@@ -21,6 +21,8 @@ _CARRIED = (
     "XDG_STATE_HOME",
     "XDG_CACHE_HOME",
     "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
     "npm_config_cache",
 )
 """Variables without which the service would look elsewhere. None of them holds a secret,

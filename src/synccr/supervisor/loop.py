@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,8 @@ from synccr.policy.machine import IllegalTransition, Phase, State, decide
 from synccr.report import ModelRef, Report
 from synccr.supervisor.fleet import Fleet, Left
 
-Prober = Callable[[Sequence[ModelRef]], Awaitable[tuple[Report, ...]]]
+Shapes = Mapping[ModelRef, e.Shape]
+Prober = Callable[[Sequence[ModelRef], Shapes], Awaitable[tuple[Report, ...]]]
 Teller = Callable[[str, str, str, bool], None]
 
 
@@ -94,8 +95,8 @@ class Loop:
 
     def _carry_out(self, action: e.Action) -> None:
         match action:
-            case e.Probe(refs):
-                self._spawn(self._probe(refs))
+            case e.Probe(refs, _, like):
+                self._spawn(self._probe(refs, like))
             case e.Swap():
                 self._spawn(self._swap(action))
             case e.Restart():
@@ -115,9 +116,9 @@ class Loop:
         delay = min(60.0, max(0.0, mono - now().mono))
         self._alarm = asyncio.get_running_loop().call_later(delay, self.post, e.WokeUp())
 
-    async def _probe(self, refs: Sequence[ModelRef]) -> None:
+    async def _probe(self, refs: Sequence[ModelRef], like: Shapes) -> None:
         try:
-            reports = await self.probe(refs)
+            reports = await self.probe(refs, like)
         except Exception as error:  # noqa: BLE001  # the policy asks again when no answer comes
             text = f"The models could not be asked ({_what(error)})."
             self.journal.write("error_seen", text=text, models=[str(ref) for ref in refs])

@@ -17,6 +17,7 @@ from synccr.relay.framing import Head
 
 _FILES = 65536
 _OWN_FILES = 40
+_FILES_A_CLIENT = 4
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
 _STRANGE = (
     b"A page of another origin may not use this router; "
@@ -56,10 +57,11 @@ def bind(host: str, port: int) -> socket.socket:
 def most_clients() -> int:
     """How many clients there may be at one time, so that files are left for a swap.
 
-    Takes as many open files as this user may have, as Node does: a client needs two.
+    Takes as many open files as this user may have, as Node does: a client needs four, two of
+    them for its provider request.
     """
     if sys.platform == "win32":
-        return _FILES // 2
+        return _FILES // _FILES_A_CLIENT
     else:
         import resource
 
@@ -69,7 +71,7 @@ def most_clients() -> int:
             if now < wanted:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
         allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return max(4, (min(allowed, _FILES) - _OWN_FILES) // 2)
+        return max(4, (min(allowed, _FILES) - _OWN_FILES) // _FILES_A_CLIENT)
 
 
 def exhaustion_told(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from synccr.errors import SynccrError
 from synccr.files import write_atomic
 from synccr.journal import Journal, stamp, utc_now
 from synccr.pace import Sample
+from synccr.preflight.quotas import quotas_in_headers
 from synccr.report import Quota
 from synccr.supervisor.loop import Teller
 
@@ -25,6 +26,9 @@ _KEEP = 14 * 86400.0
 
 _SHOWN = 86400.0
 """Seconds for which it is shown."""
+
+_LISTEN = 10.0
+"""Seconds between two answers of a provider whose headers are read: each costs a write."""
 
 
 class Watched(msgspec.Struct, frozen=True):
@@ -109,6 +113,7 @@ class QuotaSight:
     tell: Teller
     clock: Callable[[], datetime] = utc_now
     _known: dict[str, Watched] = field(default_factory=dict)
+    _heard: dict[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._known = known(self.path)
@@ -139,6 +144,16 @@ class QuotaSight:
         }
         with contextlib.suppress(OSError):
             write_atomic(self.path, msgspec.json.encode(self._known))
+
+    def told(self, provider: str, headers: Mapping[str, str]) -> None:
+        """Rate limits as the headers of an answer to a client have them (lower-case names)."""
+        now = self.clock()
+        heard = self._heard.get(provider)
+        if heard is not None and abs((now - heard).total_seconds()) < _LISTEN:
+            return
+        if quotas := quotas_in_headers(provider, headers, now):
+            self._heard[provider] = now
+            self.take(quotas)
 
     def _warn(self, watched: Watched, now: datetime) -> None:
         text = warning(watched.quota, watched.samples, now)

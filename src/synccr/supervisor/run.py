@@ -225,6 +225,7 @@ class Supervisor:
             launcher,
             self.tell,
             Patience(self.settings.silence_timeout, self.settings.silence_ceiling),
+            self.edges.quota.told,
         )
 
     async def _take_over(self, heritage: Heritage) -> None:
@@ -276,13 +277,13 @@ class Supervisor:
         profiles = self.profiles
         choice = choose(profiles.primary, profiles.fallback, known, profiles.local, None)
         if choice is None:
-            from synccr.heal import advice
+            from synccr.heal import advice_on
 
             raise NoModelServes(
                 "No model can serve: "
                 + "; ".join(f"{report.ref} {report.status}" for report in reports)
                 + ".",
-                " ".join(advice(report.status for report in reports)),
+                advice_on(reports),
             )
         return choice
 
@@ -407,7 +408,9 @@ class Supervisor:
             case Unclear():
                 self.loop.post(e.UpstreamSilent(0.0))
 
-    async def _probe(self, refs: Sequence[ModelRef]) -> tuple[Report, ...]:
+    async def _probe(
+        self, refs: Sequence[ModelRef], like: Mapping[ModelRef, e.Shape]
+    ) -> tuple[Report, ...]:
         wanted = set(refs)
         state = self.loop.state
         pairs = [
@@ -421,6 +424,7 @@ class Supervisor:
             instance=self.paths.instance,
             fresh=True,
             proxy=self.profiles.proxy,
+            like=self.way_out.like(like),
         )
         self.edges.quota.take(result.quotas)
         self.way_out.probed(result.reports.values())

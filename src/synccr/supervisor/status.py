@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from synccr.journal import stamp, utc_now
+from synccr.policy.breaker import rests
 from synccr.policy.events import Now
 from synccr.policy.health import Health
 from synccr.policy.life import Life
@@ -33,10 +34,18 @@ def starting(endpoint: str, version: str, supervisor: dict[str, Any]) -> dict[st
         "profile": "primary",
         "endpoint": endpoint,
         "supervisor": supervisor,
-        "ccr": {"version": version, "pid": None, "port": None, "started_at": None, "restarts": 0},
+        "ccr": {
+            "version": version,
+            "pid": None,
+            "port": None,
+            "started_at": None,
+            "restarts": 0,
+            "judged": None,
+        },
         "routes": {},
         "models": [],
         "breakers": {},
+        "plan": {},
         "swaps": 0,
         "last_swap": None,
     }
@@ -69,10 +78,12 @@ def serving(
             "port": backend.port if backend else None,
             "started_at": stamp(backend.started_at) if backend else None,
             "restarts": fleet.restarts,
+            "judged": backend.led if backend else None,
         },
         "routes": {name: str(ref) for name, ref in state.current.routes.items()},
         "models": model_rows(state, now(), first_bytes),
         "breakers": breakers(state),
+        "plan": plan_rows(state, now()),
         "swaps": loop.swaps,
         "last_swap": loop.last_swap,
         "why": state.why,
@@ -117,6 +128,26 @@ def breakers(state: State) -> dict[str, str]:
         str(ref): _BREAKERS[health.life if health else Life.HERE]
         for ref in state.models
         for health in (state.health.get(ref),)
+    }
+
+
+def plan_rows(state: State, at: Now) -> dict[str, list[dict[str, Any]]]:
+    """For each of CCR's scenarios its candidates, best first.
+
+    Args:
+        at: the present: a model that has just failed a request rests for a moment.
+    """
+    return {
+        name: [
+            {
+                "model": str(one.ref),
+                "reason": one.reason,
+                "breaker": one.breaker.value,
+                "rests": rests(state, one.ref, at.mono),
+            }
+            for one in candidates
+        ]
+        for name, candidates in state.route_plan.scenarios.items()
     }
 
 

@@ -118,7 +118,8 @@ class TurnDesk:
             return None
         session, now = turn.session if turn else "", self.now().mono
         if turn is not None and turn.wanted is None and not turn.named:
-            turn.trial = trial_for(state, attempt.ref, session, now)
+            need = Need(attempt.tools, attempt.bytes_out // _BYTES_A_TOKEN)
+            turn.trial = trial_for(state, attempt.ref, session, now, need)
             if turn.trial is not None:
                 return failure(Trouble.TRIAL, f"{turn.trial} is tried first")
         again = turn is not None and attempt.ref in turn.refused
@@ -242,6 +243,7 @@ def _tried(attempt: Try) -> Tried:
         request_fault=verdict.request_fault,
         too_long=verdict.too_long,
         retry_after=after,
+        account=verdict.account,
     )
 
 

@@ -16,16 +16,19 @@ from synccr.egress.directory import Directory
 from synccr.egress.egress import Egress
 from synccr.egress.patience import Patience
 from synccr.keyring import Keyring
+from synccr.policy.events import Shape
 from synccr.profile import Provider
 from synccr.profiles import Profiles
-from synccr.report import Report, Status
+from synccr.report import ModelRef, Report, Status
 from synccr.supervisor.loop import Teller
 from synccr.supervisor.turn_desk import TurnDesk
 from synccr.transport import Transport
+from synccr.turns.turn import Try, Turn
 
 _FORMER = 4
 """Keyrings: a CCR that drains may be of the profiles before the last edits."""
 _OLD_PROVIDERS = 64
+_MOST_MODELS = 4096
 
 NOT_LED = (
     "CCR came up without synccr's module: its provider requests are not judged, and it has the "
@@ -45,6 +48,7 @@ class WayOut:
         launcher: starts a CCR that asks providers by itself.
         tell: shows a line to a person.
         patience: how long models may be silent.
+        quotas: hears of a provider's rate limits, in the headers of its answers.
     """
 
     desk: TurnDesk
@@ -54,22 +58,27 @@ class WayOut:
     launcher: Launcher
     tell: Teller
     patience: Patience
+    quotas: Callable[[str, Mapping[str, str]], None]
+    _done_alone: set[ModelRef] = field(default_factory=set)
+    _finishing: set[ModelRef] = field(default_factory=set)
     _of: Profiles | None = None
     _rings: deque[Keyring] = field(default_factory=lambda: deque(maxlen=_FORMER))
     _known: dict[tuple[str, str, str], Provider] = field(default_factory=dict)
+    _directory: Directory = field(default_factory=lambda: Directory(()))
 
     def __post_init__(self) -> None:
-        self.transport = Transport(environ=self.environ)
+        self.transport = Transport()
         self.egress = Egress(
             turns=self.desk.turns,
             transport=self.transport,
             patience=self.patience,
-            directory=lambda: Directory(tuple(self._now()._known.values())),
+            directory=lambda: self._now()._directory,
             substitute=self._substitute,
             permit=self.desk.permit,
-            told=self.desk.told,
+            told=self._told,
             redact=lambda: self.profiles().redactor,
             capture=lambda: self.desk.trace.capture,
+            done_alone=self._done_alone.__contains__,
             secret=self.desk.secret.decode(),
         )
 
@@ -106,10 +115,28 @@ class WayOut:
         return await self._launch_bare(package, ours)
 
     def probed(self, reports: Iterable[Report]) -> None:
-        """How long models took to answer a probe: less is never called silence."""
+        """How long models took to answer a probe: less is never called silence; and whose
+        streams end with ``[DONE]`` alone."""
         for report in reports:
+            if report.done_alone:
+                self._done_alone.add(report.ref)
+            else:
+                self._done_alone.discard(report.ref)
             if report.status is Status.OK and report.latency_ms is not None:
                 self.egress.patience.probed(report.ref, report.latency_ms / 1000)
+
+    def like(self, shapes: Mapping[ModelRef, Shape]) -> Mapping[ModelRef, Shape]:
+        """What probes are to resemble, with what traffic shows of the models' streams."""
+        return {r: shape._replace(finishes=r in self._finishing) for r, shape in shapes.items()}
+
+    def _told(self, turn: Turn | None, attempt: Try) -> None:
+        ref = attempt.ref
+        whole = attempt.went_well and attempt.streamed and ref not in self._done_alone
+        if whole and len(self._finishing) < _MOST_MODELS:
+            self._finishing.add(ref)
+        if attempt.headers:
+            self.quotas(ref.provider, attempt.headers)
+        self.desk.told(turn, attempt)
 
     async def _launch_bare(self, package: Package, ours: Collection[Identity]) -> Backend:
         self.tell("error_seen", NOT_LED, "See: synccr doctor", True)
@@ -121,10 +148,12 @@ class WayOut:
         profiles = self.profiles()
         if profiles is not self._of:
             self._of = profiles
+            self._finishing.clear()  # a name may stand for another server now
             both = (profiles.primary, profiles.fallback)
             self._rings.appendleft(Keyring.of([one.raw for one in both], self.environ))
             found = {(p.name, p.url, p.key): p for one in both for p in one.providers}
             self._known = dict(islice((found | self._known).items(), len(found) + _OLD_PROVIDERS))
+            self._directory = Directory(tuple(self._known.values()))
             self.transport.proxy = profiles.proxy
         return self
 

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from synccr.errors import ConfigError
 from synccr.transport import connect
-from synccr.transport.collector import Collector
+from synccr.transport.collector import Collector, Enough
 from synccr.transport.connection import Connection
 from synccr.transport.messages import (
     Answer,
@@ -23,7 +23,7 @@ from synccr.transport.messages import (
     target_of,
 )
 from synccr.transport.pool import IDLE_AGE, MOST_IDLE, Key, Pool
-from synccr.transport.proxies import proxy_for
+from synccr.transport.proxies import Way, way_to
 from synccr.transport.tls import Trust, shared_trust
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -66,7 +66,7 @@ class Transport:
         self.pool = Pool(most_idle, idle_age)
         self.calls: set[Call] = set()
         self._environ = environ
-        self._ways: dict[tuple[str, str, int, str | None], str | None] = {}
+        self._ways: dict[tuple[str, str, int, str | None], Way | None] = {}
 
     def start(self, request: Outgoing, receiver: Receiver, *, proxy: str | None = None) -> Call:
         """Send a request; ``receiver`` is told of its answer, never before this returns.
@@ -79,14 +79,21 @@ class Transport:
         return self._start(request, receiver, proxy, self.connect_timeout)
 
     async def fetch(
-        self, request: Outgoing, *, timeout: float, limit: int, proxy: str | None = None
+        self,
+        request: Outgoing,
+        *,
+        timeout: float,
+        limit: int,
+        proxy: str | None = None,
+        enough: Enough | None = None,
     ) -> Answer | CannotReach | Broken:
-        """Send a request and read its answer, or the first ``limit`` bytes of it.
+        """Send a request and read its answer, or the first ``limit`` bytes of it, or as much
+        as is ``enough``.
 
         Raises:
             TimeoutError: no whole answer within ``timeout`` seconds.
         """
-        collector = Collector(limit)
+        collector = Collector(limit, enough)
         # Half the time at most for connecting, so that there is some for a second try.
         connect_timeout = min(self.connect_timeout, timeout / 2)
         call = self._start(request, collector, proxy, connect_timeout)
@@ -124,13 +131,13 @@ class Transport:
             call.cut_soon(CannotReach("address", str(error)))
         return call
 
-    def way(self, url: str, target: Target, proxy: str | None) -> str | None:
+    def way(self, url: str, target: Target, proxy: str | None) -> Way | None:
         """The proxy that leads there, remembered."""
         key = (target.scheme, target.host, target.port, proxy or self.proxy)
         if key not in self._ways:
             if len(self._ways) >= _MOST_WAYS:
                 self._ways.clear()
-            self._ways[key] = proxy_for(url, self._environ, key[3])
+            self._ways[key] = way_to(url, self._environ, key[3])
         return self._ways[key]
 
 
@@ -138,7 +145,8 @@ class Call:
     """One request and its answer. Made by ``Transport.start``."""
 
     __slots__ = (
-        "_began",
+        "_bodiless",
+        "_body",
         "_connect_timeout",
         "_connecting",
         "_connection",
@@ -146,7 +154,6 @@ class Call:
         "_key",
         "_paused",
         "_receiver",
-        "_request",
         "_target",
         "_transport",
     )
@@ -159,13 +166,13 @@ class Call:
         self, transport: Transport, request: Outgoing, receiver: Receiver, connect_timeout: float
     ) -> None:
         self._transport = transport
-        self._request = request
+        self._body = request.body
+        self._bodiless = request.method == "HEAD"
         self._receiver: Receiver | None = receiver
         self._connect_timeout = connect_timeout
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._paused = False
-        self._began = False
 
     def abort(self) -> None:
         """End the request at once, also while connecting; the receiver hears nothing more."""
@@ -186,7 +193,7 @@ class Call:
 
     # ------------------------------------------------------------ for Transport
 
-    def begin(self, target: Target, head: bytes, proxy: str | None) -> None:
+    def begin(self, target: Target, head: bytes, proxy: Way | None) -> None:
         """Send on an idle connection, or make one."""
         self._target, self._head = target, head
         self._key = (proxy, target.scheme, target.host, target.port)
@@ -203,7 +210,7 @@ class Call:
     # ------------------------------------------------------------ for Connection
 
     def on_head(self, status: int, headers: Headers) -> None:
-        self._began = True
+        self._head = self._body = b""  # never sent again from here on
         if self._receiver is not None:
             self._receiver.head(status, headers)
 
@@ -255,8 +262,7 @@ class Call:
         self._connection = connection
         if self._paused:
             connection.transport.pause_reading()
-        bodiless = self._request.method == "HEAD"
-        connection.send(self, self._head, self._request.body, bodiless=bodiless)
+        connection.send(self, self._head, self._body, bodiless=self._bodiless)
 
     def _cut(self, failure: Failure) -> None:
         receiver, self._receiver = self._receiver, None

@@ -12,7 +12,7 @@ from socket import gaierror
 from synccr.transport.connection import Connection
 from synccr.transport.dial import Refusal, dial, encrypt, tunnel
 from synccr.transport.messages import CannotReach, Target
-from synccr.transport.proxies import ProxyAddress, parse
+from synccr.transport.proxies import Way, parse
 from synccr.transport.tls import Trust, why_not_trusted
 
 
@@ -26,7 +26,7 @@ class Failed(Exception):
 
 async def connect(
     target: Target,
-    proxy: str | None,
+    proxy: Way | None,
     *,
     make: Callable[[], Connection],
     trust: Callable[[], Trust],
@@ -36,7 +36,7 @@ async def connect(
 
     Args:
         target: where to.
-        proxy: of ``proxy_for``.
+        proxy: of ``way_to``.
         make: makes the protocol.
         trust: tells whom to trust; called only where TLS is spoken.
         timeout: seconds for all of it.
@@ -48,11 +48,11 @@ async def connect(
         async with asyncio.timeout(timeout):
             if proxy is None:
                 return await _direct(target, make, trust)
-            return await _through(parse(proxy), target, make, trust)
+            return await _through(proxy, target, make, trust)
     except TimeoutError:
         detail = "the connection was not established in time"
         if proxy is not None:
-            detail += f" (through the proxy {parse(proxy)})"
+            detail += f" through the proxy {proxy}"
         raise Failed(CannotReach("timeout", detail)) from None
     except (OSError, UnicodeError) as error:
         raise Failed(meaning(error, trust)) from error
@@ -71,16 +71,16 @@ async def _direct(
 
 
 async def _through(
-    address: ProxyAddress,
+    way: Way,
     target: Target,
     make: Callable[[], Connection],
     trust: Callable[[], Trust],
 ) -> Connection:
     try:
-        transport = await tunnel(address, target.host, target.port, trust)
+        transport = await tunnel(parse(way.url), target.host, target.port, trust)
     except Refusal as error:
         why = str(error) if error.__cause__ is None else meaning(error.__cause__, trust).detail
-        detail = f"the proxy {address} {error.what}: {why}"
+        detail = f"the proxy {way} {error.what}: {why}"
         raise Failed(CannotReach("proxy", detail)) from error
     connection = make()
     if target.scheme == "https":

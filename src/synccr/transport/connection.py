@@ -115,7 +115,7 @@ class Connection(asyncio.Protocol):
     def _pump(self) -> None:
         while self._unsent and not self._full and not self.closed:
             self.transport.write(self._unsent[:_SLICE])
-            self._unsent = self._unsent[_SLICE:]
+            self._unsent = self._unsent[_SLICE:] or None  # an empty view holds all of it
 
     def pause_writing(self) -> None:
         """Called by the loop."""

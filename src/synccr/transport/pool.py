@@ -6,13 +6,14 @@ import asyncio
 from typing import Final
 
 from synccr.transport.connection import Connection
+from synccr.transport.proxies import Way
 
 MOST_IDLE: Final = 64
 """Idle connections that are kept, of all providers together."""
 IDLE_AGE: Final = 30.0
 """Seconds that one is kept: a pause between two turns; many servers close after 60."""
 
-Key = tuple[str | None, str, str, int]
+Key = tuple[Way | None, str, str, int]
 """Proxy, scheme, host, port."""
 
 

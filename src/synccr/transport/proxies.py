@@ -46,6 +46,23 @@ class ProxyAddress:
         return f"{self.scheme}://{self.host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A proxy that counts.
+
+    Attributes:
+        url: with its scheme.
+        name: where it stands, for a person.
+    """
+
+    url: str = field(repr=False)
+    name: str
+
+    def __str__(self) -> str:
+        """Without name and password."""
+        return f"{parse(self.url)} ({self.name})"
+
+
 def is_loopback(host: str) -> bool:
     """Whether ``host`` is this machine by its name or number."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -58,6 +75,16 @@ def is_loopback(host: str) -> bool:
 
 def proxy_for(url: str, environ: Mapping[str, str], profile_proxy: str | None) -> str | None:
     """The proxy's URL, with its scheme; None for a direct connection.
+
+    Raises:
+        ConfigError, ValueError: as ``way_to``.
+    """
+    way = way_to(url, environ, profile_proxy)
+    return way.url if way else None
+
+
+def way_to(url: str, environ: Mapping[str, str], profile_proxy: str | None) -> Way | None:
+    """The proxy that leads to an address; None for a direct connection.
 
     Raises:
         ConfigError: the proxy that counts cannot be used; names where it stands.
@@ -73,14 +100,14 @@ def proxy_for(url: str, environ: Mapping[str, str], profile_proxy: str | None) -
     return _checked(name, environ[name]) if name else None
 
 
-def _checked(name: str, value: str) -> str:
+def _checked(name: str, value: str) -> Way:
     value = value.strip()
     url = value if "://" in value else f"http://{value}"
     try:
         parse(url)
     except ValueError as error:
         raise ConfigError(f"{name} is no usable proxy: {error}.", f"Look at {name}.") from None
-    return url
+    return Way(url, name)
 
 
 def parse(url: str) -> ProxyAddress:

@@ -123,8 +123,8 @@ def why_not_trusted(error: ssl.SSLError, trust: Trust) -> str:
     said = getattr(error, "verify_message", "") or error.reason or str(error)
     parts = [f"TLS: {said.replace('_', ' ').lower() if said.isupper() else said}"]
     if getattr(error, "verify_code", 0) in _UNKNOWN_ISSUER:
-        parts += trust.findings
         parts.append("the certificate authority of your network goes into NODE_EXTRA_CA_CERTS")
         if trust.unverified_wanted:
             parts.append("NODE_TLS_REJECT_UNAUTHORIZED=0 is not followed")
+        parts += trust.findings  # last: a long path may be cut off where this is shown
     return "; ".join(parts)

@@ -9,7 +9,7 @@ with one of the others and the time to come back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -53,7 +53,7 @@ class LastWord:
     retry_after: int | None = None
 
 
-def verdict_of(failure: Failure, headers: dict[str, str], now: datetime) -> Verdict:
+def verdict_of(failure: Failure, headers: Mapping[str, str], now: datetime) -> Verdict:
     """What a failure says about its model."""
     body = failure.body.decode("utf-8", "replace")
     if failure.trouble is Trouble.KNOWN:
@@ -93,7 +93,8 @@ def last_word(tries: Sequence[Try], now: datetime) -> LastWord:
     for ref, verdict in {one.ref: verdict for one, _, verdict in failed}.items():
         said.setdefault(_said(verdict), []).append(str(ref))
     text = "; ".join(f"{' and '.join(refs)}: {what}" for what, refs in said.items())
-    todo = " ".join(advice([v.status for v in verdicts])[:1])
+    # The time that ran out is a request's, not a probe's.
+    todo = " ".join(advice([v.status for v in verdicts])[:1]).replace("preflight", "silence")
     status = _FINAL.get(verdicts[0].status, _PASSING)
     if passing:
         status = 429 if all(v.status is Status.RATE_LIMITED for v in verdicts) else _PASSING

@@ -217,6 +217,7 @@ def runtime(context: Context) -> Finding:
 
 _HARMLESS = (None, "", "1")
 _MEDDLING = {
-    "NODE_TLS_REJECT_UNAUTHORIZED": "anybody on the way to the provider can read your key.",
+    "NODE_TLS_REJECT_UNAUTHORIZED": "synccr does not follow it; with a bare ccr start "
+    "anybody on the way to the provider can read your key.",
     "SERVICE_PORT": "a bare ccr start listens there instead of on its PORT.",
 }

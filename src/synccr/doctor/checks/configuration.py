@@ -62,34 +62,20 @@ def _odd(profile: Profile) -> Iterator[str]:
 
 
 def in_flight(context: Context) -> Finding:
-    """CCR sends a failed request to another model at once."""
-    if context.settings.ccr_version.startswith("1."):
-        fix = lines.unset(["SYNCCR_CCR_VERSION"])
-        if "SYNCCR_CCR_VERSION" not in context.environ:
-            fix = lines.edit(context.paths.settings)
-        return warn(
-            f"CCR {context.settings.ccr_version} has no in-flight fallback: clients see each "
-            "error once. CCR 2.0.0 has it.",
-            fix,
-        )
+    """A request whose model fails it is sent to another one."""
     profiles = context.profiles
-    if len(profiles.primary.models()) < 2:
+    primary = profiles.primary
+    others = {*primary.models(), *profiles.fallback.models()} - {primary.routes.get("default")}
+    if not others:
         return warn(
-            f"{profiles.primary.source} has one model only, so nothing can take over from it. "
+            f"{primary.source} has one model only, so nothing can take over from it. "
             "Add another to models.",
-            context.edit(profiles.primary),
+            context.edit(primary),
         )
-    document = _read(context.paths.ccr_config)
-    if document is None:
-        return ok("synccr writes the lists at its start")
-    lists = document.get("fallback")
-    if isinstance(lists, dict) and lists.get("default"):
-        return ok(f"{len(lists['default'])} models stand behind the default")
-    return warn(
-        f"{context.paths.ccr_config} has no fallback.default, so clients see a 402 of the default "
-        "model. synccr writes it at its start.",
-        lines.synccr("heal"),
-    )
+    word = context.settings.on_trouble_of("default")
+    if word != "move":
+        return ok(f"on_trouble is {word}: a request of the default route stays with its model")
+    return ok(f"{len(others)} more models can take over a request of the default model")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -124,7 +110,12 @@ def log_level(context: Context) -> Finding:
     if level == "info":
         return warn(f"{path}: LOG_LEVEL info writes every prompt to disk.", fix, mend)
     what = f"LOG_LEVEL {level}" if level in _LEVELS else "no LOG_LEVEL (which is debug)"
-    return fail(f"{path}: {what} writes the provider's key and every prompt to disk.", fix, mend)
+    return fail(
+        f"{path}: {what} writes every prompt to disk, and each key that CCR has: those that a "
+        "profile holds itself, and all of them in a ccr start without synccr.",
+        fix,
+        mend,
+    )
 
 
 def api_key(context: Context) -> Finding:
@@ -153,8 +144,8 @@ def api_key(context: Context) -> Finding:
 
     return warn(
         f"{path} has no APIKEY: every program and every user of this machine can use your models "
-        f"through port {context.profiles.local.port}, and read your provider's key there "
-        "(GET /api/config)."
+        f"through port {context.profiles.local.port}, and read and change CCR's configuration "
+        "there (/api/config)."
         + (" Once there is one, clients that run now are refused until they send it." * runs),
         lines.synccr("doctor", "--fix", "apikey.local"),
         None if runs and "apikey.local" not in context.named else mend,

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from synccr.doctor import lines
 from synccr.doctor.context import Context
@@ -14,6 +13,7 @@ from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.doctor.secrets import key_fields
 from synccr.errors import ConfigError
 from synccr.files import write_atomic
+from synccr.keyring import Keyring, holds_placeholder
 from synccr.keys import read_keys
 from synccr.profile import Provider, variables
 
@@ -57,8 +57,16 @@ def are_set(context: Context) -> Finding:
 
 
 def _odd_value(context: Context, provider: Provider) -> Iterator[Finding]:
-    """A key that was pasted with its quotes or a line break."""
+    """A key that was pasted with its quotes or a line break, or CCR's placeholder for one."""
     key = provider.key
+    if holds_placeholder(key):
+        name = next((n for n in _names(context) if context.environ.get(n) == key), "")
+        yield fail(
+            f"{name or provider.name} holds CCR's placeholder for a key, since this shell was "
+            "started below CCR. Use another shell, or keep the key: synccr init.",
+            lines.ask_for(name) if name else context.edit(context.profiles.primary),
+        )
+        return
     if provider.unset or (key == key.strip().strip("\"'") and key.isascii() and key.isprintable()):
         return
     names = [name for name in _names(context) if context.environ.get(name) == key]
@@ -186,10 +194,9 @@ def literal(context: Context) -> Finding:
     """Keys that a profile holds itself: CCR has them as they are, and no placeholder."""
     profiles = context.profiles
     found = {
-        provider.name: profile
+        name: profile
         for profile in (profiles.fallback, profiles.primary)
-        for provider in profile.providers
-        if _is_literal(profile.raw, provider)
+        for name in Keyring.of([profile.raw], context.environ).literal
     }
     if not found:
         return ok("CCR gets placeholders; the keys stay with synccr")
@@ -203,15 +210,23 @@ def literal(context: Context) -> Finding:
     )
 
 
-def _is_literal(document: Mapping[str, Any], provider: Provider) -> bool:
-    entries = document.get("Providers") or document.get("providers") or ()
-    return (
-        not provider.unset
-        and provider.key in provider.secrets()
-        and any(
-            entry.get("name") == provider.name and entry.get("api_key") == provider.key
-            for entry in entries
+def exposed(context: Context) -> Finding:
+    """Variables with a key that CCR gets as they are, since it needs the value itself."""
+    profiles = context.profiles
+    found = {
+        name: (profile, why)
+        for profile in (profiles.fallback, profiles.primary)
+        for name, why in Keyring.of([profile.raw], context.environ).exposed.items()
+    }
+    if not found:
+        return ok("CCR needs the value of no key")
+    return together(
+        warn(
+            f"CCR gets {name} as it is, in its environment: {why}. Use it in api_key or in the "
+            f"address's query alone ({profile.source}).",
+            context.edit(profile),
         )
+        for name, (profile, why) in found.items()
     )
 
 

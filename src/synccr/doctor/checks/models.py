@@ -9,7 +9,7 @@ from synccr.doctor.checks.keys import another_key
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import NoModelServes
-from synccr.heal import advice, heal
+from synccr.heal import advice_on, heal
 from synccr.profile import SCENARIOS, Profile, owner_order
 from synccr.report import DEAD, ModelRef, Report, Status
 
@@ -135,7 +135,7 @@ def routes(context: Context) -> Finding:
     try:
         healed = heal(profiles.primary, reports, profiles.local)
     except NoModelServes:
-        words = " ".join(advice(report.status for report in reports.values()))
+        words = advice_on(reports.values())
         return fail(
             f"No model of {profiles.primary.source} can serve. {words}",
             lines.synccr("models", "--fresh"),

@@ -163,6 +163,12 @@ def not_judged(context: Context) -> Finding:
     status = context.status
     if status is None:
         return skip(_NOT_RUNNING)
+    if (status.get("ccr") or {}).get("judged") is False:
+        return warn(
+            "CCR came up without synccr's module: no provider's answer is judged, and CCR has the "
+            "provider keys. Another start may load it.",
+            lines.synccr("restart"),
+        )
     turns = status.get("turns") or {}
     count, requests = turns.get("not_judged", 0), turns.get("requests", 0)
     if not requests:
