@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import os
 import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,9 +16,7 @@ import pytest
 from home import LONG, MAIN, SPARE, Home, Running, message
 from load import said
 from synccr.sandbox import ProviderThread, status
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
-from transport_kit import SocksProxy
+from ways import ServingThread, SocksProxy
 
 pytestmark = pytest.mark.integration
 
@@ -98,37 +92,17 @@ def test_nothing_serves_and_then_the_next_request_is_served(
             assert said(ask(running, nonce, stream=stream).content, stream=stream) == nonce
 
 
-def in_thread(handler: Callable[..., Coroutine[Any, Any, None]]) -> int:
-    """Serve for as long as the tests run; the port."""
-    ready: list[int] = []
-    there = threading.Event()
-
-    async def quiet(*streams: Any) -> None:
-        try:
-            await handler(*streams)
-        except (OSError, EOFError):
-            streams[1].close()
-
-    async def serve() -> None:
-        server = await asyncio.start_server(quiet, "127.0.0.1", 0)
-        ready.append(server.sockets[0].getsockname()[1])
-        there.set()
-        await asyncio.Event().wait()
-
-    threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
-    there.wait(10)
-    return ready[0]
-
-
 @pytest.mark.parametrize("version", ["2.0.0", "1.0.73"])
 def test_a_socks_proxy_of_the_profile(home: Home, provider: ProviderThread, version: str) -> None:
     """CCR's own agent refuses such a proxy, and every request with it; the egress uses it, and
     an edit of CCR's configuration leaves it in the profile."""
     proxy = SocksProxy()
     home.env["SYNCCR_CCR_VERSION"] = version
-    address = f"socks5://me:word@127.0.0.1:{in_thread(proxy)}"
-    home.use(provider, PROXY_URL=address)
-    with home.running() as running:
+    with contextlib.ExitStack() as stack:
+        servers = stack.enter_context(ServingThread())
+        address = f"socks5://me:word@127.0.0.1:{servers.open(proxy).port}"
+        home.use(provider, PROXY_URL=address)
+        running = stack.enter_context(home.running())
         before = len(proxy.asked)
         assert said(ask(running, "through-it").content, stream=False) == "through-it"
         assert len(proxy.asked) > before
