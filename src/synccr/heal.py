@@ -16,7 +16,7 @@ from typing import Any
 
 from synccr.carried import NOTHING, Added, carry
 from synccr.errors import NoModelServes
-from synccr.profile import FALLBACK_SCENARIOS, SCENARIOS, Profile
+from synccr.profile import FALLBACK_SCENARIOS, PROXY_NAMES, SCENARIOS, Profile
 from synccr.report import DEAD, TRANSIENT, ModelRef, Report, Status
 
 Reports = Mapping[ModelRef, Report]
@@ -137,6 +137,7 @@ def heal(
         _write_fallbacks(profile, grade, [*models, *others], routes, config, changes)
     else:
         _drop_fallbacks(config, changes)
+        _drop_proxies(config, changes)
     _write_local(profile, local, config, changes)
     return Healed(profile, config, tuple(changes), routes, added)
 
@@ -155,6 +156,16 @@ def _carry(
         reason = "the other profile lists them at the same provider"
         changes.append(Change(f"Providers.{name}.models", before, [*before, *models], reason))
     return added
+
+
+def _drop_proxies(config: dict[str, Any], changes: list[Change]) -> None:
+    """Proxies that CCR's own agent refuses, and every request with them: synccr uses them."""
+    for name in PROXY_NAMES:
+        proxy = config.get(name)
+        if isinstance(proxy, str) and proxy and not proxy.lower().startswith(("http:", "https:")):
+            del config[name]
+            reason = "synccr goes through it itself; CCR knows HTTP proxies only"
+            changes.append(Change(name, "(a proxy)", None, reason))
 
 
 def _drop_fallbacks(config: dict[str, Any], changes: list[Change]) -> None:

@@ -19,6 +19,8 @@ from synccr.report import ModelRef
 
 Role = Literal["primary", "fallback"]
 
+PROXY_NAMES = ("HTTPS_PROXY", "https_proxy", "httpsProxy", "PROXY_URL")
+"""Names of the proxy in CCR's configuration; the first that is there counts (from its source)."""
 SCENARIOS = ("default", "background", "think", "longContext", "webSearch", "image")
 """Routes that CCR 2.0.0 takes by itself; any other key is a name for people."""
 

@@ -17,14 +17,11 @@ from synccr.edits import not_taken, rebase
 from synccr.files import write_atomic
 from synccr.heal import Local
 from synccr.paths import Paths
-from synccr.profile import Profile, Role, derive_fallback
+from synccr.profile import PROXY_NAMES, Profile, Role, derive_fallback
 from synccr.profile_reader import read_profile, require_key, understand
 from synccr.redact import Redactor
 
 _RECORD = "written.json"
-
-PROXY_NAMES = ("HTTPS_PROXY", "https_proxy", "httpsProxy", "PROXY_URL")
-"""Names of the proxy in CCR's configuration; the first that is there counts (from its source)."""
 
 FILES: Mapping[Role, str] = {
     "primary": "ccr-config.json",

@@ -299,6 +299,22 @@ async def test_a_request_in_one_piece() -> None:
         assert [len(seen.body) > 200_000 for seen in scene.seen] == [True, True]
 
 
+async def test_a_head_that_node_would_refuse_is_made_smaller() -> None:
+    """Node takes 16 KiB of fields; what tells the body's form is among those that pass."""
+
+    async def wordy(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        body = completion("Hello")
+        fields = b"".join(b"x-more-%d: %b\r\n" % (n, b"v" * 20) for n in range(900))
+        end = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+        writer.write(b"HTTP/1.1 200 OK\r\n" + fields + end + body)
+
+    async with stage(wordy) as scene:
+        answer = await scene.ask(scene.turn(), stream=False)
+        assert answer.body == completion("Hello")
+        assert len(answer.head) < 9000
+        assert b"content-type: application/json" in answer.head
+
+
 async def test_an_address_of_no_provider_gets_nothing() -> None:
     """A request that names another origin is refused."""
     async with stage(healthy) as scene:

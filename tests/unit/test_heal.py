@@ -160,6 +160,16 @@ def test_the_local_key_is_written_and_never_shown() -> None:
     assert "secret" not in repr(healed) + repr(healed.changes)
 
 
+def test_a_proxy_that_ccr_refuses_is_not_written() -> None:
+    """Where synccr leads CCR's requests; plain CCR keeps what its owner wrote."""
+    for proxy, written in (("socks5://me:word@proxy:1080", None), ("http://proxy:3128",) * 2):
+        owner = profile(document(PROXY_URL=proxy))
+        led = heal(owner, {}, in_flight=False)
+        assert led.config.get("PROXY_URL") == written
+        assert all("word" not in str(change) for change in led.changes)
+        assert heal(owner, {}).config["PROXY_URL"] == proxy
+
+
 @pytest.mark.parametrize(
     ("detail", "advice"),
     [

@@ -172,6 +172,17 @@ def test_the_breaker() -> None:
     assert not allows(crowd, SPARE, session="t", now=1.0).allowed
 
 
+def test_a_rest_is_over_for_a_request_that_nobody_else_takes() -> None:
+    """The others go elsewhere."""
+    found = state()
+    told = report(MAIN, Status.OVERLOADED, DAWN, http_status=503)
+    rests = replace(found.health[MAIN], rest=told, rest_until=5.0)
+    found = replace(found, health={**found.health, MAIN: rests})
+    assert allows(found, MAIN, session="s", now=1.0).refused is Trouble.KNOWN
+    assert allows(found, MAIN, session="s", now=1.0, again=True).allowed
+    assert not allows(state(away=(MAIN,)), MAIN, session="s", now=1.0, again=True).allowed
+
+
 def test_a_trial_leads_to_the_better_model() -> None:
     """Of one session, when the better model is half-open and the request fits into it."""
     half = state(half=(MAIN,))

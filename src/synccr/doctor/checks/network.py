@@ -13,7 +13,7 @@ from synccr.doctor import lines
 from synccr.doctor.context import Context
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import ConfigError
-from synccr.profiles import PROXY_NAMES
+from synccr.profile import PROXY_NAMES
 from synccr.transport.proxies import NAMES, is_loopback, parse, proxy_for
 from synccr.transport.tls import nowhere
 
