@@ -121,7 +121,7 @@ function patientDispatcher() {
 function addressOf(input) {
   try {
     const url = new URL(input?.url ?? input);
-    url.hash = "";
+    if (url.hash) url.hash = "";
     return url.username || url.password ? null : url;
   } catch {
     return null;
