@@ -13,7 +13,9 @@ SIZE = 20
 WINDOW = 1800.0
 """Seconds for which an outcome counts: on slow traffic a request comes every few minutes."""
 _HALF = SIZE // 2
-_EXPENSIVE = frozenset({Trouble.SILENT, Trouble.CUT})
+_SLOW = frozenset({Trouble.SILENT, Trouble.CUT})
+_EXPENSIVE, _SEEN = 2, 3
+"""What a failure costs that makes a person wait, and one that a person sees."""
 
 
 class Outcome(NamedTuple):
@@ -22,7 +24,7 @@ class Outcome(NamedTuple):
     Attributes:
         at: when, monotonic seconds.
         turn: the client's request; 0 for one that was served.
-        cost: 0 when it was served; 2 for a failure that makes a person wait, else 1.
+        cost: 0 when it was served; more for a failure that makes a person wait, or is seen.
         counts: the failure is evidence: another model served the same turn, or the answer
             had begun well.
     """
@@ -45,7 +47,8 @@ def failed(
     outcomes: Outcomes, trouble: Trouble, turn: int, now: float, *, counts: bool, passed: bool
 ) -> Outcomes:
     """One more that failed; of one turn the latest word replaces the ones before, in its place."""
-    outcome = Outcome(now, turn, 2 if passed or trouble in _EXPENSIVE else 1, counts)
+    cost = _SEEN if passed else _EXPENSIVE if trouble in _SLOW else 1
+    outcome = Outcome(now, turn, cost, counts)
     told = [o for o in outcomes if o.cost and o.turn == turn]
     if told:
         return tuple(outcome if o is told[0] else o for o in outcomes if o not in told[1:])
