@@ -217,6 +217,7 @@ def test_a_day_of_other_trouble(trouble: Trouble, http: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("trouble", "http"),
@@ -236,6 +237,7 @@ def test_a_day_of_every_trouble(kind: str, trouble: Trouble, http: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_whole_day(kind: str) -> None:
     """All 43,200 requests."""
