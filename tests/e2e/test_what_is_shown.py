@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(900)]
 SHOWN = {
     "billing": "API Error: 402 No model answered",
     "missing": "There's an issue with the selected model",
-    "unavailable": "There's an issue with the selected model",
+    "unavailable": "API Error: 400",
     "auth": "Failed to authenticate. API Error: 403 No model answered",
     "forbidden": "Failed to authenticate. API Error: 403 No model answered",
     "spent_cap": "API Error: 402 No model answered",

@@ -242,6 +242,7 @@ def tried(life: Life) -> None:
     life.mono = 310.0
     life.probed(MAIN)
     life.mono = 341.0
+    life.serves(SPARE)  # there is traffic
     life.probed(MAIN)
     assert breaker_of(life.state, MAIN) is Breaker.HALF_OPEN
     life.post(e.TrialStarted(MAIN, "s"))

@@ -63,7 +63,7 @@ def request_refused(
     """The egress saw a dead status."""
     after = h.seen_failing(health, report, now, settings)
     news = health is None or health.breaker is not Breaker.OPEN
-    return _of_traffic(after, shape) if news else replace(after, judged=True)
+    return replace(after, judged=True, shape=shape or after.shape if news else after.shape)
 
 
 def _of_traffic(health: Health, shape: Shape | None) -> Health:

@@ -20,8 +20,9 @@ _ATTEMPTS = 64
 """Kinds of failed attempts that are remembered for the log."""
 _HEARTBEAT = 20.0
 """Seconds after which a model that serves without any trouble is heard of again."""
-_IDLE = 600.0
-"""Seconds without a request after which none is waited for."""
+_IDLE = 60.0
+"""Seconds without a request, or ``recovery_interval`` when that is shorter, after which none is
+waited for."""
 _STATUS_OF = {
     Trouble.PAGE: Status.OVERLOADED,
     Trouble.EMPTY: Status.OVERLOADED,
@@ -136,7 +137,9 @@ def wants(state: State, ref: ModelRef, now: float) -> bool:
 
 def busy(state: State, now: float) -> bool:
     """Whether there is traffic, so that a session can be expected to try a model."""
-    return state.traffic_at is not None and now - state.traffic_at < _IDLE
+    return state.traffic_at is not None and now - state.traffic_at < min(
+        _IDLE, state.settings.recovery_interval
+    )
 
 
 def _remember(step: Step, event: e.AttemptFailed) -> None:
