@@ -115,6 +115,7 @@ async def stage(
     *,
     permit: Callable[[Try, Turn | None], Failure | None] = lambda _try, _turn: None,
     patience: Patience | None = None,
+    most_unproven: int = 256,
 ) -> AsyncIterator[Scene]:
     """Everything up, and everything down again."""
     seen: list[Seen] = []
@@ -154,6 +155,7 @@ async def stage(
     egress = Egress(
         turns=Turns(),
         transport=Transport(environ={}),
+        most_unproven=most_unproven,
         patience=patience or Patience(60.0, 180.0),
         directory=lambda: directory,
         substitute=Keys().substitute,

@@ -269,10 +269,9 @@ async def test_who_shows_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPat
             one.transport.abort()
 
 
-async def test_many_who_show_nothing_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_who_show_nothing_keep_nobody_out() -> None:
     """The oldest of them goes for each that comes, and a request is served among them."""
-    monkeypatch.setattr(server, "MAX_UNPROVEN", 4)
-    async with stage(healthy) as scene:
+    async with stage(healthy, most_unproven=4) as scene:
         idle = [await scene.connect() for _ in range(6)]
         async with asyncio.timeout(5):
             for reader, _ in idle[:2]:

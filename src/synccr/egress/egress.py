@@ -47,6 +47,7 @@ class Egress:
         capture: takes bodies while a person wants them.
         done_alone: whether a model's streams end with ``[DONE]`` and no finish.
         clock: monotonic seconds.
+        most_unproven: connections that have not shown the secret.
         secret: opens this port, and CCR's own.
     """
 
@@ -62,6 +63,7 @@ class Egress:
     done_alone: Callable[[ModelRef], bool] = lambda _ref: False
     clock: Callable[[], float] = time.monotonic
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    most_unproven: int = 256
     port: int = 0
     _connections: set[Connection] = field(default_factory=set, repr=False)
     _unproven: dict[Connection, None] = field(default_factory=dict, repr=False)
@@ -76,7 +78,11 @@ class Egress:
         secret = self.secret.encode()
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Connection(
-                secret, self._connections, lambda c: Attempt(self, c), self._unproven
+                secret,
+                self._connections,
+                lambda c: Attempt(self, c),
+                self._unproven,
+                self.most_unproven,
             ),
             "127.0.0.1",
             self.port,

@@ -21,10 +21,6 @@ MAX_BODY: Final = 256 * 1024 * 1024
 TIME_TO_SHOW: Final = 10.0
 """Seconds from a connection's beginning in which the secret has to be shown."""
 
-MAX_UNPROVEN: Final = 256
-"""Connections that have not shown the secret; beyond that the oldest one has to go: CCR shows it
-at once."""
-
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -52,6 +48,7 @@ class Connection(asyncio.Protocol):
         connections: this one is in there while it lives.
         handler: made for each whole request.
         unproven: this one is in there until it has shown the secret.
+        most_unproven: beyond so many the oldest one has to go: CCR shows it at once.
 
     Attributes:
         method, target, headers, body: of the current request.
@@ -65,10 +62,12 @@ class Connection(asyncio.Protocol):
         connections: set[Connection],
         handler: Callable[[Connection], Handler],
         unproven: dict[Connection, None],
+        most_unproven: int,
     ) -> None:
         self._secret = secret
         self._connections = connections
         self._unproven = unproven
+        self._most_unproven = most_unproven
         self._deadline: asyncio.TimerHandle | None = None
         self._make = handler
         self._handler: Handler | None = None
@@ -88,7 +87,7 @@ class Connection(asyncio.Protocol):
         sock = cast("socket.socket", transport.get_extra_info("socket"))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connections.add(self)
-        if len(self._unproven) >= MAX_UNPROVEN:
+        if len(self._unproven) >= self._most_unproven:
             oldest = next(iter(self._unproven))
             oldest._settle()  # gone in a moment
             oldest.transport.abort()

@@ -20,7 +20,8 @@ from synccr.settings import Settings
 MAX_PROBES = 16
 """Models asked at one time."""
 SWAPS_A_DAY = 6
-"""Swaps within 24 hours that no person asked for; after one less no return is made."""
+"""Swaps within 24 hours that no person asked for; after one less no return is made. A larger
+``swap_limit`` counts for the day, too."""
 _COOLDOWNS_IN_WINDOW = 20.0
 _DAY = 86_400.0
 _SWAPS_KEPT = 1000
@@ -143,7 +144,8 @@ def _move_if_better(step: Step) -> float | None:
     put_off = _return_put_off(state, reports, now)
     if put_off > now and not (state.asked or state.edited):
         at = step.now.wall + timedelta(seconds=put_off - now)
-        waits = f"{SWAPS_A_DAY - 1} swaps within a day put the return off until {at:%H:%M} UTC"
+        swaps = _swaps_a_day(state.settings) - 1
+        waits = f"{swaps} swaps within a day put the return off until {at:%H:%M} UTC"
         step.set(why=f"{choice.why}; {waits}")
         not_before = max(not_before, put_off)
     if not state.asked and max(not_before, _doubted_until(state, choice.healed)) > now:
@@ -154,10 +156,14 @@ def _move_if_better(step: Step) -> float | None:
 
 def _return_put_off(state: State, reports: Reports, now: float) -> float:
     """Until when a configuration that serves is kept, since there were many swaps in a day."""
-    times = [t for t in state.swaps if t > now - _DAY]
-    if not (state.alive and serves(state.current, reports)) or len(times) < SWAPS_A_DAY - 1:
+    times, most = [t for t in state.swaps if t > now - _DAY], _swaps_a_day(state.settings)
+    if not (state.alive and serves(state.current, reports)) or len(times) < most - 1:
         return now
-    return times[1 - SWAPS_A_DAY] + _DAY
+    return times[1 - most] + _DAY
+
+
+def _swaps_a_day(settings: Settings) -> int:
+    return max(SWAPS_A_DAY, settings.swap_limit)
 
 
 def _doubted_until(state: State, healed: Healed) -> float:

@@ -21,6 +21,7 @@ from synccr.profile import Provider
 from synccr.profiles import Profiles
 from synccr.report import ModelRef, Report, Status
 from synccr.supervisor.loop import Teller
+from synccr.supervisor.port import most_clients
 from synccr.supervisor.turn_desk import TurnDesk
 from synccr.transport import Transport
 from synccr.turns.turn import Try, Turn
@@ -79,6 +80,7 @@ class WayOut:
             redact=lambda: self.profiles().redactor,
             capture=lambda: self.desk.trace.capture,
             done_alone=self._done_alone.__contains__,
+            most_unproven=most_clients(),
             secret=self.desk.secret.decode(),
         )
 
