@@ -46,7 +46,7 @@ class Keeper:
         ref = ModelRef.parse(model) if "," in model else ModelRef("acme", "main")
         turn.tries.append(Try(ref, 0.0, failure=self.outcomes.pop(0)))
 
-    def after_failure(self, turn: Turn, body: bytes | None) -> Resend | Response:
+    def after_failure(self, turn: Turn, body: bytes) -> Resend | Response:
         self.bodies.append(body)
         return self.chosen(turn)
 

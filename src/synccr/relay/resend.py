@@ -47,10 +47,10 @@ class TurnKeeper(Protocol):
         """A request begins; *client* tells connections apart."""
         ...
 
-    def after_failure(self, turn: Turn, body: bytes | None) -> Resend | Response:
+    def after_failure(self, turn: Turn, body: bytes) -> Resend | Response:
         """The latest try of *turn* failed and nothing was passed on.
 
-        *body* is the client's, None when it was too large to be kept.
+        *body* is the client's.
         """
         ...
 

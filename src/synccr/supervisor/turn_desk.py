@@ -78,10 +78,10 @@ class TurnDesk:
         path = path_of(head.target).decode("latin-1")[:200]
         return self.turns.begin(who, path, self.clock())
 
-    def after_failure(self, turn: Turn, body: bytes | None) -> Resend | Response:
+    def after_failure(self, turn: Turn, body: bytes) -> Resend | Response:
         """The latest try failed, and the client has nothing of it: who is asked next?"""
         state = self.state()
-        if state is None or body is None:
+        if state is None:
             return self._give_up(turn)
         if turn.need is None:
             turn.need = need_of(body)
@@ -117,7 +117,7 @@ class TurnDesk:
         if state is None:
             return None
         session, now = turn.session if turn else "", self.now().mono
-        if turn is not None and turn.wanted is None and not turn.named:
+        if turn is not None and turn.wanted is None:
             need = Need(attempt.tools, attempt.bytes_out // _BYTES_A_TOKEN)
             turn.trial = trial_for(state, attempt.ref, session, now, need)
             if turn.trial is not None:
