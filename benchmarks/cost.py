@@ -101,16 +101,16 @@ def cost(stage: Stage, scale: Scale) -> Iterator[Figure]:
 
 
 def _compare(
-    load: Load, task: Task, ports: tuple[int, int], relay: psutil.Process, scale: Scale
+    load: Load, task: Task, ports: tuple[int, int], proxy: psutil.Process, scale: Scale
 ) -> tuple[Side, Side]:
     """Blocks in the order A B B A, so that a drift hits both. Ports: bare CCR's, synccr's."""
     sides = (Side(), Side())
     rounds = scale.rounds if task.clients == 1 else max(2, scale.rounds // 2)
     for number in range(-1, rounds):
         for which in (0, 1) if number % 2 else (1, 0):
-            before = cpu_seconds(relay)
+            before = cpu_seconds(proxy)
             block = load.run(msgspec.structs.replace(task, port=ports[which]))
-            spent = cpu_seconds(relay) - before
+            spent = cpu_seconds(proxy) - before
             if number >= 0:  # one to warm up
                 sides[which].add(*block)
                 sides[which].cpu.append(1e6 * spent / len(block[0]))

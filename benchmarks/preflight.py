@@ -53,9 +53,9 @@ def preflight(stage: Stage, scale: Scale) -> Iterator[Figure]:
 
 
 async def _ask(url: str, began: float) -> None:
-    from synccr.preflight.record import Record
-    from synccr.preflight.run import preflight as ask
-    from synccr.profile import Provider
+    from synccr.config.profile import Provider
+    from synccr.probe.record import Record
+    from synccr.probe.run import preflight as ask
     from synccr.settings import Settings
 
     provider = Provider(name="acme", url=url, key=KEY, models=_MODELS)

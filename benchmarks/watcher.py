@@ -24,12 +24,12 @@ from benchmarks.scale import Scale
 from benchmarks.stage import FALLBACK, MAIN, Stage, config
 from synccr.ccr.follower import LogFollower
 from synccr.ccr.log import CANDIDATES, ProviderError, Trouble
-from synccr.ccr.watch import follow
+from synccr.ccr.log_watch import follow
+from synccr.config.reader import understand
 from synccr.heal import Local, heal
 from synccr.paths import Paths
 from synccr.policy import events as e
 from synccr.policy.machine import State, decide, start
-from synccr.profile_reader import understand
 from synccr.settings import Settings
 from synccr.supervisor.loop import now
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from synccr.carried import NOTHING, Added, carry
+from synccr.config.carried import NOTHING, Added, carry
+from synccr.config.profile import FALLBACK_SCENARIOS, PROXY_NAMES, SCENARIOS, Profile
 from synccr.errors import NoModelServes
-from synccr.profile import FALLBACK_SCENARIOS, PROXY_NAMES, SCENARIOS, Profile
-from synccr.report import DEAD, TRANSIENT, ModelRef, Report, Status
+from synccr.models.report import DEAD, TRANSIENT, ModelRef, Report, Status
 
 Reports = Mapping[ModelRef, Report]
 

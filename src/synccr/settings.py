@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 
 from synccr.errors import ConfigError, UsageError
-from synccr.report import ModelRef
+from synccr.models.report import ModelRef
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=10_000_000)]
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]

@@ -17,14 +17,14 @@ from typing import Any
 
 from synccr.ccr.follower import LONGEST, LogFollower
 from synccr.ccr.log import BODY_LIMIT, CANDIDATES, FetchFailed, ProviderError, Unclear, parse_line
+from synccr.config.edits import rebase
+from synccr.config.profile import derive_fallback
+from synccr.config.reader import parse_profile
 from synccr.control import LARGEST_REQUEST
 from synccr.control.server import ControlServer
-from synccr.edits import rebase
 from synccr.errors import ConfigError, NoModelServes, UsageError
 from synccr.heal import Local, heal
-from synccr.profile import derive_fallback
-from synccr.profile_reader import parse_profile
-from synccr.relay.framing import MAX_HEAD, ProtocolError, RequestFramer, ResponseFramer
+from synccr.proxy.framing import MAX_HEAD, ProtocolError, RequestFramer, ResponseFramer
 
 PID = 4242
 

@@ -20,15 +20,15 @@ import pytest
 
 from ports import free_port
 from synccr.ccr.backend import Backend
-from synccr.ccr.identity import Identity, identify, is_alive
 from synccr.ccr.launch import Launcher, StartFailed
 from synccr.ccr.log import FetchFailed, ProviderError, Trouble, Unclear
+from synccr.ccr.log_watch import follow
 from synccr.ccr.node import Node, find_node
 from synccr.ccr.npx import NAME
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
 from synccr.ccr.package import Package, npx_directory, provide
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
-from synccr.ccr.watch import follow
+from synccr.ccr.process_id import ProcessId, identify, is_alive
 from synccr.errors import RuntimeMissing, Taken
 from synccr.paths import Paths
 
@@ -68,7 +68,7 @@ async def package(
     return await provide(version, node, npm_environ, own_cache)
 
 
-class Upstream(http.server.BaseHTTPRequestHandler):
+class BackendConnection(http.server.BaseHTTPRequestHandler):
     """A provider whose models answer as they are called."""
 
     protocol_version = "HTTP/1.1"
@@ -100,7 +100,7 @@ class Upstream(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def upstream() -> Iterator[int]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), BackendConnection)
     server.release = threading.Event()  # type: ignore[attr-defined]
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -134,7 +134,7 @@ def configure(paths: Paths, upstream: int, level: str = "error", **more: Any) ->
 class Started(Launcher):
     """Remembers what it has started."""
 
-    async def launch(self, package: Package, *, ours: Collection[Identity] = ()) -> Backend:
+    async def launch(self, package: Package, *, ours: Collection[ProcessId] = ()) -> Backend:
         backend = await super().launch(package, ours=ours)
         started.append(backend)
         return backend
@@ -418,7 +418,7 @@ asyncio.run(main())
 
 async def killed_supervisor(
     launcher: Launcher, package: Package, paths: Paths
-) -> tuple[Identity, Identity]:
+) -> tuple[ProcessId, ProcessId]:
     """Start CCR from a process of its own, kill that; the processes it has started."""
     places = [paths.ccr, paths.config, paths.state, paths.cache, paths.log]
     entry = package.entry and str(package.entry)

@@ -20,7 +20,7 @@ import pytest
 from doctor_kit import PROGRAMS, Stage, claude
 from home import KEY, MAIN, Home, message
 from ports import free_port
-from synccr.ccr.marks import INSTANCE
+from synccr.ccr.process_markers import INSTANCE
 from synccr.doctor.registry import CHECKS
 from synccr.sandbox import ProviderThread
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from synccr.preflight import Record
-from synccr.preflight.run import Result, preflight
-from synccr.profile import Provider as Configured
-from synccr.report import ModelRef, Status
+from synccr.config.profile import Provider as Configured
+from synccr.models.report import ModelRef, Status
+from synccr.probe import Record
+from synccr.probe.run import Result, preflight
 from synccr.sandbox import MODELS_LIST, Behaviour, Listed, Provider
 from synccr.settings import Settings
 

@@ -157,12 +157,12 @@ def test_a_request_of_20_megabytes(home: Home, provider: ProviderThread, moment:
             if moment != "never":
                 psutil.Process(home.status()["ccr"]["pid"]).kill()
             answer = waiting.result(90)
-        relay = home.status()["relay"]
+        proxy = home.status()["relay"]
         restarts = home.status()["ccr"]["restarts"]
     assert answered(answer, "large"), answer.text[:300]
     assert restarts == (moment != "never")
-    assert bool(relay["carried"]) == (moment != "never")
-    assert relay["not_carried"] == 0
+    assert bool(proxy["carried"]) == (moment != "never")
+    assert proxy["not_carried"] == 0
 
 
 def test_a_request_beyond_the_limit(home: Home, provider: ProviderThread) -> None:

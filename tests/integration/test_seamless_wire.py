@@ -127,8 +127,8 @@ def test_all_that_http_allows(running: Running, home: Home) -> None:
             assert wire.receive(bodiless=True)[0] in (200, 404)
             wire.send(post(f"{move}-after"))
             wire.answer_to(f"{move}-after")
-    relay = home.status()["relay"]
-    assert (relay["cut"], relay["refused"]) == (0, 0)
+    proxy = home.status()["relay"]
+    assert (proxy["cut"], proxy["refused"]) == (0, 0)
 
 
 @pytest.mark.parametrize("move", [("swap", "fallback"), ("restart",)])

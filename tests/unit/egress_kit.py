@@ -10,14 +10,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from relay_kit import Seen, chunked, read_message
+from proxy_kit import Seen, chunked, read_message
 
+from synccr.config.profile import Provider
 from synccr.egress.directory import Directory
 from synccr.egress.egress import Egress
 from synccr.egress.patience import Patience
 from synccr.judge.outcome import Failure
-from synccr.profile import Provider
-from synccr.report import ModelRef
+from synccr.models.report import ModelRef
 from synccr.transport import Transport
 from synccr.turns.turn import Try, Turn, Turns
 

@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from synccr.config.profile import Profile, Role
+from synccr.config.reader import understand
 from synccr.heal import Local, heal
+from synccr.models.report import ModelRef, Report, Status
 from synccr.policy import events as e
 from synccr.policy.choice import choose
 from synccr.policy.events import Now
 from synccr.policy.machine import IllegalTransition, State, decide, start
-from synccr.profile import Profile, Role
-from synccr.profile_reader import understand
-from synccr.report import ModelRef, Report, Status
 from synccr.settings import Settings
 
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,12 +16,12 @@ from typing import Any
 from policy_kit import BODIES, DAWN, LOCAL, profile, profiles, report, started
 
 from synccr.heal import Healed
+from synccr.models.report import DEAD, SERVING, ModelRef, Status
 from synccr.policy import events as e
 from synccr.policy.choice import choose, serves
 from synccr.policy.events import Now
 from synccr.policy.machine import Phase, decide
 from synccr.policy.state import State
-from synccr.report import DEAD, SERVING, ModelRef, Status
 from synccr.settings import Settings
 
 MODELS = tuple(

@@ -9,9 +9,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from synccr.profile import FALLBACK_SCENARIOS, SCENARIOS, Profile, Role
-from synccr.profile_reader import parse_profile
-from synccr.report import ModelRef, Report, Status
+from synccr.config.profile import FALLBACK_SCENARIOS, SCENARIOS, Profile, Role
+from synccr.config.reader import parse_profile
+from synccr.models.report import ModelRef, Report, Status
 
 ENVIRON = {"KEY_ONE": "sk-one-0123456789abcdef", "KEY_TWO": "sk-two-0123456789abcdef"}
 NOW = datetime(2025, 6, 16, 12, 0, tzinfo=UTC)

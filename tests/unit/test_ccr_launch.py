@@ -19,18 +19,19 @@ import pytest
 from ccr_kit import fake_entry, fake_environ, fake_package, make_paths
 
 from ports import free_port
+from synccr.ccr import dir_watch as wake
 from synccr.ccr import launch as module
-from synccr.ccr import spawn, wake
+from synccr.ccr import spawn
 from synccr.ccr.backend import Backend
 from synccr.ccr.health import answers
-from synccr.ccr.identity import Identity, identify, is_alive
 from synccr.ccr.launch import Launcher, StartFailed
 from synccr.ccr.log import ProviderError, Trouble
+from synccr.ccr.log_watch import follow
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
 from synccr.ccr.output import Output, last_error
 from synccr.ccr.package import Package
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
-from synccr.ccr.watch import follow
+from synccr.ccr.process_id import ProcessId, identify, is_alive
 from synccr.errors import RuntimeMissing, SynccrError, Taken
 from synccr.paths import Paths
 from synccr.redact import Redactor
@@ -484,7 +485,7 @@ async def test_orphans_end_and_nobody_else(package: Package, paths: Paths, tmp_p
             process.wait()
 
 
-async def running(process: subprocess.Popen[bytes]) -> Identity:
+async def running(process: subprocess.Popen[bytes]) -> ProcessId:
     """The process, as soon as it runs its own program."""
     identity = identify(process.pid)
     assert identity is not None
@@ -497,7 +498,7 @@ def test_number_in_the_register_that_changed_hands(paths: Paths) -> None:
     me = identify(os.getpid())
     assert me is not None
     register = Register.of(paths)
-    register.add(Identity(me.pid, "before"))
+    register.add(ProcessId(me.pid, "before"))
     register.add(me)
     assert find_orphans(paths) == []
     assert register.entries() == [me]
@@ -569,7 +570,7 @@ async def test_following_without_notifications(
     async def deaf(directory: Path) -> AsyncIterator[asyncio.Event]:
         yield asyncio.Event()
 
-    monkeypatch.setattr("synccr.ccr.watch.changes", deaf)
+    monkeypatch.setattr("synccr.ccr.log_watch.changes", deaf)
     backend = await launcher().launch(package)
     assert backend.log_path is not None
     seen: list[Trouble] = []

@@ -15,9 +15,9 @@ from ccr_kit import NAME, fake_node, install
 from pytest_subprocess import FakeProcess
 
 from synccr.ccr import package as package_module
-from synccr.ccr.identity import identify
 from synccr.ccr.npx import fetch
 from synccr.ccr.package import PINS, Pin, npx_directory, provide
+from synccr.ccr.process_id import identify
 from synccr.errors import RuntimeMissing
 
 GOOD = hashlib.sha256(b"the program").hexdigest()

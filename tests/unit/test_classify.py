@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccr.classify import Verdict, classify
-from synccr.report import DEAD, Status
+from synccr.models.report import DEAD, Status
 
 NOW = datetime(2025, 6, 16, tzinfo=UTC)
 TABLE = Path(__file__).with_name("data") / "errors.toml"

@@ -69,7 +69,7 @@ def test_a_supervisor_carries_no_parser_and_no_client() -> None:
     """Memory: neither typer, rich nor httpx is loaded by what runs for weeks."""
     code = (
         "import sys; sys.argv = ['synccr', 'start', '--port', '1']\n"
-        "import synccr.__main__, synccr.cli.serve, synccr.supervisor.run\n"
+        "import synccr.__main__, synccr.cli.serve, synccr.supervisor.main\n"
         "synccr.cli.serve.serve = lambda options: 0\n"
         "try:\n    synccr.__main__.main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"

@@ -18,10 +18,10 @@ from synccr.cli.status import lines, plan_lines, turns_line
 from synccr.cli.statusline import line
 from synccr.cli.use import _SHELLS, _model_for, _once, _pieces, _quote
 from synccr.cli.watch import latest, sparkline, traffic_lines, view
+from synccr.config.keys import read_keys, with_keys, write_keys
 from synccr.errors import ConfigError, SynccrError, UsageError
-from synccr.keys import read_keys, with_keys, write_keys
 from synccr.supervisor.traffic import SPAN, Traffic
-from synccr.turns.told import Told
+from synccr.turns.reported import Told
 
 MAIN, SPARE = "acme,vendor/main-480b", "acme,vendor/spare-32b"
 

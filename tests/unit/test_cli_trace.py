@@ -22,7 +22,7 @@ from synccr.errors import UsageError
 from synccr.journal import Journal
 from synccr.paths import Paths
 from synccr.redact import MASK, Redactor
-from synccr.supervisor.orders import Orders
+from synccr.supervisor.commands import Commands
 from synccr.turns.trace import TraceLog, TurnRow
 
 KEY = "sk-canary-0123456789abcdef"
@@ -68,7 +68,7 @@ async def served(paths: Paths, log: TraceLog) -> AsyncIterator[Stage]:
         profiles=SimpleNamespace(redactor=Redactor([KEY])),
         spawn=lambda work: tasks.append(asyncio.create_task(work)),
     )
-    server = ControlServer(paths.instance, Orders(cast("Any", supervisor)).answer)
+    server = ControlServer(paths.instance, Commands(cast("Any", supervisor)).answer)
     await server.start()
     try:
         yield Stage(log, paths.instance, tasks)

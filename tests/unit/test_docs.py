@@ -16,7 +16,7 @@ import pytest
 from pages import DOCS, PAGES, ROOT, commands, prose
 from synccr import errors
 from synccr.cli.app import command
-from synccr.report import Status
+from synccr.models.report import Status
 from synccr.settings import Settings
 
 _LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")

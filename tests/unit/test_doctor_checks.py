@@ -23,8 +23,8 @@ from synccr.doctor.checks import ccr, configuration, keys, network, running, sys
 from synccr.doctor.context import Context
 from synccr.doctor.registry import CHECKS, select
 from synccr.errors import UsageError, out_of_order
-from synccr.preflight.transport import NoReply, Reply
-from synccr.report import Status
+from synccr.models.report import Status
+from synccr.probe.transport import NoReply, Reply
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]

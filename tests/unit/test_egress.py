@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 from egress_kit import MAIN, STREAM, Seen, completion, delta, piece, sse, stage
-from relay_kit import chunked, read_message, response, status
+from proxy_kit import chunked, read_message, response, status
 
 from synccr.egress import server
 from synccr.egress.patience import Patience

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccr.egress.patience import BYTES_A_SECOND, ENOUGH, FLOOR, MARGIN, Patience
-from synccr.report import ModelRef
+from synccr.models.report import ModelRef
 
 SLOW = ModelRef("acme", "slow")
 SMALL, LARGE = 2_000, 400_000

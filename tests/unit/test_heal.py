@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synccr.config.profile import FALLBACK_SCENARIOS, Profile
+from synccr.config.reader import understand
 from synccr.errors import NoModelServes
 from synccr.heal import Local, advice_on, heal
-from synccr.profile import FALLBACK_SCENARIOS, Profile
-from synccr.profile_reader import understand
-from synccr.report import DEAD, ModelRef, Report, Status
+from synccr.models.report import DEAD, ModelRef, Report, Status
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMES = [ModelRef(p, m) for p in ("a", "b") for m in ("m", "n", "o")]

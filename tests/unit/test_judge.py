@@ -61,7 +61,7 @@ EMPTY_STOP = {
 
 def test_the_names_are_those_of_the_preflight() -> None:
     """Each form that CCR asks in has its judge; any other name has none."""
-    from synccr.preflight import dialects
+    from synccr.probe import dialects
 
     for asked in (dialects.CHAT, dialects.MESSAGES, dialects.GEMINI, dialects.RESPONSES):
         found = dialect_for(asked.name)

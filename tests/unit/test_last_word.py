@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from synccr.judge.outcome import Failure, Trouble, failure
-from synccr.report import ModelRef, Status
+from synccr.models.report import ModelRef, Status
 from synccr.turns.last_word import LastWord, known, last_word
 from synccr.turns.turn import Try
 

@@ -25,7 +25,7 @@ from synccr.errors import UsageError
 from synccr.journal import Journal
 from synccr.notify import Notice, Target, lacks, send, target
 from synccr.redact import Redactor
-from synccr.supervisor.notices import HOUR, MOST, Gate, Notices
+from synccr.supervisor.notifier import HOUR, MOST, Notifier, RateLimiter
 
 KEY = "canary-93b1f0c2d4"
 NOTICE = Notice("swapped", "primary -> fallback; $(touch pwned) `id` ; rm -rf .", "Top up.", "now")
@@ -203,7 +203,7 @@ async def test_unknown_schemes_say_how_to_get_what_they_need() -> None:
 )
 def test_never_a_flood_never_twice(story: list[tuple[str, str, float]]) -> None:
     """Over any history: at most ``MOST`` messages an hour, and one trouble once."""
-    gate, moment = Gate(), 0.0
+    gate, moment = RateLimiter(), 0.0
     passed: list[tuple[float, str, str]] = []
     for kind, text, pause in story:
         moment += pause
@@ -217,7 +217,7 @@ def test_never_a_flood_never_twice(story: list[tuple[str, str, float]]) -> None:
 
 def test_lines_that_differ_in_durations_are_one_trouble() -> None:
     """The same swap, slower this time, is not told again; another model's is."""
-    gate = Gate()
+    gate = RateLimiter()
     assert gate.admits("swapped", "primary -> fallback (a,b: billing); took 0.6 s.", 0)
     assert not gate.admits("swapped", "primary -> fallback (a,b: billing); took 0.9 s.", 60)
     assert gate.admits("swapped", "primary -> fallback (a,b2: billing); took 0.6 s.", 60)
@@ -230,7 +230,7 @@ async def test_notices_are_clean_and_journaled(tmp_path: Path, hook: tuple[str, 
     journal = Journal(tmp_path / "journal.jsonl")
     shown: list[str] = []
     for path in ("/fine", "/broken"):
-        notices = Notices.of(url + path, journal, lambda: Redactor([KEY]), os.environ, unseen=True)
+        notices = Notifier.of(url + path, journal, lambda: Redactor([KEY]), os.environ, unseen=True)
         tell = notices.aloud(lambda _kind, text, _todo, _notify: shown.append(text))
         begin = time.monotonic()
         for _ in range(3):
@@ -251,9 +251,9 @@ async def test_notices_are_clean_and_journaled(tmp_path: Path, hook: tuple[str, 
 async def test_nobody_is_messaged_who_looks(tmp_path: Path) -> None:
     """With a terminal the line there is enough; an unusable setting is journaled, no more."""
     journal = Journal(tmp_path / "journal.jsonl")
-    seen = Notices.of("desktop", journal, Redactor, os.environ, unseen=False)
+    seen = Notifier.of("desktop", journal, Redactor, os.environ, unseen=False)
     assert seen.to.way == "off"
-    broken = Notices.of("x 'y", journal, Redactor, os.environ, unseen=True)
+    broken = Notifier.of("x 'y", journal, Redactor, os.environ, unseen=True)
     broken.offer("swapped", "text")
     assert list(journal.read()) == []
     assert "quotation" in str(broken.unusable)

@@ -21,14 +21,15 @@ import pytest
 import typer
 
 from synccr import files, paths
-from synccr.ccr import marks
-from synccr.ccr.identity import identify
+from synccr.ccr import process_markers as marks
+from synccr.ccr.process_id import identify
 from synccr.cli import detach, use
 from synccr.control import request
 from synccr.control.server import ControlServer
 from synccr.errors import SynccrError
 from synccr.sandbox import __main__ as sandbox
-from synccr.supervisor import loop, port
+from synccr.supervisor import loop
+from synccr.supervisor import public_port as port
 from synccr.supervisor.signals import stoppable
 
 

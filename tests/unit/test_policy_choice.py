@@ -8,10 +8,10 @@ import pytest
 from policy_kit import DAWN, LOCAL, Player, profile, profiles, report
 
 from synccr.heal import Healed
+from synccr.models.report import ModelRef, Report, Status
 from synccr.policy import events as e
 from synccr.policy.choice import Choice, choose
 from synccr.policy.machine import decide
-from synccr.report import ModelRef, Report, Status
 
 
 def known(**states: str) -> dict[ModelRef, Report]:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from policy_kit import report
 
 from synccr.judge.outcome import Trouble
+from synccr.models.report import DEAD, TRANSIENT, ModelRef, Status
 from synccr.policy import health as h
 from synccr.policy import requests
 from synccr.policy.events import Now
 from synccr.policy.health import Health
 from synccr.policy.life import LIVES, Fact, Life
-from synccr.report import DEAD, TRANSIENT, ModelRef, Status
 from synccr.settings import Settings
 
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from policy_kit import DAWN, profiles, report, started
 
 from synccr.judge.outcome import Trouble
+from synccr.models.report import ModelRef, Status
 from synccr.policy.breaker import Permit, allows, trial_for
 from synccr.policy.health import Trial
 from synccr.policy.retry_budget import RetryBudget
 from synccr.policy.route_plan import MAX_ANSWERS, Need, Next, RoutePlan, Tried, next_try
 from synccr.policy.state import State
-from synccr.report import ModelRef, Status
 from synccr.settings import Settings
 
 MAIN, SPARE, LONG, TWIN = (

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from policy_kit import BODIES, DAWN, profiles, report, started
 
 from synccr.judge.outcome import Trouble
+from synccr.models.report import ModelRef, Status
 from synccr.policy import events as e
 from synccr.policy.breaker import Breaker, allows, breaker_of
 from synccr.policy.events import Now, Shape
 from synccr.policy.machine import Phase, decide
 from synccr.policy.traffic import wants
-from synccr.report import ModelRef, Status
 from synccr.settings import Settings
 
 MAIN, SPARE, LONG, TWIN = (

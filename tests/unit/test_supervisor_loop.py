@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from synccr.journal import Journal
+from synccr.models.report import ModelRef, Report
 from synccr.policy import events as e
-from synccr.report import ModelRef, Report
 from synccr.supervisor.loop import Loop
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from synccr.relay.framing import RequestFramer
-from synccr.supervisor.port import page_refusal
+from synccr.proxy.framing import RequestFramer
+from synccr.supervisor.public_port import page_refusal
 
 PORT = 3456
 

@@ -8,11 +8,11 @@ from datetime import timedelta
 import policy_kit as kit
 import pytest
 
+from synccr.config.profile import SCENARIOS
+from synccr.models.report import ModelRef, Status
 from synccr.policy import events as e
 from synccr.policy.health import CONFIRMATIONS, Health, gone, probed
 from synccr.policy.state import State
-from synccr.profile import SCENARIOS
-from synccr.report import ModelRef, Status
 from synccr.settings import Settings
 from synccr.supervisor.status import breakers, model_rows, plan_rows
 

@@ -10,9 +10,9 @@ from policy_kit import DAWN, profiles, report, started
 
 from synccr.journal import Journal
 from synccr.judge.outcome import Trouble, failure
+from synccr.models.report import ModelRef, Status
 from synccr.policy.state import State
-from synccr.relay import Response
-from synccr.report import ModelRef, Status
+from synccr.proxy import Response
 from synccr.settings import Settings
 from synccr.supervisor.loop import now
 from synccr.supervisor.turn_desk import TurnDesk

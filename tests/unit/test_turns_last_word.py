@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from synccr.judge.outcome import Failure, Trouble, failure
-from synccr.report import ModelRef
+from synccr.models.report import ModelRef
 from synccr.turns.last_word import last_word
 from synccr.turns.turn import Try
 

@@ -11,14 +11,14 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from synccr.config.profile import Provider
+from synccr.config.reader import understand
 from synccr.egress.patience import Patience
 from synccr.journal import Journal
+from synccr.models.report import ModelRef, Status
 from synccr.policy.events import Shape
-from synccr.preflight.ask import ask_models
-from synccr.profile import Provider
-from synccr.profile_reader import understand
+from synccr.probe.ask import ask_models
 from synccr.redact import Redactor
-from synccr.report import ModelRef, Status
 from synccr.sandbox import ProviderThread
 from synccr.settings import Settings
 from synccr.supervisor.loop import now

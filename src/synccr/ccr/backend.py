@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from synccr.ccr.health import Look, look
-from synccr.ccr.identity import Identity, ask_to_end, descendants, end_now, identify, is_alive
 from synccr.ccr.log_files import find_log
 from synccr.ccr.orphans import Register
 from synccr.ccr.output import Output
 from synccr.ccr.package import Package
 from synccr.ccr.pid_file import read_pid_file, remove_pid_file, write_pid_file
+from synccr.ccr.process_id import ProcessId, ask_to_end, descendants, end_now, identify, is_alive
 from synccr.paths import Paths
 
 _STEP = 0.02
@@ -60,7 +60,7 @@ class Backend:
         *,
         package: Package,
         port: int,
-        root: Identity,
+        root: ProcessId,
         paths: Paths,
         output: Output,
         register: Register | None,
@@ -174,7 +174,7 @@ class Backend:
         for member in [self.root, *descendants(self.root)]:
             end_now(member)
 
-    async def _ended(self, members: Collection[Identity], timeout: float) -> bool:
+    async def _ended(self, members: Collection[ProcessId], timeout: float) -> bool:
         try:
             async with asyncio.timeout(timeout):
                 await self._process.wait()

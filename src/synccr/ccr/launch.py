@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synccr.ccr.backend import Backend
+from synccr.ccr.egress_lead import EgressAddress, led_command, led_environ
 from synccr.ccr.health import answers, refuses
-from synccr.ccr.identity import Identity, descendants, identify
 from synccr.ccr.log_files import last_logged_error
-from synccr.ccr.marks import INSTANCE, SUPERVISOR, listening_ports
 from synccr.ccr.orphans import Register
 from synccr.ccr.output import Output, last_error
 from synccr.ccr.package import Package
@@ -27,8 +26,9 @@ from synccr.ccr.pid_file import (
     remove_pid_file,
     write_pid_file,
 )
+from synccr.ccr.process_id import ProcessId, descendants, identify
+from synccr.ccr.process_markers import INSTANCE, SUPERVISOR, listening_ports
 from synccr.ccr.spawn import guarded, spawn_options
-from synccr.ccr.way_in import EgressAddress, led_command, led_environ
 from synccr.errors import RuntimeMissing, SynccrError, Taken
 from synccr.files import close_to_writers, own_directory, private_directory
 from synccr.paths import Paths
@@ -81,7 +81,7 @@ class Launcher:
         self,
         package: Package,
         *,
-        ours: Collection[Identity] = (),
+        ours: Collection[ProcessId] = (),
     ) -> Backend:
         """Start CCR and wait until it serves.
 
@@ -122,7 +122,7 @@ class Launcher:
                     self._name_again(named)
         raise StartFailed(f"CCR could not be started: {last}.", None)
 
-    def _clear_pid_file(self, ours: Collection[Identity]) -> int | None:
+    def _clear_pid_file(self, ours: Collection[ProcessId]) -> int | None:
         """Take the pid file out of CCR's way; the pid of ours that it named."""
         owner = pid_file_owner(self.paths, ours)
         if isinstance(owner, ForeignCCR) and owner.ports:
@@ -196,7 +196,7 @@ class Launcher:
             else:
                 output.abandon()
         # It is our child and not yet waited for, so the number is its own even if it is dead.
-        root = identify(process.pid) or Identity(process.pid, "ended")
+        root = identify(process.pid) or ProcessId(process.pid, "ended")
         if self.register:
             self.register.add(root)
         return Backend(
@@ -257,7 +257,7 @@ class Launcher:
         return self.redact.line(logged or last_error(backend.output)).rstrip(".")
 
 
-def _serving(backend: Backend) -> Identity | None:
+def _serving(backend: Backend) -> ProcessId | None:
     """Who of this backend listens on its port; None when somebody else answered there."""
     ports = listening_ports([backend.root])
     if ports is None or backend.port in ports:  # None: not shown here, the answer has to do

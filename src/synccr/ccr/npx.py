@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from synccr.ccr.identity import descendants, end_now, identify
 from synccr.ccr.node import Node
+from synccr.ccr.process_id import descendants, end_now, identify
 from synccr.ccr.spawn import guarded
 from synccr.errors import RuntimeMissing
 from synccr.files import private_directory, write_atomic

@@ -16,8 +16,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from synccr.ccr.identity import Identity, ask_to_end, end_now, identify, is_alive
-from synccr.ccr.marks import INSTANCE, command_of, environment_of, is_ccr, is_mine
+from synccr.ccr.process_id import ProcessId, ask_to_end, end_now, identify, is_alive
+from synccr.ccr.process_markers import INSTANCE, command_of, environment_of, is_ccr, is_mine
 from synccr.files import write_atomic
 from synccr.paths import Paths
 
@@ -36,7 +36,7 @@ class Register:
         """The register of one CCR directory."""
         return cls(paths.instance / "backends.json")
 
-    def entries(self) -> list[Identity]:
+    def entries(self) -> list[ProcessId]:
         """Oldest first; what cannot be read is none."""
         try:
             known = json.loads(self.path.read_bytes())
@@ -46,24 +46,24 @@ class Register:
         for entry in known if isinstance(known, list) else []:
             match entry:
                 case [int(pid), str(started)]:
-                    found.append(Identity(pid, started))
+                    found.append(ProcessId(pid, started))
         return found
 
-    def add(self, identity: Identity) -> None:
+    def add(self, identity: ProcessId) -> None:
         """Remember a process; forgets those that have ended."""
         self._write([*(e for e in self.entries() if is_alive(e) and e != identity), identity])
 
-    def discard(self, identity: Identity) -> None:
+    def discard(self, identity: ProcessId) -> None:
         """Forget a process."""
         self._write([entry for entry in self.entries() if entry != identity])
 
-    def _write(self, entries: list[Identity]) -> None:
+    def _write(self, entries: list[ProcessId]) -> None:
         # Without it the mark in the environment still tells whose a process is.
         with contextlib.suppress(OSError):
             write_atomic(self.path, json.dumps(entries).encode())
 
 
-def find_orphans(paths: Paths, ours: Collection[Identity] = ()) -> list[Identity]:
+def find_orphans(paths: Paths, ours: Collection[ProcessId] = ()) -> list[ProcessId]:
     """CCR processes of a predecessor of this supervisor.
 
     Args:
@@ -88,8 +88,8 @@ def find_orphans(paths: Paths, ours: Collection[Identity] = ()) -> list[Identity
 
 
 async def end_orphans(
-    paths: Paths, ours: Collection[Identity] = (), grace: float = 2.0
-) -> list[Identity]:
+    paths: Paths, ours: Collection[ProcessId] = (), grace: float = 2.0
+) -> list[ProcessId]:
     """End what a predecessor left; nobody reads its answers any more, so it gets little time.
 
     Args:
@@ -115,7 +115,7 @@ async def end_orphans(
     return ended
 
 
-async def _gone(identities: Collection[Identity], timeout: float) -> bool:
+async def _gone(identities: Collection[ProcessId], timeout: float) -> bool:
     deadline = time.monotonic() + timeout
     while any(map(is_alive, identities)):
         if time.monotonic() > deadline:

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from synccr.ccr.identity import Identity, identify
-from synccr.ccr.marks import is_ccr_of, listening_ports
+from synccr.ccr.process_id import ProcessId, identify
+from synccr.ccr.process_markers import is_ccr_of, listening_ports
 from synccr.files import write_atomic
 from synccr.paths import Paths
 
@@ -24,7 +24,7 @@ _NUMBER = re.compile(rb"\s*([+-]?\d+)")
 class Ours:
     """A backend of this supervisor."""
 
-    identity: Identity
+    identity: ProcessId
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ForeignCCR:
         ports: where it listens; empty while it starts, or when it never will.
     """
 
-    identity: Identity
+    identity: ProcessId
     ports: frozenset[int]
 
 
@@ -49,7 +49,7 @@ class Stranger:
 Owner = Ours | ForeignCCR | Stranger
 
 
-def pid_file_owner(paths: Paths, ours: Iterable[Identity] = ()) -> Owner | None:
+def pid_file_owner(paths: Paths, ours: Iterable[ProcessId] = ()) -> Owner | None:
     """Whose process the pid file names.
 
     Args:

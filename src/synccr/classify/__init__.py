@@ -20,7 +20,7 @@ from types import MappingProxyType
 
 from synccr.classify import phrases, retry_time
 from synccr.classify.body import Words, line, read
-from synccr.report import TRANSIENT, Status
+from synccr.models.report import TRANSIENT, Status
 
 __all__ = ["Confidence", "Scope", "Verdict", "classify"]
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from synccr.cli.running import Running
     from synccr.cli.setup import Setup
+    from synccr.config.store import Profiles
     from synccr.heal import Change, Healed
-    from synccr.inventory import Changes
-    from synccr.preflight.run import Result
-    from synccr.profiles import Profiles
-    from synccr.report import ModelRef, Report
+    from synccr.models.last_check import Changes
+    from synccr.models.report import ModelRef, Report
+    from synccr.probe.run import Result
 
 
 def add_to(app: typer.Typer) -> None:
@@ -60,10 +60,10 @@ def survey(setup: Setup, profiles: Profiles, *, fresh: bool) -> Survey:
     """Probe every model of both profiles, with progress on a terminal."""
     import asyncio
 
+    from synccr.config.profile import owner_order, probe_targets
     from synccr.heal import heal
-    from synccr.preflight import alternatives
-    from synccr.preflight.ask import ask_models
-    from synccr.profile import owner_order, probe_targets
+    from synccr.probe import alternatives
+    from synccr.probe.ask import ask_models
 
     pairs = probe_targets(profiles.primary, profiles.fallback)
     with Progress(len(pairs)) as progress:
@@ -167,27 +167,27 @@ def models(
 def quota_rows(setup: Setup, found: Survey) -> list[dict[str, Any]]:
     """What is left of each allowance, the tightest first."""
     from synccr.journal import utc_now
-    from synccr.supervisor.quota_sight import rows_now
+    from synccr.supervisor.watchers.quota import rows_now
 
     return rows_now(setup.paths.instance / "quota.json", found.result.quotas, utc_now())
 
 
 def changes_since(setup: Setup, found: Survey) -> Changes:
     """What is different since the last full check, which this one becomes."""
-    from synccr import inventory
     from synccr.journal import utc_now
+    from synccr.models import last_check
 
     path, result = setup.paths.instance / "inventory.json", found.result
-    before = inventory.load(path)
+    before = last_check.load(path)
     offered = {name: [row.id for row in rows] for name, rows in result.offered.items()}
-    after = inventory.take(before, result.reports.values(), offered, utc_now())
-    inventory.save(path, after)
-    return inventory.compare(before, after)
+    after = last_check.take(before, result.reports.values(), offered, utc_now())
+    last_check.save(path, after)
+    return last_check.compare(before, after)
 
 
 def show_news(news: Changes) -> None:
     """Changes since the last full check, for a person."""
-    from synccr.inventory import lines
+    from synccr.models.last_check import lines
 
     if news.since is None:
         say("First full check: the next one says what has changed.")
@@ -350,7 +350,7 @@ def _refuse_others(profiles: Profiles, runs: Running) -> None:
 def _write(setup: Setup, profiles: Profiles, healed: Healed) -> Path | None:
     """Write it, unless a supervisor has come up meanwhile; returns what was there before."""
     from synccr.ccr.config_file import ConfigFile
-    from synccr.profiles import keep_adopted, recorded
+    from synccr.config.store import keep_adopted, recorded
     from synccr.supervisor.lock import Lock, released
 
     with released(Lock(setup.paths.instance)) as lock:

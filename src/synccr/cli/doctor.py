@@ -90,8 +90,8 @@ def doctor(
 
 def _environ(paths: Paths) -> Mapping[str, str]:
     """The environment and the keys that are kept; ``keys.set`` says when they cannot be read."""
+    from synccr.config.keys import with_keys
     from synccr.errors import ConfigError
-    from synccr.keys import with_keys
 
     try:
         return with_keys(os.environ, paths.keys)

@@ -15,8 +15,8 @@ from synccr.cli.output import paint, put, put_json, say
 from synccr.errors import ConfigError, NoModelServes, NotRunning, SynccrError, Taken, UsageError
 
 if TYPE_CHECKING:
+    from synccr.config.store import Profiles
     from synccr.paths import Paths
-    from synccr.profiles import Profiles
     from synccr.service import Service, Surroundings
 
 _NOT_INSTALLED = 3
@@ -63,9 +63,9 @@ def init(
     The key goes to keys.env in synccr's own configuration directory, mode 0600,
     and is never shown. A key that is set in the environment goes before it.
     """
-    from synccr.keys import read_keys, write_keys
+    from synccr.config.keys import read_keys, write_keys
+    from synccr.config.store import load_profiles
     from synccr.paths import Paths
-    from synccr.profiles import load_profiles
 
     paths = Paths.from_environment()
     chosen = profile or _asked_profile(paths, asking=key_from is None)
@@ -87,7 +87,7 @@ def init(
 
 def _asked_profile(paths: Paths, *, asking: bool) -> Path | None:
     """A file that a person names; None when there is a profile already, or nobody to ask."""
-    from synccr.profiles import FILES, load_profiles
+    from synccr.config.store import FILES, load_profiles
 
     if not (asking and sys.stdin and sys.stdin.isatty()):
         return None
@@ -102,7 +102,7 @@ def _asked_profile(paths: Paths, *, asking: bool) -> Path | None:
 
 def _keep_profile(paths: Paths, source: Path) -> Path:
     """Copy a profile to where it is found; what it replaces leaves a dated copy."""
-    from synccr.profiles import FILES, Profiles, keep_adopted, load_profiles
+    from synccr.config.store import FILES, Profiles, keep_adopted, load_profiles
 
     own = paths.config / FILES["primary"]
     if own.exists() and own.samefile(source):
@@ -114,7 +114,7 @@ def _keep_profile(paths: Paths, source: Path) -> Path:
 
 def _key_names(profiles: Profiles) -> list[str]:
     """Variables that the providers of both profiles take their keys from."""
-    from synccr.profile import variables
+    from synccr.config.profile import variables
 
     rows = [row for p in (profiles.primary, profiles.fallback) for row in p.raw["Providers"]]
     return list(dict.fromkeys(variables([row.get("api_key") for row in rows])))
@@ -177,7 +177,7 @@ def _try() -> None:
 
 
 def _service() -> tuple[Paths, Surroundings, Service]:
-    from synccr.keys import with_keys
+    from synccr.config.keys import with_keys
     from synccr.paths import Paths
     from synccr.service import service_for
     from synccr.service.manage import surroundings
@@ -201,8 +201,8 @@ def service_install() -> None:
 
 def _service_sees_keys(paths: Paths) -> None:
     """The service has none of this shell's variables."""
-    from synccr.keys import read_keys, with_keys
-    from synccr.profiles import load_profiles
+    from synccr.config.keys import read_keys, with_keys
+    from synccr.config.store import load_profiles
 
     load_profiles(paths, with_keys(os.environ, paths.keys))
     alone = load_profiles(paths, read_keys(paths.keys), keyless=True)

@@ -94,8 +94,8 @@ def serve(options: Options) -> int:
     from synccr.cli.detach import own_log
     from synccr.cli.setup import Setup
     from synccr.cli.terminal import Terminal
-    from synccr.supervisor.handover import DETACHED, channel_of
-    from synccr.supervisor.run import Supervisor
+    from synccr.supervisor.main import Supervisor
+    from synccr.supervisor.takeover.protocol import DETACHED, channel_of
 
     with channel_of(os.environ) as channel:
         setup = Setup.make()

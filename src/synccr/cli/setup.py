@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synccr.config.keys import with_keys
+from synccr.config.store import Profiles, load_profiles
 from synccr.errors import SynccrError
-from synccr.keys import with_keys
 from synccr.paths import Paths
-from synccr.profiles import Profiles, load_profiles
 from synccr.redact import Redactor
 from synccr.settings import Settings, load
 
@@ -53,7 +53,7 @@ class Setup:
         port: int | None = None,
         log_level: str | None = None,
     ) -> Profiles:
-        """Both profiles; see :func:`synccr.profiles.load_profiles`."""
+        """Both profiles; see :func:`synccr.config.store.load_profiles`."""
         return load_profiles(
             self.paths,
             self.environ,
@@ -67,8 +67,8 @@ class Setup:
 def redactor() -> Redactor:
     """Masks every key that can be known here: those of the profiles, of the configuration that
     CCR runs with, and what the environment calls a key."""
-    from synccr.profile_reader import understand
-    from synccr.profiles import read_written
+    from synccr.config.reader import understand
+    from synccr.config.store import read_written
 
     secrets = [value for name, value in os.environ.items() if _SECRET.search(name)]
     with contextlib.suppress(SynccrError):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from synccr.cli.detach import bound_own_log
 from synccr.cli.output import paint, say
-from synccr.report import Report
+from synccr.models.report import Report
 
 if TYPE_CHECKING:
-    from synccr.supervisor.run import Supervisor
+    from synccr.supervisor.main import Supervisor
 
 _COLOURS = {
     "crashed": "red",

@@ -13,20 +13,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from synccr.config.profile import Profile, variables
+from synccr.config.store import FILES, Profiles, load_profiles, read_written
 from synccr.doctor import lines
 from synccr.doctor.secrets import Secrets, key_fields
 from synccr.errors import ConfigError, NotRunning, RuntimeMissing, SynccrError, UsageError
 from synccr.paths import Paths
-from synccr.profile import Profile, variables
-from synccr.profiles import FILES, Profiles, load_profiles, read_written
 from synccr.redact import Redactor
 from synccr.settings import Settings, load
 
 if TYPE_CHECKING:
     from synccr.ccr.node import Node
-    from synccr.preflight.run import Result as Survey
-    from synccr.preflight.transport import NoReply, Reply
-    from synccr.report import Report
+    from synccr.models.report import Report
+    from synccr.probe.run import Result as Survey
+    from synccr.probe.transport import NoReply, Reply
 
 _VISIT_TIMEOUT = 10.0
 _STATUS_TIMEOUT = 5.0
@@ -260,8 +260,8 @@ class Context:
     def _ask_models(self) -> Survey:
         import asyncio
 
-        from synccr.preflight.ask import ask_models
-        from synccr.profile import probe_targets
+        from synccr.config.profile import probe_targets
+        from synccr.probe.ask import ask_models
 
         profiles = self.profiles
         return asyncio.run(
@@ -291,8 +291,8 @@ class Context:
         import asyncio
         from urllib.parse import urlsplit
 
-        from synccr.preflight.dialects import Ask
-        from synccr.preflight.transport import make_client, send
+        from synccr.probe.dialects import Ask
+        from synccr.probe.transport import make_client, send
 
         providers = self.providers()
         roots = {p.name: "{0.scheme}://{0.netloc}/".format(urlsplit(p.url)) for p in providers}

@@ -33,7 +33,7 @@ class Asked:
 
     Attributes:
         model: by the provider's own name; empty when the request names none.
-        dialect: the form, as :mod:`synccr.preflight.dialects` names it; None when unknown.
+        dialect: the form, as :mod:`synccr.probe.dialects` names it; None when unknown.
         streamed: the answer is to come as events.
         tools: tools are offered.
         size: bytes of the request's body.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from synccr.keyring import origin
-from synccr.profile import Provider
-from synccr.report import ModelRef
+from synccr.config.keyring import origin
+from synccr.config.profile import Provider
+from synccr.models.report import ModelRef
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from synccr.egress.directory import Directory
 from synccr.egress.patience import Patience
 from synccr.egress.server import Connection
 from synccr.judge.outcome import Failure
+from synccr.models.report import ModelRef
 from synccr.redact import Redactor
-from synccr.report import ModelRef
 from synccr.transport import Transport
 from synccr.turns.turn import Try, Turn, Turns
 

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from synccr.report import ModelRef
+from synccr.models.report import ModelRef
 
 FLOOR: Final = 20.0
 """Seconds; whatever was learned, less is no silence."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from synccr.judge.outcome import Trouble
+from synccr.models.report import ModelRef, Report, Status
 from synccr.policy.life import Breaker
 from synccr.policy.route_plan import NOTHING, Candidate, Need
 from synccr.policy.state import State
-from synccr.report import ModelRef, Report, Status
 
 __all__ = ["Breaker", "Permit", "allows", "breaker_of", "trial_for"]
 

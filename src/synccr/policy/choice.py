@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from synccr.config.profile import SCENARIOS, Profile, Role, owner_order
 from synccr.errors import NoModelServes
 from synccr.heal import Grade, Healed, Local, Reports, heal
-from synccr.profile import SCENARIOS, Profile, Role, owner_order
-from synccr.report import SERVING, ModelRef
+from synccr.models.report import SERVING, ModelRef
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from synccr.config.profile import Profile, Role
 from synccr.heal import Healed, Local
 from synccr.judge.outcome import Trouble
-from synccr.profile import Profile, Role
-from synccr.report import ModelRef, Report
+from synccr.models.report import ModelRef, Report
 
 LATE = 120.0
 """A line of the log, or an answer whose batch took long, may come this late, seconds."""

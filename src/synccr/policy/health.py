@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from synccr.models.report import SERVING, TRANSIENT, ModelRef, Report, Status
 from synccr.policy.events import Now, Shape
 from synccr.policy.life import BREAKERS, Breaker, Life
 from synccr.policy.outcomes import Outcomes
-from synccr.report import SERVING, TRANSIENT, ModelRef, Report, Status
 from synccr.settings import Settings
 
 CONFIRMATIONS = 2

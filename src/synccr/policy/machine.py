@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from synccr.config.profile import Profile
 from synccr.heal import Healed, Local
+from synccr.models.report import Report
 from synccr.policy import health as h
-from synccr.policy.conclude import conclude
 from synccr.policy.events import Action, Event, Now
-from synccr.policy.learn import LEARN
+from synccr.policy.observe import LEARN
+from synccr.policy.plan import conclude
 from synccr.policy.state import TRANSITIONS, Phase, Plan, State, Step
-from synccr.profile import Profile
-from synccr.report import Report
 from synccr.settings import Settings
 
 __all__ = ["TRANSITIONS", "IllegalTransition", "Phase", "Plan", "State", "decide", "start"]

@@ -7,12 +7,12 @@ from dataclasses import replace
 import msgspec
 
 from synccr.judge.outcome import Trouble
+from synccr.models.report import TRANSIENT, Report, Status
 from synccr.policy import health as h
 from synccr.policy import outcomes as o
 from synccr.policy.events import Now, Shape
 from synccr.policy.health import Health, Trial
 from synccr.policy.life import Breaker, Life
-from synccr.report import TRANSIENT, Report, Status
 from synccr.settings import Settings
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from synccr.config.profile import SCENARIOS, Profile, owner_order
 from synccr.heal import Healed, Reports, by_preference
 from synccr.judge.outcome import Trouble
+from synccr.models.report import ModelRef
 from synccr.policy.health import Health
 from synccr.policy.life import Breaker
-from synccr.profile import SCENARIOS, Profile, owner_order
-from synccr.report import ModelRef
 from synccr.settings import OnTrouble, Settings
 
 MAX_ANSWERS = 8

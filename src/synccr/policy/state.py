@@ -14,15 +14,15 @@ from functools import cached_property
 
 import msgspec
 
+from synccr.config.profile import SCENARIOS, Profile, Role, owner_order
 from synccr.heal import Healed, Local
+from synccr.models.report import SERVING, ModelRef, Report, Status
 from synccr.policy import events as e
 from synccr.policy import route_plan
 from synccr.policy.choice import digest, serves
 from synccr.policy.events import Action, Event, Now
 from synccr.policy.health import Health
 from synccr.policy.route_plan import RoutePlan
-from synccr.profile import SCENARIOS, Profile, Role, owner_order
-from synccr.report import SERVING, ModelRef, Report, Status
 from synccr.settings import Settings
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from synccr.classify import Confidence, Scope, Verdict, classify
 from synccr.judge.outcome import Trouble
+from synccr.models.report import DEAD, SERVING, ModelRef, Status
 from synccr.policy import events as e
 from synccr.policy import health as h
 from synccr.policy import outcomes as o
@@ -14,7 +15,6 @@ from synccr.policy.events import LATE, Now
 from synccr.policy.health import Health
 from synccr.policy.state import Phase, State, Step
 from synccr.policy.trouble import doubt_account, learn_return, learn_trouble, report_of, suspect
-from synccr.report import DEAD, SERVING, ModelRef, Status
 
 _ATTEMPTS = 64
 """Kinds of failed attempts that are remembered for the log."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from synccr.classify import Confidence, Verdict
 from synccr.heal import advice_on
+from synccr.models.report import DEAD, ModelRef, Report
 from synccr.policy import events as e
 from synccr.policy import health as h
 from synccr.policy.health import Health
 from synccr.policy.state import Step
-from synccr.report import DEAD, ModelRef, Report
 
 
 def believe(step: Step, ref: ModelRef, event: e.ProviderFailed, verdict: Verdict) -> None:

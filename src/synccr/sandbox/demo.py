@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synccr.config.profile import Role
+from synccr.config.store import FILES, shipped
 from synccr.errors import SynccrError
 from synccr.ports import free_port
-from synccr.profile import Role
-from synccr.profiles import FILES, shipped
 from synccr.sandbox.provider import ProviderThread
 
 MAIN = "hf:Qwen/Qwen3-Coder-480B-A35B-Instruct"

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from synccr.ccr.identity import Identity, identify, is_alive
+from synccr.ccr.process_id import ProcessId, identify, is_alive
 from synccr.errors import SynccrError, Taken
 from synccr.files import own_directory, write_atomic
 
@@ -44,14 +44,14 @@ class Lock:
         self._lock.release()
 
 
-def holder(instance: Path) -> Identity | None:
+def holder(instance: Path) -> ProcessId | None:
     """The process that holds the lock, by what it wrote when it took it: its pid and when it
     started, so that a stranger who came by the pid is not taken for it."""
     from filelock import FileLock, Timeout
 
     try:
         pid, _, started = _holder_file(instance).read_text("utf-8").partition(":")
-        found = Identity(int(pid), started)
+        found = ProcessId(int(pid), started)
     except (OSError, ValueError):
         return None
     lock = FileLock(instance / "supervisor.lock", mode=0o600)

@@ -16,10 +16,10 @@ from typing import Any
 from synccr.errors import SynccrError
 from synccr.heal import Healed
 from synccr.journal import Journal, utc_now
+from synccr.models.report import ModelRef, Report
 from synccr.policy import events as e
 from synccr.policy.machine import IllegalTransition, Phase, State, decide
-from synccr.report import ModelRef, Report
-from synccr.supervisor.fleet import Fleet, Left
+from synccr.supervisor.backends import Backends, Left
 
 Shapes = Mapping[ModelRef, e.Shape]
 Prober = Callable[[Sequence[ModelRef], Shapes], Awaitable[tuple[Report, ...]]]
@@ -51,7 +51,7 @@ class Loop:
     """
 
     state: State
-    fleet: Fleet
+    backends: Backends
     probe: Prober
     journal: Journal
     tell: Teller
@@ -139,7 +139,7 @@ class Loop:
         }
         self.journal.write("swap_started", **story, why=action.explanation)
         try:
-            await self.fleet.bring(action.to)
+            await self.backends.bring(action.to)
         except Left:
             return  # this loop is about to be stopped
         except Exception as error:  # noqa: BLE001  # whatever it is, the policy must hear of it
@@ -166,13 +166,13 @@ class Loop:
 
     async def _restart(self, healed: Healed) -> None:
         try:
-            backend = await self.fleet.replace_dead(healed)
+            backend = await self.backends.replace_dead(healed)
         except Left:
             return
         except Exception as error:  # noqa: BLE001  # whatever it is, the policy must hear of it
             self.post(e.BackendDied(_what(error)))
             return
-        self.journal.write("restarted", pid=backend.pid, **self.fleet.toll())
+        self.journal.write("restarted", pid=backend.pid, **self.backends.toll())
         self.tell("restarted", "CCR serves again.", "", False)
         self.post(e.BackendReady())
 
@@ -197,6 +197,6 @@ def _swap_line(action: e.Swap, source: str, took_ms: int) -> str:
 
 def _todo(action: e.Swap) -> str:
     from synccr.heal import advice
-    from synccr.report import Status
+    from synccr.models.report import Status
 
     return " ".join(advice([Status(action.reason)])) if action.reason in set(Status) else ""

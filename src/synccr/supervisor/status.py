@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 from synccr.journal import stamp, utc_now
+from synccr.models.report import ModelRef, Report, Status
 from synccr.policy.breaker import rests
 from synccr.policy.events import Now
 from synccr.policy.health import Health
 from synccr.policy.life import Life
 from synccr.policy.machine import Phase, State
-from synccr.report import ModelRef, Report, Status
-from synccr.supervisor.fleet import Fleet
+from synccr.supervisor.backends import Backends
 from synccr.supervisor.loop import Loop, now
 
 _STATES = {
@@ -56,7 +56,7 @@ def serving(
     version: str,
     supervisor: dict[str, Any],
     loop: Loop,
-    fleet: Fleet,
+    backends: Backends,
     edges: dict[str, Any],
     first_bytes: Mapping[str, int],
 ) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def serving(
         edges: what is told besides, as it is to stand there.
         first_bytes: milliseconds to the first byte of traffic, by ``provider,model``.
     """
-    state, backend, stats = loop.state, fleet.current, fleet.relay.stats
+    state, backend, stats = loop.state, backends.current, backends.proxy.stats
     return {
         "state": state_word(state),
         "profile": state.current.profile.role,
@@ -77,7 +77,7 @@ def serving(
             "pid": backend.pid if backend else None,
             "port": backend.port if backend else None,
             "started_at": stamp(backend.started_at) if backend else None,
-            "restarts": fleet.restarts,
+            "restarts": backends.restarts,
             "judged": backend.led if backend else None,
         },
         "routes": {name: str(ref) for name, ref in state.current.routes.items()},

@@ -14,10 +14,10 @@ from synccr.errors import SynccrError, UsageError
 from synccr.files import private_directory
 from synccr.journal import Journal, utc_now
 from synccr.turns.capture import LIMIT, Capture
-from synccr.turns.told import INTERVAL, ResentLog
+from synccr.turns.reported import INTERVAL, ResentLog
 
 if TYPE_CHECKING:
-    from synccr.supervisor.run import Supervisor
+    from synccr.supervisor.main import Supervisor
 
 LONGEST = 24 * 3600.0
 """Seconds that bodies may be captured for."""

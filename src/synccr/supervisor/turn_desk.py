@@ -18,6 +18,7 @@ import msgspec
 
 from synccr.journal import Journal, stamp, utc_now
 from synccr.judge.outcome import Failure, Trouble, failure
+from synccr.models.report import ModelRef
 from synccr.policy import events as e
 from synccr.policy.breaker import allows, trial_for
 from synccr.policy.events import Event, Now
@@ -25,13 +26,12 @@ from synccr.policy.retry_budget import RetryBudget
 from synccr.policy.route_plan import NOTHING, Need, Tried, next_try
 from synccr.policy.state import State
 from synccr.policy.traffic import wants
-from synccr.relay import Response, error
-from synccr.relay.framing import RequestHead
-from synccr.relay.messages import path_of
-from synccr.relay.resend import Resend
-from synccr.report import ModelRef
+from synccr.proxy import Response, error
+from synccr.proxy.framing import RequestHead
+from synccr.proxy.messages import path_of
+from synccr.proxy.resend import Resend
 from synccr.turns.last_word import known, last_word, verdict_of
-from synccr.turns.told import ResentLog
+from synccr.turns.reported import ResentLog
 from synccr.turns.trace import OK, TraceLog, TryRow, TurnRow
 from synccr.turns.turn import Try, Turn, Turns
 

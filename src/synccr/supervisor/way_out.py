@@ -8,20 +8,20 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from synccr.ccr.backend import Backend
-from synccr.ccr.identity import Identity
+from synccr.ccr.egress_lead import PRELOAD, EgressAddress
 from synccr.ccr.launch import Launcher
 from synccr.ccr.package import Package
-from synccr.ccr.way_in import PRELOAD, EgressAddress
+from synccr.ccr.process_id import ProcessId
+from synccr.config.keyring import Keyring
+from synccr.config.profile import Provider
+from synccr.config.store import Profiles
 from synccr.egress.directory import Directory
 from synccr.egress.egress import Egress
 from synccr.egress.patience import Patience
-from synccr.keyring import Keyring
+from synccr.models.report import ModelRef, Report, Status
 from synccr.policy.events import Shape
-from synccr.profile import Provider
-from synccr.profiles import Profiles
-from synccr.report import ModelRef, Report, Status
 from synccr.supervisor.loop import Teller
-from synccr.supervisor.port import most_clients
+from synccr.supervisor.public_port import most_clients
 from synccr.supervisor.turn_desk import TurnDesk
 from synccr.transport import Transport
 from synccr.turns.turn import Try, Turn
@@ -96,7 +96,7 @@ class WayOut:
         """End every request to a provider."""
         await self.egress.close()
 
-    async def launch(self, package: Package, *, ours: Collection[Identity] = ()) -> Backend:
+    async def launch(self, package: Package, *, ours: Collection[ProcessId] = ()) -> Backend:
         """Start a CCR that is led to the egress and holds no key; one that cannot be led gets
         the keys and asks providers by itself, as it is said.
 
@@ -140,7 +140,7 @@ class WayOut:
             self.quotas(ref.provider, attempt.headers)
         self.desk.told(turn, attempt)
 
-    async def _launch_bare(self, package: Package, ours: Collection[Identity]) -> Backend:
+    async def _launch_bare(self, package: Package, ours: Collection[ProcessId]) -> Backend:
         self.tell("error_seen", NOT_LED, "See: synccr doctor", True)
         return await self.launcher.launch(package, ours=ours)
 

@@ -18,7 +18,7 @@ from synccr.classify import Verdict, classify
 from synccr.classify.body import line, read
 from synccr.heal import advice
 from synccr.judge.outcome import Failure, Trouble
-from synccr.report import TRANSIENT, Status
+from synccr.models.report import TRANSIENT, Status
 from synccr.turns.turn import Try
 
 _FINAL: Final = {

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from synccr.judge.outcome import Failure, Trouble
+from synccr.models.report import ModelRef
 from synccr.policy.route_plan import Need
-from synccr.report import ModelRef
 
 MOST_TURNS = 65_536
 """Turns in the registry; beyond it the oldest is let go of, and is no longer judged."""

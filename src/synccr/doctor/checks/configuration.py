@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from synccr.config.profile import Profile
+from synccr.config.reader import read_profile
+from synccr.config.store import keep_copy, read_written
 from synccr.control import request
 from synccr.doctor import lines
 from synccr.doctor.context import Context
 from synccr.doctor.json_text import set_value
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import ConfigError, SynccrError
-from synccr.profile import Profile
-from synccr.profile_reader import read_profile
-from synccr.profiles import keep_copy, read_written
 
 _LEVELS = ("fatal", "error", "warn", "info", "debug", "trace")
 
@@ -47,7 +47,7 @@ def valid(context: Context) -> Finding:
 
 
 def _odd(profile: Profile) -> Iterator[str]:
-    from synccr.preflight import transformer_hint, url_hint
+    from synccr.probe import transformer_hint, url_hint
 
     for finding in profile.findings:
         yield f"{profile.source}: {finding.place} {finding.what}. {finding.instead}".rstrip()
@@ -167,7 +167,7 @@ def _is_taken(context: Context, key: str) -> bool:
 
 def overrides(context: Context) -> Finding:
     """CCR's files for one project, session or preset, whose routes go before all others."""
-    from synccr.ccr.overrides import find_overrides, troubles
+    from synccr.ccr.override_files import find_overrides, troubles
 
     found = find_overrides(context.paths.ccr)
     if not found:

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from synccr.config.keyring import Keyring, holds_placeholder
+from synccr.config.keys import read_keys
+from synccr.config.profile import Provider, variables
 from synccr.doctor import lines
 from synccr.doctor.context import Context
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.doctor.secrets import key_fields
 from synccr.errors import ConfigError
 from synccr.files import write_atomic
-from synccr.keyring import Keyring, holds_placeholder
-from synccr.keys import read_keys
-from synccr.profile import Provider, variables
 
 _PAGES = {
     "api.synthetic.new": "https://synthetic.new",
@@ -262,9 +262,9 @@ def _logs(context: Context) -> Iterator[Path]:
 
 def _being_written(context: Context) -> set[Path]:
     """Logs that a live process has open; on a system that does not tell, the newest."""
-    from synccr.ccr.identity import identify
     from synccr.ccr.log_files import find_log
     from synccr.ccr.pid_file import read_pid_file
+    from synccr.ccr.process_id import identify
 
     status = context.status
     pids = [read_pid_file(context.paths), status["ccr"]["pid"] if status else None]
@@ -286,7 +286,7 @@ def _remove(paths: list[Path]) -> str:
 
 def accepted(context: Context) -> Finding:
     """Each provider takes its key."""
-    from synccr.report import Status
+    from synccr.models.report import Status
 
     reports = context.survey.reports
     findings = []

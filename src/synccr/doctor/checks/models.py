@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from synccr.config.profile import SCENARIOS, Profile, owner_order
 from synccr.doctor import lines
 from synccr.doctor.checks.keys import another_key
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import NoModelServes
 from synccr.heal import advice_on, heal
-from synccr.profile import SCENARIOS, Profile, owner_order
-from synccr.report import DEAD, ModelRef, Report, Status
+from synccr.models.report import DEAD, ModelRef, Report, Status
 
 _BILLING_PAGES = {
     "api.synthetic.new": "https://synthetic.new/billing",
@@ -70,7 +70,7 @@ def _described(context: Context, report: Report) -> str:
 
 
 def _instead(context: Context, ref: ModelRef) -> list[ModelRef]:
-    from synccr.preflight import alternatives
+    from synccr.probe import alternatives
 
     survey, profiles = context.survey, context.profiles
     order = owner_order(profiles.primary, profiles.fallback)

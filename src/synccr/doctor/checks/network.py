@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from synccr.config.profile import PROXY_NAMES
 from synccr.doctor import lines
 from synccr.doctor.context import Context
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import ConfigError
-from synccr.profile import PROXY_NAMES
 from synccr.transport.proxies import NAMES, is_loopback, parse, proxy_for
 from synccr.transport.tls import nowhere
 
@@ -54,7 +54,7 @@ def dns(context: Context) -> Finding:
 
 def connect(context: Context) -> Finding:
     """Each provider's server answers: TCP, TLS, HTTP."""
-    from synccr.preflight.transport import Reply
+    from synccr.probe.transport import Reply
 
     findings = []
     for name, answer in context.visits.items():
@@ -159,7 +159,7 @@ def _of_clients(context: Context, named: list[str]) -> Iterator[Finding]:
 
 def clock(context: Context) -> Finding:
     """This machine's clock agrees with the providers'."""
-    from synccr.preflight.transport import Reply
+    from synccr.probe.transport import Reply
 
     skews = {}
     for name, answer in context.visits.items():

@@ -7,7 +7,6 @@ import socket
 import sys
 from typing import Any
 
-from synccr.ccr.identity import Identity, identify
 from synccr.ccr.pid_file import (
     ForeignCCR,
     Stranger,
@@ -15,6 +14,7 @@ from synccr.ccr.pid_file import (
     read_pid_file,
     remove_pid_file,
 )
+from synccr.ccr.process_id import ProcessId, identify
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Finding, fail, ok, skip, warn
@@ -27,7 +27,7 @@ _NOT_RUNNING = "synccr is not running"
 def port(context: Context) -> Finding:
     """The public port is free, or synccr's."""
     from synccr.ports import free_port
-    from synccr.supervisor.port import listener_of
+    from synccr.supervisor.public_port import listener_of
 
     status = context.status
     number = context.profiles.local.port
@@ -96,7 +96,7 @@ def pid_file(context: Context) -> Finding:
     return ok(f"it names the CCR that serves (pid {pid})")
 
 
-def _backend(status: dict[str, Any] | None) -> list[Identity]:
+def _backend(status: dict[str, Any] | None) -> list[ProcessId]:
     pid = status["ccr"]["pid"] if status else None
     identity = identify(pid) if pid else None
     return [identity] if identity else []

@@ -1,0 +1,68 @@
+"""Following the log of the backend that serves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from synccr.ccr.backend import Backend
+from synccr.ccr.dir_watch import changes
+from synccr.ccr.follower import LogFollower
+from synccr.ccr.log import CANDIDATES, Trouble, parse_line
+from synccr.ccr.log_files import trim_logs
+from synccr.ccr.process_id import paused
+
+_LOOK = 1.0
+_TAIL = 1024 * 1024  # bytes that stay of a log that is cut
+_REST = 0.005
+
+
+async def follow(backend: Backend, on_trouble: Callable[[Trouble], None], limit: int = 0) -> None:
+    """Report what goes wrong with providers, until cancelled.
+
+    Lines of this backend are reported from its start on, each once, within about
+    1 ms of being written (p99 below 30 ms).
+
+    Args:
+        backend: whose log.
+        on_trouble: called in the event loop; must not block.
+        limit: bytes of all logs together; 0 is none. Old logs are deleted, and this one is cut
+            at half of it, once that was read. CCR is held for that moment, so that no line is
+            lost, and appends, so that it goes on.
+    """
+
+    def read(follower: LogFollower) -> bool:
+        lines, more = follower.poll()
+        for line in lines:
+            if trouble := parse_line(line, backend.pid):
+                on_trouble(trouble)
+        return more
+
+    if limit:
+        await asyncio.to_thread(trim_logs, backend.paths.ccr_logs, limit)
+    async with changes(backend.paths.ccr_logs) as changed:
+        while (path := backend.log_path) is None:  # "LOG": false, or not opened yet
+            await _next(changed)
+        with LogFollower(path, CANDIDATES) as follower:
+            while True:
+                changed.clear()
+                more = True
+                while more:
+                    more = read(follower)
+                    # A long backlog, or a log that never rests, leaves room for others.
+                    await asyncio.sleep(0 if more else _REST)
+                if limit and follower.size > limit // 2:
+                    with paused(backend.identity):
+                        while read(follower):
+                            pass
+                        follower.cut(min(_TAIL, limit // 4))
+                await _next(changed)
+
+
+async def _next(changed: asyncio.Event) -> None:
+    """Until something changed, or a second: not every file system tells."""
+    try:
+        async with asyncio.timeout(_LOOK):
+            await changed.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,1 @@
+"""Profiles, in CCR's own format, and what is done to them."""

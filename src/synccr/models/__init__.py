@@ -1,0 +1,1 @@
+"""What is known of a provider's models: names and states, allowances, what is offered."""

@@ -1,0 +1,278 @@
+"""Backends: one serves, one may be on its way in, some may be draining.
+
+All that starts, replaces and ends CCR processes is here; none of it decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from synccr.ccr.backend import Backend
+from synccr.ccr.config_file import ConfigFile
+from synccr.ccr.health import Look, Patience
+from synccr.ccr.package import Package
+from synccr.ccr.pid_file import read_pid_file, write_pid_file
+from synccr.ccr.process_id import ProcessId, descendants
+from synccr.config.store import recorded
+from synccr.errors import SynccrError
+from synccr.heal import Healed
+from synccr.paths import Paths
+from synccr.proxy import Backend as BackendConnection
+from synccr.proxy import Proxy
+from synccr.settings import Settings
+
+HEALTH_PATIENCE = 5.0
+"""Seconds for one answer of ``/health``."""
+_SOON = 1.0
+"""Seconds until the next look after one without an answer."""
+_LAST_BREATH = 2.0
+
+
+class Starter(Protocol):
+    """Starts one CCR on a private port."""
+
+    async def launch(self, package: Package, *, ours: Collection[ProcessId] = ()) -> Backend:
+        """As `Launcher.launch`."""
+        ...
+
+
+class Left(SynccrError):
+    """Another supervisor serves; nothing is started here any more."""
+
+    def __init__(self) -> None:
+        super().__init__("Another supervisor serves now.", "Ask it: synccr status")
+
+
+@dataclass
+class Backends:
+    """Launches backends and moves the relay between them.
+
+    Attributes:
+        paths: CCR's directory.
+        settings: timeouts.
+        package: what is run.
+        launcher: starts one CCR on a private port.
+        relay: the public port.
+        on_died: called with the reason when the serving backend is gone.
+        on_serving: called with each backend that begins to serve.
+        before_writing: called before CCR's configuration is replaced.
+        current: the backend that serves.
+        restarts: backends started in place of dead ones.
+        predecessor: the supervisor before this one; its CCR may still run.
+    """
+
+    paths: Paths
+    settings: Settings
+    package: Package
+    launcher: Starter
+    proxy: Proxy
+    on_died: Callable[[str], None]
+    on_serving: Callable[[Backend], None]
+    before_writing: Callable[[], None] = lambda: None
+    current: Backend | None = None
+    restarts: int = 0
+    predecessor: ProcessId | None = None
+    _generation: int = 0
+    _healed: Healed | None = None
+    _counted: tuple[int, int] = (0, 0)
+    _has_left: bool = False
+    _all: list[Backend] = field(default_factory=list)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _look: asyncio.Event = field(default_factory=asyncio.Event)
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def bring(self, healed: Healed) -> Backend:
+        """Start a backend of this configuration and move the relay to it.
+
+        The old backend serves until the new one is healthy, then drains. On any
+        failure the configuration on disk and the pid file are as before.
+
+        Raises:
+            SynccrError: it did not come up, or its configuration could not be written.
+            Left: another supervisor serves by now.
+        """
+        async with self._one_at_a_time:
+            return await self._bring(healed)
+
+    async def renew(self) -> Backend | None:
+        """Start a backend of the configuration that runs, in place of the one that serves.
+
+        Returns:
+            None when none has been brought yet.
+
+        Raises:
+            SynccrError: as ``bring``.
+        """
+        async with self._one_at_a_time:  # a swap under way decides which configuration runs
+            return await self._bring(self._healed) if self._healed else None
+
+    @contextlib.asynccontextmanager
+    async def standing_still(self) -> AsyncIterator[None]:
+        """No backend is started meanwhile. Should the block fail, configuration and pid
+        file are made to name again what serves."""
+        async with self._one_at_a_time:
+            try:
+                yield
+            except BaseException:
+                self._reassert()
+                raise
+
+    def leave(self) -> None:
+        """Another supervisor's backend serves from now on; ours drains and ends.
+
+        What waits for its turn to start one raises `Left`: configuration and pid file are the
+        other supervisor's.
+        """
+        self._has_left = True
+        old, self.current = self.current, None
+        if old is not None:
+            self._spawn(self._retire(old, self._generation))
+
+    async def replace_dead(self, healed: Healed) -> Backend:
+        """Start a backend in place of one that died.
+
+        Raises:
+            SynccrError: as ``bring``.
+        """
+        backend = await self.bring(healed)
+        self.restarts += 1
+        return backend
+
+    def check_now(self) -> None:
+        """Look after the current backend at once: the relay has lost it."""
+        self._look.set()
+
+    def toll(self) -> dict[str, int]:
+        """Requests carried over and answers cut since this was asked last."""
+        stats, (carried, cut) = self.proxy.stats, self._counted
+        self._counted = stats.carried, stats.cut
+        return {"carried": stats.carried - carried, "cut": stats.cut - cut}
+
+    def silence(self) -> float | None:
+        """Seconds for which the longest silent request has waited; None when none waits."""
+        return self.proxy.oldest_unanswered(self._generation)
+
+    async def close(self, deadline: float) -> None:
+        """End every backend, within ``deadline`` seconds or by force; cancelled, at once."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        self.current = None
+        try:
+            await asyncio.gather(*(backend.stop(deadline) for backend in self._all))
+        except asyncio.CancelledError:
+            for backend in self._all:
+                backend.kill()
+            raise
+        self._all.clear()
+
+    async def _bring(self, healed: Healed) -> Backend:
+        if self._has_left:
+            raise Left
+        ours = [backend.identity for backend in self._all]
+        ours += descendants(self.predecessor) if self.predecessor else []
+        self.before_writing()
+        with (
+            recorded(
+                self.paths, healed.profile.role, healed.config, healed.profile.source, healed.added
+            ),
+            ConfigFile(self.paths).transaction(healed.config),
+        ):
+            backend = await self.launcher.launch(self.package, ours=ours)
+        old, self.current = self.current, backend
+        self._healed = healed
+        self._all.append(backend)
+        self._generation += 1
+        self.proxy.switch(BackendConnection(self._generation, "127.0.0.1", backend.port))
+        if old is not None:
+            self._spawn(self._retire(old, self._generation - 1))
+        self._spawn(self._mind(backend))
+        self.on_serving(backend)
+        return backend
+
+    async def _mind(self, backend: Backend) -> None:
+        """Notice when the serving backend exits, stops listening or no longer answers."""
+        generation = self._generation
+        ended = asyncio.create_task(backend.wait())
+        patience = Patience()
+        try:
+            while backend is self.current:
+                await self._next_look(ended, soon=patience.uneasy)
+                began, used = time.monotonic(), backend.cpu_seconds()
+                found = Look.CLOSED if ended.done() else await backend.look(HEALTH_PATIENCE)
+                if found is Look.CLOSED:
+                    # A process that is dying is seen to exit a moment later.
+                    await asyncio.wait({ended}, timeout=0.05)
+                if backend is not self.current:
+                    return None
+                if ended.done():
+                    code = ended.result()
+                    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+                    return self._lost(how, self._bury(backend))
+                if found is Look.CLOSED:
+                    # It was told to end, as by `ccr stop`, and finishes what it has begun.
+                    retire = self._retire(backend, generation)
+                    return self._lost("it stopped listening", retire)
+                now, used = time.monotonic(), backend.cpu_seconds() - used
+                if patience.over(found, used=used, waited=now - began, now=now):
+                    self.proxy.abandon(generation)
+                    return self._lost("it no longer answers /health", self._bury(backend))
+                self._name_in_pid_file(backend)
+        finally:
+            ended.cancel()
+
+    async def _next_look(self, ended: asyncio.Task[int], *, soon: bool) -> None:
+        """Wait until it is time, or the relay asks, or the backend has ended."""
+        interval = self.settings.health_interval
+        asked = asyncio.create_task(self._look.wait())
+        await asyncio.wait(
+            {ended, asked},
+            timeout=min(_SOON, interval) if soon else interval,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        asked.cancel()
+        self._look.clear()
+
+    def _lost(self, reason: str, farewell: Coroutine[Any, Any, None]) -> None:
+        self.current = None
+        self.proxy.hold()
+        self._spawn(farewell)
+        self.on_died(reason)
+
+    def _reassert(self) -> None:
+        if self.current is None or self._healed is None:
+            return
+        with contextlib.suppress(SynccrError, OSError):
+            write_pid_file(self.paths, self.current.pid)
+            file = ConfigFile(self.paths)
+            if not file.changed_by_others():
+                file.write(self._healed.config)
+
+    def _name_in_pid_file(self, backend: Backend) -> None:
+        """``ccr restart`` from a shell leaves the pid of a CCR that never served."""
+        if self._one_at_a_time.locked():
+            return  # a CCR that is starting would take the one named there for itself
+        if backend is self.current and read_pid_file(self.paths) != backend.pid:
+            with contextlib.suppress(OSError):
+                write_pid_file(self.paths, backend.pid)
+
+    async def _retire(self, backend: Backend, generation: int) -> None:
+        """Let an old backend finish what it has begun, then end it."""
+        self.proxy.retire(generation)
+        if not await self.proxy.drained(generation, self.settings.drain_timeout):
+            self.proxy.abandon(generation)
+        await self._bury(backend)
+
+    async def _bury(self, backend: Backend) -> None:
+        await backend.stop(_LAST_BREATH)
+        with contextlib.suppress(ValueError):
+            self._all.remove(backend)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,59 @@
+"""What the policy learns of models is in the preflight's record, too, for other commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from synccr.config.profile import probe_targets
+from synccr.journal import utc_now
+from synccr.models.report import ModelRef, Report
+from synccr.policy.machine import State
+from synccr.probe.ask import record_of
+
+_SOON = 0.2
+
+
+class HealthStore:
+    """Keeps the record in step with what is known from traffic and probes.
+
+    Args:
+        instance: the directory of the record.
+        state: what the record knows already.
+    """
+
+    def __init__(self, instance: Path, state: State) -> None:
+        self._instance = instance
+        self._known = _reports(state)
+        self._latest = state
+        self._due: asyncio.TimerHandle | None = None
+
+    def keep(self, state: State) -> None:
+        """Have what is new written down soon: a decision waits for no disk, and a storm of
+        errors is one write."""
+        self._latest = state
+        if self._due is None and _reports(state) != self._known:
+            self._due = asyncio.get_running_loop().call_later(_SOON, self.write)
+
+    def write(self) -> None:
+        """Write down what is new. A record that cannot be written stops nothing."""
+        if self._due:
+            self._due.cancel()
+            self._due = None
+        state = self._latest
+        before, self._known = self._known, _reports(state)
+        news = {ref for ref, report in self._known.items() if before.get(ref) != report}
+        if not news:
+            return
+        record = record_of(self._instance, state.settings)
+        for provider, model in probe_targets(state.primary, state.fallback):
+            ref = ModelRef(provider.name, model)
+            if ref in news:
+                record.update(provider, self._known[ref])
+        with contextlib.suppress(OSError, ValueError, OverflowError):
+            record.save(utc_now())
+
+
+def _reports(state: State) -> dict[ModelRef, Report]:
+    return {ref: health.report for ref, health in state.health.items()}

@@ -1,0 +1,131 @@
+"""Who is told, and how often: the terminal always, a person elsewhere once for one trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from synccr.errors import UsageError
+from synccr.journal import Journal, stamp, utc_now
+from synccr.notify import Notice, Target, lacks, send, target
+from synccr.redact import Redactor
+from synccr.supervisor.loop import Teller, now
+
+AGAIN = 6 * 3600.0
+"""Seconds until the same trouble is worth another message."""
+MOST = 10
+"""Messages within ``HOUR``, whatever happens."""
+HOUR = 3600.0
+_FAREWELL = 3.0
+_DURATION = re.compile(r"\d+(?:\.\d+)?(?= (?:s|ms)\b)")
+
+
+@dataclass
+class RateLimiter:
+    """At most one message for one trouble, and never a flood. Pure but for its memory.
+
+    Two lines are of one trouble when they differ in durations only.
+    """
+
+    _passed: dict[tuple[str, str], float] = field(default_factory=dict)
+    _recent: deque[float] = field(default_factory=deque)
+
+    def admits(self, kind: str, text: str, moment: float) -> bool:
+        """Whether this is worth a message at ``moment``, monotonic seconds."""
+        while self._recent and self._recent[0] <= moment - HOUR:
+            self._recent.popleft()
+        self._passed = {k: t for k, t in self._passed.items() if t > moment - AGAIN}
+        key = (kind, _DURATION.sub("#", text))
+        if key in self._passed or len(self._recent) >= MOST:
+            return False
+        self._passed[key] = moment
+        self._recent.append(moment)
+        return True
+
+
+@dataclass
+class Notifier:
+    """Sends in the background; nothing waits for it.
+
+    Attributes:
+        to: where messages go.
+        journal: hears of each message that was not delivered, and why.
+        redact: applied to what goes out and to what a notifier says.
+        environ: of the notifier.
+        unusable: why messages will not arrive, should that be known.
+    """
+
+    to: Target
+    journal: Journal
+    redact: Callable[[], Redactor]
+    environ: Mapping[str, str]
+    unusable: str | None = None
+    gate: RateLimiter = field(default_factory=RateLimiter)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @classmethod
+    def of(
+        cls,
+        setting: str,
+        journal: Journal,
+        redact: Callable[[], Redactor],
+        environ: Mapping[str, str],
+        *,
+        unseen: bool,
+    ) -> Notifier:
+        """What the setting says, when nobody looks at the terminal.
+
+        A setting that cannot be used must not keep CCR from its work: it is in ``unusable``.
+        """
+        try:
+            to, why = (target(setting) if unseen else Target("off")), None
+            why = lacks(to, environ)
+        except UsageError as error:
+            to, why = Target("off"), str(error)
+        return cls(to, journal, redact, environ, unusable=why)
+
+    def aloud(self, tell: Teller) -> Teller:
+        """``tell``, and a message besides when the line is worth one."""
+
+        def both(kind: str, text: str, todo: str, notify: bool) -> None:
+            tell(kind, text, todo, notify)
+            if notify:
+                self.offer(kind, text, todo)
+
+        return both
+
+    def offer(self, kind: str, text: str, todo: str = "") -> None:
+        """Send this unless there was a message about it."""
+        if self.to.way == "off" or not self.gate.admits(kind, text, now().mono):
+            return
+        line = self.redact().line
+        notice = Notice(kind, line(text), line(todo), stamp(utc_now()))
+        task = asyncio.create_task(self._send(notice))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, notice: Notice) -> None:
+        failure = await send(self.to, notice, self.environ)
+        outcome = "Delivered" if failure is None else f"Not delivered ({self._clean(failure)})"
+        self.journal.write(
+            "notified",
+            delivered=failure is None,
+            about=notice.kind,
+            text=f"{outcome}: {notice.text}",
+        )
+
+    def _clean(self, text: str) -> str:
+        if self.to.url:
+            text = text.replace(self.to.url, "(the address)")
+        return self.redact().line(text, 200)
+
+    async def close(self) -> None:
+        """Messages under way get a moment, then they are given up."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=_FAREWELL)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)

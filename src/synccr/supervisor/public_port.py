@@ -1,0 +1,159 @@
+"""The public port: bound before anything else, and whose it is when it is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hmac
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from synccr.errors import SynccrError, Taken
+from synccr.proxy import Guard
+from synccr.proxy.framing import Head
+
+_FILES = 65536
+_OWN_FILES = 40
+_FILES_A_CLIENT = 4
+_NAMES = ("127.0.0.1", "localhost", "[::1]")
+_STRANGE = (
+    b"A page of another origin may not use this router; "
+    b"to allow it, set an APIKEY in the profile and send it."
+)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound TCP socket.
+
+    Raises:
+        Taken: another process listens there; says which, as far as the system tells.
+        SynccrError: the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    if sys.platform != "win32":  # there it would let two programs share a port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            owner = listener_of(port)
+            raise Taken(
+                f"Port {port} is taken by {owner or 'another process'}.",
+                "End that, or choose another port: synccr start --port N",
+            ) from error
+        raise SynccrError(
+            f"Port {port} of {host} cannot be used: {error.strerror}.",
+            "Choose another: synccr start --port N",
+        ) from error
+    return listener
+
+
+def most_clients() -> int:
+    """How many clients there may be at one time, so that files are left for a swap.
+
+    Takes as many open files as this user may have, as Node does: a client needs four, two of
+    them for its provider request.
+    """
+    if sys.platform == "win32":
+        return _FILES // _FILES_A_CLIENT
+    else:
+        import resource
+
+        now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _FILES if most == resource.RLIM_INFINITY else min(most, _FILES)
+        with contextlib.suppress(OSError, ValueError):
+            if now < wanted:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return max(4, (min(allowed, _FILES) - _OWN_FILES) // _FILES_A_CLIENT)
+
+
+def exhaustion_told(
+    tell: Callable[[str, str, str, bool], None],
+) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """For the event loop: without files left new clients wait outside, which is one line and
+    no traceback each time."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            tell("error_seen", f"New clients have to wait: {error.strerror}.", "", False)
+        else:
+            loop.default_exception_handler(context)
+
+    return handle
+
+
+def listener_of(port: int) -> str | None:
+    """Who listens on a local port, in words; None when the system does not tell."""
+    import psutil
+
+    try:
+        for connection in psutil.net_connections("tcp"):
+            at = connection.laddr
+            if (
+                at
+                and at.port == port
+                and connection.status == psutil.CONN_LISTEN
+                and connection.pid
+            ):
+                process = psutil.Process(connection.pid)
+                words = " ".join(process.cmdline()[:3])[:80]
+                return f"{process.name()} (pid {process.pid}: {words})"
+    except (psutil.Error, OSError):
+        return None
+    return None
+
+
+def browser_guard(port: int, host: str = "127.0.0.1") -> Guard:
+    """Refuses what a web page makes a browser send here; for a port without an ``APIKEY``,
+    where nothing else would stop it.
+
+    A page can send requests to 127.0.0.1 under a name of its own (DNS rebinding): the
+    ``Host`` must be a name of this machine's loopback, unless the port is open to other
+    machines. And it can send simple requests across origins, as CCR takes a body of any
+    type: what names another ``Origin``, or another site as its start, is refused. CCR's own
+    page, and clients that are no browser and name neither, pass.
+    """
+    names = {f"{name}:{port}".encode() for name in _NAMES} | {n.encode() for n in _NAMES}
+    local = host in ("127.0.0.1", "::1", "localhost")
+
+    def guard(method: bytes, _target: bytes, head: Head) -> bytes | None:
+        addressed = (head.get(b"host") or b"").lower()
+        if local and addressed and addressed not in names:
+            return b"This address is not known here; use http://127.0.0.1:%d" % port
+        origin = head.get(b"origin")
+        own = b"http://" + addressed if addressed else b""
+        if origin is not None and (not own or origin.lower() != own):
+            return _STRANGE
+        site = head.get(b"sec-fetch-site")
+        walked = method == b"GET" and head.get(b"sec-fetch-mode") == b"navigate"  # a link
+        if site in (b"cross-site", b"same-site") and not walked:
+            return _STRANGE
+        return None
+
+    return guard
+
+
+def page_refusal(head: Head, port: int, api_key: str | None) -> tuple[int, str] | None:
+    """Why CCR would not let its page's requests in, as status and text; None when it would.
+
+    With an ``APIKEY`` CCR asks for it; without one it takes them from its own pages
+    and from programs, which send no ``Origin``.
+    """
+    if not api_key:
+        own = {f"http://{name}:{port}".encode() for name in ("127.0.0.1", "localhost")}
+        origin = head.get(b"origin")
+        foreign = origin is not None and origin not in own
+        return (403, "CORS not allowed for this origin") if foreign else None
+    given = head.get(b"authorization") or head.get(b"x-api-key")
+    if not given:
+        return 401, "APIKEY is missing"
+    token = given.removeprefix(b"Bearer").strip()
+    return None if hmac.compare_digest(token, api_key.encode()) else (401, "Invalid API key")

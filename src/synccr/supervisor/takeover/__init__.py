@@ -1,0 +1,1 @@
+"""One supervisor replaced by a fresh one, and no client notices (POSIX)."""

@@ -1,0 +1,1 @@
+"""What a supervisor keeps an eye on beside its main job."""

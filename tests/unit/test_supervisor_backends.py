@@ -1,0 +1,102 @@
+"""A fleet that is left, as another supervisor serves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from policy_kit import profiles, started
+
+from synccr.errors import SynccrError
+from synccr.journal import Journal
+from synccr.paths import Paths
+from synccr.policy import events as e
+from synccr.settings import Settings
+from synccr.supervisor.backends import Backends
+from synccr.supervisor.loop import Loop
+
+
+class Stage:
+    """A loop and a fleet whose CCR could not be started; what was told of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.touched: list[str] = []
+        self.told: list[str] = []
+        paths = Paths(path / "ccr", path / "config", path / "state", path / "cache", path / "log")
+        paths.ccr.mkdir()
+        paths.ccr_config.write_text("the new supervisor's")
+        self.config = paths.ccr_config
+        nothing = cast("Any", None)
+        self.backends = Backends(
+            paths,
+            Settings(),
+            nothing,
+            nothing,
+            nothing,
+            on_died=self.touched.append,
+            on_serving=nothing,
+            before_writing=lambda: self.touched.append("written"),
+        )
+        self.journal = Journal(path / "journal.jsonl")
+        self.loop = Loop(
+            started(Settings(), *profiles()),
+            self.backends,
+            nothing,
+            self.journal,
+            lambda kind, *_: self.told.append(kind),
+        )
+
+    async def left_before_its_turn(self, work: Callable[[], Any]) -> object:
+        """What becomes of *work* that waits while another supervisor takes over."""
+        async with self.backends.standing_still():
+            waiting = asyncio.ensure_future(work())
+            await asyncio.sleep(0)
+            self.backends.leave()
+        async with asyncio.timeout(20):
+            return await waiting
+
+
+@pytest.mark.parametrize("action", ["swap", "restart"])
+async def test_what_waited_is_dropped_without_a_word(action: str, tmp_path: Path) -> None:
+    """Nothing is written, no failure is told, and the policy hears nothing either."""
+    stage = Stage(tmp_path)
+    healed = stage.loop.state.current
+    swap = e.Swap(healed, "asked", None, "")
+    work = {
+        "swap": lambda: stage.loop._swap(swap),
+        "restart": lambda: stage.loop._restart(healed),
+    }
+    await stage.left_before_its_turn(work[action])
+    assert stage.touched == []
+    assert stage.told == []
+    assert stage.config.read_text() == "the new supervisor's"
+    assert [
+        entry["kind"] for entry in stage.journal.read() if entry["kind"] != "swap_started"
+    ] == []
+    assert stage.loop._queue.empty()
+    assert stage.backends.restarts == stage.loop.swaps == 0
+
+
+async def test_who_asks_for_a_fresh_one_is_sent_on(tmp_path: Path) -> None:
+    """It is an error for a person, and nothing is written."""
+    stage = Stage(tmp_path)
+    stage.backends._healed = stage.loop.state.current
+    with pytest.raises(SynccrError, match="Another supervisor serves"):
+        await stage.left_before_its_turn(stage.backends.renew)
+    assert stage.touched == []
+
+
+async def test_who_waits_for_a_swap_is_answered(tmp_path: Path) -> None:
+    """A wish that is not fulfilled any more has failed once the loop has stopped."""
+    stage = Stage(tmp_path)
+    loop = stage.loop
+    loop.state = replace(loop.state, asked="fallback", pinned="fallback")
+    loop.post(e.StopAsked())
+    async with asyncio.timeout(20):
+        await loop.run()
+    assert (loop.state.asked, loop.last_failure) == (None, "this supervisor ends")
+    assert stage.told == []
