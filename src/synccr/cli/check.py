@@ -166,7 +166,7 @@ def models(
 
 def quota_rows(setup: Setup, found: Survey) -> list[dict[str, Any]]:
     """What is left of each allowance, the tightest first."""
-    from synccr.journal import utc_now
+    from synccr.clock import utc_now
     from synccr.supervisor.watchers.quota import rows_now
 
     return rows_now(setup.paths.instance / "quota.json", found.result.quotas, utc_now())
@@ -174,7 +174,7 @@ def quota_rows(setup: Setup, found: Survey) -> list[dict[str, Any]]:
 
 def changes_since(setup: Setup, found: Survey) -> Changes:
     """What is different since the last full check, which this one becomes."""
-    from synccr.journal import utc_now
+    from synccr.clock import utc_now
     from synccr.models import last_check
 
     path, result = setup.paths.instance / "inventory.json", found.result

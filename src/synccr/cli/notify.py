@@ -40,8 +40,9 @@ def notify(
 
     from synccr.cli.output import put_json, say
     from synccr.cli.setup import Setup
+    from synccr.clock import utc_now
     from synccr.errors import SynccrError
-    from synccr.journal import stamp, utc_now
+    from synccr.journal import stamp
     from synccr.notify import Notice, send, target
     from synccr.redact import Redactor
 

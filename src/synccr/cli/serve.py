@@ -94,7 +94,8 @@ def serve(options: Options) -> int:
     from synccr.cli.detach import own_log
     from synccr.cli.setup import Setup
     from synccr.cli.terminal import Terminal
-    from synccr.supervisor.main import Supervisor
+    from synccr.supervisor.context import Context
+    from synccr.supervisor.main import run
     from synccr.supervisor.takeover.protocol import DETACHED, channel_of
 
     with channel_of(os.environ) as channel:
@@ -102,7 +103,8 @@ def serve(options: Options) -> int:
         terminal = Terminal(own_log(setup.paths))
         if warning := warning_of(options.log_level, setup.paths.ccr_logs):
             terminal.tell("log_level", warning, "", False)
-        supervisor = Supervisor(
+        detached = os.environ.pop(DETACHED, None) is not None
+        context = Context(
             paths=setup.paths,
             settings=setup.settings,
             reload=lambda: Setup.make().settings,
@@ -112,11 +114,11 @@ def serve(options: Options) -> int:
             ),
             tell=terminal.tell,
             on_probe=terminal.report,
-            on_ready=terminal.ready,
+            on_ready=lambda status: terminal.ready(status, detached=detached),
             skip_preflight=options.skip_preflight,
             command=[sys.executable, "-P", "-m", "synccr", "start", *options.as_arguments()],
             channel=channel,
             given=options.files(),
-            detached=os.environ.pop(DETACHED, None) is not None,
+            detached=detached,
         )
-        return asyncio.run(supervisor.run())
+        return asyncio.run(run(context))

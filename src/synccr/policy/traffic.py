@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from synccr.classify import Confidence, Scope, Verdict, classify
+from synccr.clock import LATE, Now
 from synccr.judge.outcome import Trouble
 from synccr.models.report import DEAD, SERVING, ModelRef, Status
 from synccr.policy import events as e
 from synccr.policy import health as h
 from synccr.policy import outcomes as o
 from synccr.policy import requests
-from synccr.policy.events import LATE, Now
 from synccr.policy.health import Health
 from synccr.policy.state import Phase, State, Step
 from synccr.policy.trouble import doubt_account, learn_return, learn_trouble, report_of, suspect

@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from synccr.clock import now, utc_now
 from synccr.errors import UsageError
-from synccr.journal import Journal, stamp, utc_now
+from synccr.journal import Journal, stamp
 from synccr.notify import Notice, Target, lacks, send, target
 from synccr.redact import Redactor
-from synccr.supervisor.loop import Teller, now
+from synccr.supervisor.context import Reporter
 
 AGAIN = 6 * 3600.0
 """Seconds until the same trouble is worth another message."""
@@ -61,7 +62,7 @@ class Notifier:
     to: Target
     journal: Journal
     redact: Callable[[], Redactor]
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     unusable: str | None = None
     gate: RateLimiter = field(default_factory=RateLimiter)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -87,7 +88,7 @@ class Notifier:
             to, why = Target("off"), str(error)
         return cls(to, journal, redact, environ, unusable=why)
 
-    def aloud(self, tell: Teller) -> Teller:
+    def aloud(self, tell: Reporter) -> Reporter:
         """``tell``, and a message besides when the line is worth one."""
 
         def both(kind: str, text: str, todo: str, notify: bool) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from synccr.journal import stamp, utc_now
+from synccr.clock import now, utc_now
+from synccr.journal import stamp
 from synccr.models.report import ModelRef, Report, Status
 from synccr.policy.breaker import rests
 from synccr.policy.events import Now
@@ -14,7 +15,7 @@ from synccr.policy.health import Health
 from synccr.policy.life import Life
 from synccr.policy.machine import Phase, State
 from synccr.supervisor.backends import Backends
-from synccr.supervisor.loop import Loop, now
+from synccr.supervisor.swaps import SwapLog
 
 _STATES = {
     Phase.STARTING: "starting",
@@ -55,18 +56,19 @@ def serving(
     endpoint: str,
     version: str,
     supervisor: dict[str, Any],
-    loop: Loop,
+    state: State,
+    swaps: SwapLog,
     backends: Backends,
-    edges: dict[str, Any],
+    more: dict[str, Any],
     first_bytes: Mapping[str, int],
 ) -> dict[str, Any]:
     """From the first backend on.
 
     Args:
-        edges: what is told besides, as it is to stand there.
+        more: what is told besides, as it is to stand there.
         first_bytes: milliseconds to the first byte of traffic, by ``provider,model``.
     """
-    state, backend, stats = loop.state, backends.current, backends.proxy.stats
+    backend, stats, at = backends.current, backends.proxy.stats, now()
     return {
         "state": state_word(state),
         "profile": state.current.profile.role,
@@ -81,15 +83,15 @@ def serving(
             "judged": backend.led if backend else None,
         },
         "routes": {name: str(ref) for name, ref in state.current.routes.items()},
-        "models": model_rows(state, now(), first_bytes),
+        "models": model_rows(state, at, first_bytes),
         "breakers": breakers(state),
-        "plan": plan_rows(state, now()),
-        "swaps": loop.swaps,
-        "last_swap": loop.last_swap,
+        "plan": plan_rows(state, at),
+        "swaps": swaps.count,
+        "last_swap": swaps.last,
         "why": state.why,
         "pinned": state.pinned,
         "preferred": {name: str(ref) for name, ref in state.primary.routes.items()},
-        **edges,
+        **more,
         "relay": {
             "requests": stats.requests,
             "carried": stats.carried,

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from synccr.ccr.config_file import ConfigFile
 from synccr.config.store import Profiles, keep_adopted
 from synccr.errors import SynccrError
 from synccr.heal import Local
+from synccr.journal import Journal
+from synccr.paths import Paths
 from synccr.policy import events as e
-
-if TYPE_CHECKING:
-    from synccr.supervisor.main import Supervisor
+from synccr.policy.machine import State
+from synccr.supervisor.context import CurrentConfig, Reporter
 
 INTERVAL = 1.0
 """Seconds between looks. Three ``stat`` calls cost less than a watcher would."""
@@ -54,12 +54,27 @@ async def watch(files: Sequence[Path], seen: Signature, changed: Callable[[], ob
         changed()
 
 
+@dataclass
 class ConfigWatcher:
-    """Takes edits into a supervisor that runs."""
+    """Takes edits into a supervisor that runs.
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
-        self._refused = ""
+    Attributes:
+        paths: CCR's configuration.
+        load: reads the profiles again.
+        config: where profiles that can be used go.
+        state: the policy's state now.
+        post: takes events to the policy.
+        journal, tell: hear of edits.
+    """
+
+    paths: Paths
+    load: Callable[[], Profiles]
+    config: CurrentConfig
+    state: Callable[[], State]
+    post: Callable[[e.Event], None]
+    journal: Journal
+    tell: Reporter
+    _refused: str = ""
 
     def reread(self) -> bool:
         """Take what was edited when it can be used, else say once why not; what runs goes on.
@@ -67,10 +82,9 @@ class ConfigWatcher:
         Returns:
             Whether nothing was edited.
         """
-        supervisor = self._supervisor
-        state = supervisor.loop.state
+        state = self.state()
         try:
-            profiles = settled(supervisor.load(), state.local)
+            profiles = settled(self.load(), state.local)
             before = (state.primary.raw, state.fallback.raw, state.local)
             if (profiles.primary.raw, profiles.fallback.raw, profiles.local) == before:
                 self._refused = ""
@@ -83,19 +97,19 @@ class ConfigWatcher:
             self._refuse(error)
             return False
         self._refused = ""
-        supervisor.profiles = profiles
+        self.config.profiles = profiles
         text = story(profiles)
-        supervisor.journal.write("edited", text=text, applied=True)
-        supervisor.tell("edited", text, "", False)
-        supervisor.loop.post(e.ProfilesRead(profiles.primary, profiles.fallback, profiles.local))
+        self.journal.write("edited", text=text, applied=True)
+        self.tell("edited", text, "", False)
+        self.post(e.ProfilesRead(profiles.primary, profiles.fallback, profiles.local))
         return False
 
     def save_edits(self) -> None:
         """What a person wrote into CCR's configuration a moment before it is replaced becomes
         the profile's, and is noticed there; a copy of what cannot be read is kept anyhow."""
         with contextlib.suppress(SynccrError, OSError):
-            if ConfigFile(self._supervisor.paths).changed_by_others():
-                keep_adopted(self._supervisor.load())
+            if ConfigFile(self.paths).changed_by_others():
+                keep_adopted(self.load())
 
     def _refuse(self, error: SynccrError | OSError) -> None:
         what = error.what if isinstance(error, SynccrError) else str(error)
@@ -107,8 +121,8 @@ class ConfigWatcher:
         self._say(text, todo, applied=False)
 
     def _say(self, text: str, todo: str, *, applied: bool) -> None:
-        self._supervisor.journal.write("edited", text=text, todo=todo, applied=applied)
-        self._supervisor.tell("edited", text, todo, not applied)
+        self.journal.write("edited", text=text, todo=todo, applied=applied)
+        self.tell("edited", text, todo, not applied)
 
 
 def settled(profiles: Profiles, local: Local) -> Profiles:

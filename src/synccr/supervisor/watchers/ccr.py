@@ -1,0 +1,66 @@
+"""What CCR itself shows of its providers: its log, and requests that it leaves unanswered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from synccr.background import Background
+from synccr.ccr.backend import Backend
+from synccr.ccr.log import FetchFailed, ProviderError, Trouble, Unclear
+from synccr.ccr.log_watch import follow
+from synccr.policy import events as e
+from synccr.supervisor.context import CurrentConfig
+
+_SILENCE_LOOKS = 5.0
+"""Seconds between looks for a silent request, at most."""
+
+
+@dataclass
+class CcrWatcher:
+    """Makes events of it.
+
+    Attributes:
+        config: what counts now.
+        post: takes events to the policy.
+        suspect: hears of the provider and model of each error.
+        background: reads the log.
+    """
+
+    config: CurrentConfig
+    post: Callable[[e.Event], None]
+    suspect: Callable[[str, str | None], None]
+    background: Background
+    _following: asyncio.Task[None] | None = None
+
+    def follow(self, backend: Backend) -> None:
+        """Read the log of the backend that serves from now on."""
+        if self._following:
+            self._following.cancel()
+        limit = self.config.settings.ccr_log_limit
+        self._following = self.background.spawn(follow(backend, self._logged, limit))
+
+    async def watch_silence(self, silence: Callable[[], float | None]) -> None:
+        """Notice an upstream that never answers long before CCR's own 301 s.
+
+        Args:
+            silence: seconds for which the longest silent request has waited.
+        """
+        while True:
+            await asyncio.sleep(min(_SILENCE_LOOKS, self.config.settings.silence_timeout / 4))
+            age = silence()
+            if age is not None and age > self.config.settings.silence_timeout:
+                self.post(e.UpstreamSilent(age))  # the policy bounds what follows
+
+    def _logged(self, error: Trouble) -> None:
+        """An error of CCR's log; keys that a provider echoes go no further."""
+        redact = self.config.profiles.redactor
+        match error:
+            case ProviderError(provider, model, status, body, at):
+                self.suspect(provider, model)
+                self.post(e.ProviderFailed(provider, model, status, redact(body), at))
+            case FetchFailed(message):
+                self.post(e.NetworkFailed(redact(message)))
+            case Unclear():
+                self.post(e.UpstreamSilent(0.0))
