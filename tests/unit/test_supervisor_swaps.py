@@ -34,16 +34,16 @@ class Backends:
         self.failure = ""
         self.brought: list[str] = []
 
-    async def bring(self, healed: Healed) -> object:
+    async def start(self, healed: Healed) -> object:
         await self.may.wait()
         if self.failure:
             raise SynccrError(self.failure)
         self.brought.append(healed.profile.role)
         return SimpleNamespace(pid=1)
 
-    replace_dead = bring
+    replace_dead = start
 
-    def toll(self) -> dict[str, int]:
+    def take_counters(self) -> dict[str, int]:
         return {}
 
 
@@ -184,7 +184,7 @@ async def test_a_wish_that_waits_for_answers_of_models_fails_at_the_end(tmp_path
     """It was not looked at yet, and is not any more."""
     stage = Stage(tmp_path)
     away = replace(stage.loop.state, suspects=frozenset({ModelRef("a", "spare")}))
-    stage.loop.state = replace(away, probing={})
+    stage.loop.state = away
     async with running(stage):
         asked = stage.ask("fallback")
         await until_idle()

@@ -96,7 +96,8 @@ def serve(options: Options) -> int:
     from synccr.cli.terminal import Terminal
     from synccr.supervisor.context import Context
     from synccr.supervisor.main import run
-    from synccr.supervisor.takeover.protocol import DETACHED, channel_of
+    from synccr.supervisor.takeover.new import channel_of
+    from synccr.supervisor.takeover.protocol import DETACHED
 
     with channel_of(os.environ) as channel:
         setup = Setup.make()

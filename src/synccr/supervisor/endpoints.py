@@ -65,7 +65,7 @@ class Endpoints:
             ),
             parts.tell,
             Patience(settings.silence_timeout, settings.silence_ceiling),
-            parts.quotas.told,
+            parts.quotas.observe_headers,
         )
         host, port = self.address
         self.proxy = Proxy(

@@ -21,7 +21,7 @@ from synccr.journal import Journal
 from synccr.models.report import ModelRef, Report
 from synccr.policy import events as e
 from synccr.policy.machine import IllegalTransition, Phase, State, decide
-from synccr.supervisor.backends import Backends, Left
+from synccr.supervisor.backends import Backends, SupervisorReplaced
 from synccr.supervisor.context import Reporter
 from synccr.supervisor.swaps import SwapLog, SwapResult
 
@@ -131,8 +131,8 @@ class Loop:
         }
         self.journal.write("swap_started", **story, why=action.explanation)
         try:
-            await self.backends.bring(action.to)
-        except Left:
+            await self.backends.start(action.to)
+        except SupervisorReplaced:
             return  # this loop is about to be stopped
         except Exception as error:  # noqa: BLE001  # whatever it is, the policy must hear of it
             why = _what(error)
@@ -158,12 +158,12 @@ class Loop:
     async def _restart(self, healed: Healed) -> None:
         try:
             backend = await self.backends.replace_dead(healed)
-        except Left:
+        except SupervisorReplaced:
             return
         except Exception as error:  # noqa: BLE001  # whatever it is, the policy must hear of it
             self.post(e.BackendDied(_what(error)))
             return
-        self.journal.write("restarted", pid=backend.pid, **self.backends.toll())
+        self.journal.write("restarted", pid=backend.pid, **self.backends.take_counters())
         self.tell("restarted", "CCR serves again.", "", False)
         self.post(e.BackendReady())
 

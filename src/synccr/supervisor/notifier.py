@@ -1,13 +1,13 @@
-"""Who is told, and how often: the terminal always, a person elsewhere once for one trouble."""
+"""Notifications for a person who does not look at the terminal: one for one trouble."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from synccr.background import Background
 from synccr.clock import now, utc_now
 from synccr.errors import UsageError
 from synccr.journal import Journal, stamp
@@ -15,12 +15,14 @@ from synccr.notify import Notice, Target, lacks, send, target
 from synccr.redact import Redactor
 from synccr.supervisor.context import Reporter
 
-AGAIN = 6 * 3600.0
+REPEAT_AFTER = 6 * 3600.0
 """Seconds until the same trouble is worth another message."""
-MOST = 10
-"""Messages within ``HOUR``, whatever happens."""
-HOUR = 3600.0
-_FAREWELL = 3.0
+MAX_MESSAGES = 10
+"""Messages within ``WINDOW``."""
+WINDOW = 3600.0
+"""Seconds."""
+_CLOSE_TIMEOUT = 3.0
+"""Seconds for messages under way when the supervisor ends."""
 _DURATION = re.compile(r"\d+(?:\.\d+)?(?= (?:s|ms)\b)")
 
 
@@ -34,13 +36,13 @@ class RateLimiter:
     _passed: dict[tuple[str, str], float] = field(default_factory=dict)
     _recent: deque[float] = field(default_factory=deque)
 
-    def admits(self, kind: str, text: str, moment: float) -> bool:
+    def allows(self, kind: str, text: str, moment: float) -> bool:
         """Whether this is worth a message at ``moment``, monotonic seconds."""
-        while self._recent and self._recent[0] <= moment - HOUR:
+        while self._recent and self._recent[0] <= moment - WINDOW:
             self._recent.popleft()
-        self._passed = {k: t for k, t in self._passed.items() if t > moment - AGAIN}
+        self._passed = {k: t for k, t in self._passed.items() if t > moment - REPEAT_AFTER}
         key = (kind, _DURATION.sub("#", text))
-        if key in self._passed or len(self._recent) >= MOST:
+        if key in self._passed or len(self._recent) >= MAX_MESSAGES:
             return False
         self._passed[key] = moment
         self._recent.append(moment)
@@ -49,13 +51,14 @@ class RateLimiter:
 
 @dataclass
 class Notifier:
-    """Sends in the background; nothing waits for it.
+    """Sends notifications in the background; nothing waits for it.
 
     Attributes:
         to: where messages go.
-        journal: hears of each message that was not delivered, and why.
+        journal: gets an entry for each message, delivered or not.
         redact: applied to what goes out and to what a notifier says.
         environ: of the notifier.
+        limiter: bounds how many there are.
         unusable: why messages will not arrive, should that be known.
     """
 
@@ -64,11 +67,11 @@ class Notifier:
     redact: Callable[[], Redactor]
     environ: Mapping[str, str] = field(repr=False)
     unusable: str | None = None
-    gate: RateLimiter = field(default_factory=RateLimiter)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    limiter: RateLimiter = field(default_factory=RateLimiter)
+    _sending: Background = field(default_factory=Background)
 
     @classmethod
-    def of(
+    def from_setting(
         cls,
         setting: str,
         journal: Journal,
@@ -88,25 +91,23 @@ class Notifier:
             to, why = Target("off"), str(error)
         return cls(to, journal, redact, environ, unusable=why)
 
-    def aloud(self, tell: Reporter) -> Reporter:
-        """``tell``, and a message besides when the line is worth one."""
+    def with_notifications(self, tell: Reporter) -> Reporter:
+        """``tell``, which also sends a message when the line is worth one."""
 
         def both(kind: str, text: str, todo: str, notify: bool) -> None:
             tell(kind, text, todo, notify)
             if notify:
-                self.offer(kind, text, todo)
+                self.notify(kind, text, todo)
 
         return both
 
-    def offer(self, kind: str, text: str, todo: str = "") -> None:
-        """Send this unless there was a message about it."""
-        if self.to.way == "off" or not self.gate.admits(kind, text, now().mono):
+    def notify(self, kind: str, text: str, todo: str = "") -> None:
+        """Send a message in the background, unless the limiter says no."""
+        if self.to.way == "off" or not self.limiter.allows(kind, text, now().mono):
             return
         line = self.redact().line
         notice = Notice(kind, line(text), line(todo), stamp(utc_now()))
-        task = asyncio.create_task(self._send(notice))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._sending.spawn(self._send(notice))
 
     async def _send(self, notice: Notice) -> None:
         failure = await send(self.to, notice, self.environ)
@@ -125,8 +126,4 @@ class Notifier:
 
     async def close(self) -> None:
         """Messages under way get a moment, then they are given up."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=_FAREWELL)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._sending.finish(_CLOSE_TIMEOUT)

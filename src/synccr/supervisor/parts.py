@@ -15,9 +15,9 @@ from synccr.settings import Settings
 from synccr.supervisor.context import Context, CurrentConfig
 from synccr.supervisor.lock import Lock
 from synccr.supervisor.notifier import Notifier
-from synccr.supervisor.takeover.protocol import Predecessor
+from synccr.supervisor.takeover.new import Predecessor
 from synccr.supervisor.trace import Tracing
-from synccr.supervisor.watchers.config import signature
+from synccr.supervisor.watchers.files import signature
 from synccr.supervisor.watchers.quota import QuotaWatcher
 
 
@@ -54,7 +54,7 @@ class Parts:
             paths.instance, self.journal, lambda: config.profiles.redactor, self.background
         )
         self.notifier = self._notifier()
-        self.tell = self.notifier.aloud(context.tell)
+        self.tell = self.notifier.with_notifications(context.tell)
         self.quotas = QuotaWatcher(
             paths.instance / "quota.json",
             self._ask_quotas,
@@ -83,7 +83,7 @@ class Parts:
         return await provide(settings.ccr_version, node, environ, cache, progress=self.progress)
 
     def _notifier(self) -> Notifier:
-        notifier = Notifier.of(
+        notifier = Notifier.from_setting(
             self.context.settings.notify,
             self.journal,
             lambda: self.config.profiles.redactor,

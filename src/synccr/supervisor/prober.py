@@ -57,7 +57,7 @@ class Prober:
     async def check(self) -> Result:
         """Every model of both profiles afresh."""
         result = await self._ask(self._targets())
-        self.quotas.take(result.quotas)
+        self.quotas.observe(result.quotas)
         return result
 
     async def ask(self, refs: Sequence[ModelRef]) -> tuple[Report, ...]:
@@ -67,7 +67,7 @@ class Prober:
         return tuple((await self._ask(pairs)).reports.values())
 
     def _learn(self, result: Result) -> tuple[Report, ...]:
-        self.quotas.take(result.quotas)
+        self.quotas.observe(result.quotas)
         self.way_out.probed(result.reports.values())
         return tuple(result.reports.values())
 

@@ -14,8 +14,8 @@ from synccr.policy.machine import Phase
 from synccr.supervisor.endpoints import Endpoints
 from synccr.supervisor.loop import Loop
 from synccr.supervisor.parts import Parts
-from synccr.supervisor.takeover.old import Takeover
-from synccr.supervisor.takeover.protocol import DETACHED, POSSIBLE, NewProcess
+from synccr.supervisor.takeover.old import NewProcess, Takeover
+from synccr.supervisor.takeover.protocol import DETACHED, POSSIBLE
 
 
 class Restarting:
@@ -39,7 +39,7 @@ class Restarting:
     @property
     def new_process(self) -> NewProcess | None:
         """The supervisor that has replaced this one."""
-        return self.takeover.successor if self.takeover else None
+        return self.takeover.new_process if self.takeover else None
 
     async def replace(self) -> dict[str, Any]:
         """Hand over to a fresh supervisor.
@@ -52,7 +52,7 @@ class Restarting:
         """
         self.takeover = self.takeover or self._takeover()
         endpoints = self._endpoints
-        status = await self.takeover.carry_out(endpoints.address, endpoints.listener)
+        status = await self.takeover.run(endpoints.address, endpoints.listener)
         self._parts.journal.write("restarted", supervisor=status["supervisor"]["pid"], asked=True)
         self._loop.post(e.StopAsked())
         return status

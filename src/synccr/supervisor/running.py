@@ -18,7 +18,7 @@ from synccr.supervisor.loop import Loop
 from synccr.supervisor.prober import Prober
 from synccr.supervisor.restarting import Restarting
 from synccr.supervisor.status import serving
-from synccr.supervisor.takeover.old import TAKING
+from synccr.supervisor.takeover.protocol import COMMIT_TIMEOUT
 from synccr.supervisor.trace import write_in_time
 from synccr.supervisor.watchers.around import Watchers
 
@@ -52,11 +52,11 @@ class Running(Stage):
             endpoints.proxy,
             on_died=lambda reason: self._loop.post(e.BackendDied(reason)),
             on_serving=lambda backend: self._watchers.ccr.follow(backend),  # noqa: PLW0108  # made below
-            before_writing=lambda: self._watchers.config.save_edits(),  # noqa: PLW0108  # made below
-            predecessor=parts.predecessor.predecessor if parts.predecessor else None,
+            before_writing=lambda: self._watchers.config.adopt_edits(),  # noqa: PLW0108  # made below
+            predecessor=parts.predecessor.process if parts.predecessor else None,
         )
         self._loop = Loop(
-            *(state, self._backends, prober.probe, parts.journal, parts.tell, self._store.keep)
+            *(state, self._backends, prober.probe, parts.journal, parts.tell, self._store.save_soon)
         )
         self._watchers = Watchers(parts, prober, self._loop)
         self._restarting = Restarting(parts, endpoints, self._loop)
@@ -78,15 +78,15 @@ class Running(Stage):
             await self._loop.run()
         finally:
             self._loop.swaps.end(self._loop.state)
-            self._store.write()
+            self._store.save()
             await self._end()
 
     async def exit_code(self) -> int:
         """0, or that of the supervisor that has replaced this one, should somebody wait for it."""
-        successor = self._restarting.new_process
-        if successor is None or self.parts.context.detached:
+        new_process = self._restarting.new_process
+        if new_process is None or self.parts.context.detached:
             return 0
-        return await successor.exit_code() or 0
+        return await new_process.exit_code() or 0
 
     # ------------------------------------------------------- what it is asked for
 
@@ -123,19 +123,19 @@ class Running(Stage):
         if restarting.replaces_itself:
             return await restarting.replace()
         await restarting.apply_settings()
-        if self._watchers.config.reread():
+        if self._watchers.config.reload():
             await restarting.renew()
         return self.status()
 
     def renew_soon(self) -> None:
-        if self._watchers.config.reread():
+        if self._watchers.config.reload():
             self.parts.background.spawn(self._restarting.renew_quietly())
 
     def forward(self, number: int) -> bool:
-        successor = self._restarting.new_process
-        if successor is None or self.parts.context.detached:
+        new_process = self._restarting.new_process
+        if new_process is None or self.parts.context.detached:
             return False
-        successor.signal(number)
+        new_process.signal(number)
         return True
 
     def backend_lost(self) -> None:
@@ -147,14 +147,16 @@ class Running(Stage):
         parts, predecessor = self.parts, self.parts.predecessor
         parts.progress(f"starting Claude Code Router {self._backends.package.version}")
         if predecessor:
-            await predecessor.turn()
-        await self._backends.bring(self._loop.state.current)
+            await predecessor.wait_to_proceed()
+        await self._backends.start(self._loop.state.current)
         if predecessor:
-            await predecessor.succeed()
-            parts.lock.acquire(TAKING)
+            await predecessor.wait_for_commit()
+            parts.lock.acquire(COMMIT_TIMEOUT)
             await self._endpoints.accept()
-            predecessor.taken(self.status())
-            self._adopting = asyncio.create_task(predecessor.adopt(self._endpoints.proxy.adopt))
+            predecessor.announce(self.status())
+            self._adopting = asyncio.create_task(
+                predecessor.receive_connections(self._endpoints.proxy.adopt)
+            )
 
     def _announce(self, why: str) -> None:
         parts = self.parts
@@ -171,12 +173,12 @@ class Running(Stage):
         parts, proxy = self.parts, self._endpoints.proxy
         takeover = self._restarting.takeover
         if takeover:
-            await takeover.abandon()
+            await takeover.cancel()
         await parts.background.cancel()
-        if takeover and takeover.successor:
+        if takeover and takeover.new_process:
             text = "Another supervisor serves now; finishing what has begun."
             parts.tell("stopping", text, "", False)
-            return await takeover.fade(self._adopting, STOP_GRACE)
+            return await takeover.drain_and_exit(self._adopting, STOP_GRACE)
         served = parts.predecessor is None or self._adopting is not None
         if served:
             parts.tell("stopping", "Ending; requests in flight get 5 seconds.", "", False)

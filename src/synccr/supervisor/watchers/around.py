@@ -6,15 +6,17 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
+from synccr.config.store import Profiles
 from synccr.policy import events as e
 from synccr.probe.run import Result
 from synccr.supervisor.loop import Loop
 from synccr.supervisor.parts import Parts
 from synccr.supervisor.prober import Prober
 from synccr.supervisor.watchers.ccr import CcrWatcher
-from synccr.supervisor.watchers.config import ConfigWatcher, watch
+from synccr.supervisor.watchers.config import ConfigWatcher
+from synccr.supervisor.watchers.files import watch_files
 from synccr.supervisor.watchers.overrides import OverrideWatcher
-from synccr.supervisor.watchers.weekly import Found, WeeklyCheck
+from synccr.supervisor.watchers.weekly import CheckResult, WeeklyCheck
 
 
 class Watchers:
@@ -31,7 +33,7 @@ class Watchers:
         paths, config, journal, tell = parts.context.paths, parts.config, parts.journal, parts.tell
         self._parts, self._prober, self._loop = parts, prober, loop
         self.config = ConfigWatcher(
-            paths, parts.context.load, config, lambda: loop.state, loop.post, journal, tell
+            paths, parts.context.load, lambda: loop.state, self._use, journal, tell
         )
         self.weekly = WeeklyCheck(
             paths.instance / "inventory.json",
@@ -49,15 +51,15 @@ class Watchers:
             tell,
             lambda text: config.profiles.redactor.line(text, 400),
         )
-        self.ccr = CcrWatcher(config, loop.post, self.overrides.suspect, parts.background)
+        self.ccr = CcrWatcher(config, loop.post, self.overrides.on_error, parts.background)
 
     def tasks(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What runs from now on, until it is cancelled."""
         parts, backends = self._parts, self._loop.backends
-        yield watch(parts.config.profiles.watch, parts.seen_files, self.config.reread)
-        yield self.ccr.watch_silence(backends.silence)
+        yield watch_files(parts.config.profiles.watch, parts.seen_files, self.config.reload)
+        yield self.ccr.watch_silence(backends.oldest_unanswered)
         first, self._prober.first = self._prober.first, None
-        self.weekly.begin(_found(first) if first else None)
+        self.weekly.on_start(_found(first) if first else None)
         yield parts.quotas.run()
         yield self.weekly.run()
         yield self.overrides.run()
@@ -65,9 +67,13 @@ class Watchers:
     def status(self) -> dict[str, Any]:
         """More for ``status --json``."""
         names = {provider.name for provider in self._parts.config.providers}
-        return {"quota": self._parts.quotas.rows(names), "overrides": self.overrides.rows}
+        return {"quota": self._parts.quotas.status(names), "overrides": self.overrides.status()}
 
-    async def _check_everything(self) -> Found:
+    def _use(self, profiles: Profiles) -> None:
+        self._parts.config.profiles = profiles
+        self._loop.post(e.ProfilesRead(profiles.primary, profiles.fallback, profiles.local))
+
+    async def _check_everything(self) -> CheckResult:
         """The policy hears of it as of any probe."""
         result = await self._prober.check()
         self._loop.post(e.Probed(tuple(result.reports.values())))
@@ -75,6 +81,6 @@ class Watchers:
         return _found(result)
 
 
-def _found(result: Result) -> Found:
+def _found(result: Result) -> CheckResult:
     offered = {name: [row.id for row in rows] for name, rows in result.offered.items()}
     return tuple(result.reports.values()), offered

@@ -24,13 +24,13 @@ class CcrWatcher:
     Attributes:
         config: what counts now.
         post: takes events to the policy.
-        suspect: hears of the provider and model of each error.
+        on_error: hears of the provider and model of each error.
         background: reads the log.
     """
 
     config: CurrentConfig
     post: Callable[[e.Event], None]
-    suspect: Callable[[str, str | None], None]
+    on_error: Callable[[str, str | None], None]
     background: Background
     _following: asyncio.Task[None] | None = None
 
@@ -41,15 +41,15 @@ class CcrWatcher:
         limit = self.config.settings.ccr_log_limit
         self._following = self.background.spawn(follow(backend, self._logged, limit))
 
-    async def watch_silence(self, silence: Callable[[], float | None]) -> None:
+    async def watch_silence(self, waited: Callable[[], float | None]) -> None:
         """Notice an upstream that never answers long before CCR's own 301 s.
 
         Args:
-            silence: seconds for which the longest silent request has waited.
+            waited: seconds for which the oldest request without an answer has waited.
         """
         while True:
             await asyncio.sleep(min(_SILENCE_LOOKS, self.config.settings.silence_timeout / 4))
-            age = silence()
+            age = waited()
             if age is not None and age > self.config.settings.silence_timeout:
                 self.post(e.UpstreamSilent(age))  # the policy bounds what follows
 
@@ -58,7 +58,7 @@ class CcrWatcher:
         redact = self.config.profiles.redactor
         match error:
             case ProviderError(provider, model, status, body, at):
-                self.suspect(provider, model)
+                self.on_error(provider, model)
                 self.post(e.ProviderFailed(provider, model, status, redact(body), at))
             case FetchFailed(message):
                 self.post(e.NetworkFailed(redact(message)))
