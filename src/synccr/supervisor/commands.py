@@ -12,6 +12,7 @@ from synccr.errors import SynccrError, UsageError
 from synccr.proxy import Request, Response, error
 from synccr.supervisor.parts import Parts
 from synccr.supervisor.public_port import page_refusal
+from synccr.supervisor.status import starting
 
 
 class TooEarly(SynccrError):
@@ -103,8 +104,14 @@ class Stage(ABC):
     def backend_lost(self) -> None:  # noqa: B027  # not every stage has one
         """The proxy has lost the CCR that serves."""
 
-    def common_status(self) -> dict[str, Any]:
-        """What every stage tells last."""
+    def start_status(self) -> dict[str, Any]:
+        """What can be told at once."""
+        parts = self.parts
+        supervisor = {"pid": os.getpid(), "started_at": parts.context.started_at}
+        return starting(parts.endpoint, parts.config.settings.ccr_version, supervisor)
+
+    def origin_status(self) -> dict[str, Any]:
+        """Where the configuration comes from, and the turns so far."""
         context, profiles = self.parts.context, self.parts.config.profiles
         local = profiles.local
         return {

@@ -37,9 +37,10 @@ class Restarting:
         return POSSIBLE and bool(self._parts.context.command)
 
     @property
-    def new_process(self) -> NewProcess | None:
-        """The supervisor that has replaced this one."""
-        return self.takeover.new_process if self.takeover else None
+    def awaited(self) -> NewProcess | None:
+        """The supervisor that has replaced this one, when somebody waits for this one's end."""
+        detached = self._parts.context.detached
+        return self.takeover.new_process if self.takeover and not detached else None
 
     async def replace(self) -> dict[str, Any]:
         """Hand over to a fresh supervisor.

@@ -83,24 +83,19 @@ class Running(Stage):
 
     async def exit_code(self) -> int:
         """0, or that of the supervisor that has replaced this one, should somebody wait for it."""
-        new_process = self._restarting.new_process
-        if new_process is None or self.parts.context.detached:
-            return 0
-        return await new_process.exit_code() or 0
+        new_process = self._restarting.awaited
+        return await new_process.exit_code() or 0 if new_process else 0
 
     # ------------------------------------------------------- what it is asked for
 
     def status(self) -> dict[str, Any]:
-        context, loop, endpoints = self.parts.context, self._loop, self._endpoints
-        traffic = {"traffic": endpoints.traffic.document()}
+        more = {"traffic": self._endpoints.traffic.document()} | self.origin_status()
         return serving(
-            self.parts.endpoint,
-            self.parts.config.settings.ccr_version,
-            {"pid": os.getpid(), "started_at": context.started_at},
-            loop.state,
-            loop.swaps,
+            self.start_status(),
+            self._loop.state,
+            self._loop.swaps,
             self._backends,
-            self._watchers.status() | traffic | self.common_status(),
+            self._watchers.status() | more,
             self.parts.tracing.log.first_bytes(),
         )
 
@@ -132,11 +127,9 @@ class Running(Stage):
             self.parts.background.spawn(self._restarting.renew_quietly())
 
     def forward(self, number: int) -> bool:
-        new_process = self._restarting.new_process
-        if new_process is None or self.parts.context.detached:
-            return False
-        new_process.signal(number)
-        return True
+        if new_process := self._restarting.awaited:
+            new_process.signal(number)
+        return new_process is not None
 
     def backend_lost(self) -> None:
         self._backends.check_now()

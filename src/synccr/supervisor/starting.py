@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,17 +19,13 @@ from synccr.supervisor.commands import Stage
 from synccr.supervisor.endpoints import Endpoints
 from synccr.supervisor.prober import Prober
 from synccr.supervisor.running import Running
-from synccr.supervisor.status import starting
 
 
 class Starting(Stage):
     """Asks the models while CCR is fetched, and chooses a configuration."""
 
     def status(self) -> dict[str, Any]:
-        parts = self.parts
-        supervisor = {"pid": os.getpid(), "started_at": parts.context.started_at}
-        version = parts.config.settings.ccr_version
-        return starting(parts.endpoint, version, supervisor) | self.common_status()
+        return self.start_status() | self.origin_status()
 
     def stop(self) -> bool:
         return False

@@ -53,9 +53,7 @@ def starting(endpoint: str, version: str, supervisor: dict[str, Any]) -> dict[st
 
 
 def serving(
-    endpoint: str,
-    version: str,
-    supervisor: dict[str, Any],
+    start: dict[str, Any],
     state: State,
     swaps: SwapLog,
     backends: Backends,
@@ -65,17 +63,16 @@ def serving(
     """From the first backend on.
 
     Args:
+        start: what `starting` says.
         more: what is told besides, as it is to stand there.
         first_bytes: milliseconds to the first byte of traffic, by ``provider,model``.
     """
     backend, stats, at = backends.current, backends.proxy.stats, now()
-    return {
+    return start | {
         "state": state_word(state),
         "profile": state.current.profile.role,
-        "endpoint": endpoint,
-        "supervisor": supervisor,
-        "ccr": {
-            "version": version,
+        "ccr": start["ccr"]
+        | {
             "pid": backend.pid if backend else None,
             "port": backend.port if backend else None,
             "started_at": stamp(backend.started_at) if backend else None,
