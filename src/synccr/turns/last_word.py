@@ -16,7 +16,7 @@ from typing import Final
 
 from synccr.classify import Verdict, classify
 from synccr.classify.body import read
-from synccr.heal import advice
+from synccr.heal.advice import advice
 from synccr.judge.outcome import Failure, Trouble
 from synccr.models.report import TRANSIENT, Status
 from synccr.redact import printable
