@@ -17,8 +17,9 @@ from synccr.clock import now
 from synccr.config.profile import Role
 from synccr.errors import SynccrError
 from synccr.heal import Healed
+from synccr.heal.advice import advice
 from synccr.journal import Journal
-from synccr.models.report import ModelRef, Report
+from synccr.models.report import ModelRef, Report, Status
 from synccr.policy import events as e
 from synccr.policy.machine import IllegalTransition, Phase, State, decide
 from synccr.supervisor.backends import Backends, SupervisorReplaced
@@ -182,7 +183,4 @@ def _swap_line(action: e.Swap, source: str, took_ms: int) -> str:
 
 
 def _todo(action: e.Swap) -> str:
-    from synccr.heal import advice
-    from synccr.models.report import Status
-
     return " ".join(advice([Status(action.reason)])) if action.reason in set(Status) else ""

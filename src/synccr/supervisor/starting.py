@@ -11,7 +11,7 @@ from synccr.ccr.package import Package
 from synccr.clock import now
 from synccr.config.store import keep_adopted
 from synccr.errors import NoModelServes
-from synccr.heal import advice_on
+from synccr.heal.advice import advice_on
 from synccr.models.report import Report
 from synccr.policy.choice import Choice, choose
 from synccr.policy.machine import start
