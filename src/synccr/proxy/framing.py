@@ -1,10 +1,28 @@
 """Where HTTP/1.1 messages begin and end in a stream of bytes.
 
-The judge is llhttp (through httptools), the parser of Node itself, so the relay and the
-backend behind it read a message alike. Bytes are passed on as they came; nothing is
-serialised again. llhttp's binding does not say at which byte a message ended, so a stream
-is fed to it in pieces that a message can only end *with*: heads and chunked bodies end in
-CRLF CRLF, and a body of known length is counted.
+The proxy passes bytes on as they came and serialises nothing again. What it has to know is where
+each message ends (RFC 9112 6.3), because the next one may be for another backend. If it and the
+backend disagreed about that, a part of one client's request would be read as another request
+(request smuggling). So the judge is llhttp, through httptools: the parser of Node itself. What
+llhttp accepts has the meaning that Node gives it; what it refuses goes no further.
+
+*The head* ends with the first CRLF CRLF. Then there are four kinds of body:
+
+    none            a request without length or chunks; 1xx, 204, 304; the answer to a HEAD
+    counted         ``Content-Length: n``: n bytes
+    chunked         ``Transfer-Encoding: chunked``: up to the empty line after the chunk of size 0
+    until the close a response with neither: it ends where its connection ends (`until_close`)
+
+llhttp's binding does not say at which byte a message ended, so it is fed pieces that a message
+can only end *with*: a head alone, a counted body to its last byte, a chunked body to each CRLF
+CRLF. It says when it is complete; what comes after is the next message.
+
+*Refused*, as llhttp in Node refuses it: a length beside chunks, a second length, one that is no
+number, bare CR or LF, folded fields, spaces before a colon. *Refused here beyond that*: a head
+above `MAX_HEAD` (431), a version that is not 1.0 or 1.1, more than one Host, chunks in HTTP/1.0
+(400: readers disagree about them), CONNECT (501: it would make a tunnel of the connection), and a
+backend that changes the protocol (502). ``Upgrade`` in a request is hidden from llhttp, which
+would take what follows for another protocol, and passed on: Node ignores it as well.
 """
 
 from __future__ import annotations
@@ -324,12 +342,7 @@ class ResponseFramer(_Framer):
 
         Raises ProtocolError when the backend does not speak HTTP/1.1.
         """
-        head = self.head
-        if head is None:
-            return self._take_head(data)
-        if head.until_close:
-            return data, b""
-        return self._take_body(data, 0)
+        return self._take_head(data) if self.head is None else self._take_body(data, 0)
 
     def next(self, *, bodiless: bool) -> None:
         """Begin with the next response; *bodiless* when it answers a HEAD request."""

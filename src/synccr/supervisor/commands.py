@@ -139,7 +139,7 @@ class Commands:
             progress=supervisor.progress,
         )
         supervisor.settings = backends.settings = settings
-        proxy.hold_timeout, proxy.carry_limit = settings.hold_timeout, settings.carry_limit
+        proxy.set_limits(hold_timeout=settings.hold_timeout, carry_limit=settings.carry_limit)
         loop.state = replace(loop.state, settings=settings)
 
     async def _renew(self) -> dict[str, Any]:

@@ -329,7 +329,7 @@ class Supervisor:
             carry_limit=self.settings.carry_limit,
             most_clients=most_clients(),
             guard=None if profiles.local.api_key else browser_guard(profiles.local.port, host),
-            interceptors={(b"POST", b"/api/restart"): orders.restart_from_page},
+            handlers={(b"POST", b"/api/restart"): orders.restart_from_page},
             observer=self.traffic.observe,
             turns=self.way_out.desk,
             on_backend_lost=lambda _generation: self.backends.check_now(),
