@@ -100,7 +100,8 @@ class BackendPool:
         self._on_refused = on_refused
         self._idle: list[BackendConnection] = []
         self._prefetching: asyncio.Task[None] | None = None
-        self._drained: list[asyncio.Future[None]] = []
+        self._drained = asyncio.Event()
+        self._drained.set()
 
     async def connect(self) -> BackendConnection:
         """A new connection. Raises OSError, TimeoutError included, when there is none."""
@@ -159,21 +160,20 @@ class BackendPool:
                 connection.abort()
         self._idle.clear()
 
+    def joined(self, user: BackendUser) -> None:
+        """A request is in flight here from now on."""
+        self.in_flight.add(user)
+        self._drained.clear()
+
     def left(self, user: BackendUser) -> None:
         """A request is no longer in flight here."""
         self.in_flight.discard(user)
-        if not self.in_flight and self._drained:
-            for waiter in self._drained:
-                if not waiter.done():
-                    waiter.set_result(None)
-            self._drained.clear()
+        if not self.in_flight:
+            self._drained.set()
 
     async def drained(self) -> None:
         """Wait until nothing is in flight."""
-        if self.in_flight:
-            waiter = asyncio.get_running_loop().create_future()
-            self._drained.append(waiter)
-            await waiter
+        await self._drained.wait()
 
     async def _prefetch(self) -> None:
         try:
@@ -213,7 +213,7 @@ class BackendConnection(asyncio.Protocol):
     def attach(self, owner: BackendUser) -> None:
         """*owner* puts its request on this connection."""
         self.owner = owner
-        self.pool.in_flight.add(owner)
+        self.pool.joined(owner)
 
     def detach(self) -> None:
         """The owner has nothing to do with this connection any more."""

@@ -406,7 +406,7 @@ class ClientConnection(asyncio.Protocol):
         answered with a reset by a socket that has been closed.
         """
         head, stream = self._framer.head, self.stream
-        silent = stream is not None and stream.silent
+        silent = stream is not None and stream.silent_since is not None
         if silent and head is not None and head.version == b"HTTP/1.1":
             self.transport.write(CONTINUE)
         self._check_gone()

@@ -28,6 +28,7 @@ would take what follows for another protocol, and passed on: Node ignores it as 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 import httptools
@@ -57,34 +58,34 @@ class ProtocolError(Exception):
         self.reason = reason
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Head:
-    """The head of one message.
+    """The head of one message. It may hold keys, so it has no `repr`.
 
     Attributes:
         raw: the bytes up to and including the empty line.
+        lower: the same in lower case.
         keep_alive: whether the connection can carry another message after this one.
     """
 
-    __slots__ = ("_lower", "keep_alive", "raw")
-
-    def __init__(self, raw: bytes, lower: bytes, keep_alive: bool) -> None:
-        self.raw = raw
-        self.keep_alive = keep_alive
-        self._lower = lower
+    raw: bytes
+    lower: bytes
+    keep_alive: bool
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first header field *name* (lower case), or None."""
-        return _field(self.raw, self._lower, name)
+        return _field(self.raw, self.lower, name)
 
     def count(self, name: bytes) -> int:
         """How many header fields are called *name* (lower case)."""
-        return self._lower.count(b"\r\n" + name + b":")
+        return self.lower.count(b"\r\n" + name + b":")
 
     def has(self, prefix: bytes) -> bool:
         """Whether the name of some header field begins with *prefix* (lower case)."""
-        return b"\r\n" + prefix in self._lower
+        return b"\r\n" + prefix in self.lower
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class RequestHead(Head):
     """The head of a request.
 
@@ -94,25 +95,12 @@ class RequestHead(Head):
         version: ``b"HTTP/1.1"`` or ``b"HTTP/1.0"``.
     """
 
-    __slots__ = ("method", "target", "version")
-
-    def __init__(
-        self,
-        raw: bytes,
-        lower: bytes,
-        keep_alive: bool,
-        method: bytes,
-        target: bytes,
-        version: bytes,
-    ) -> None:
-        self.raw = raw
-        self._lower = lower
-        self.keep_alive = keep_alive
-        self.method = method
-        self.target = target
-        self.version = version
+    method: bytes
+    target: bytes
+    version: bytes
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class ResponseHead(Head):
     """The head of a response.
 
@@ -121,14 +109,8 @@ class ResponseHead(Head):
         until_close: the body ends where the connection ends.
     """
 
-    __slots__ = ("status", "until_close")
-
-    def __init__(
-        self, raw: bytes, lower: bytes, keep_alive: bool, status: int, until_close: bool
-    ) -> None:
-        super().__init__(raw, lower, keep_alive)
-        self.status = status
-        self.until_close = until_close
+    status: int
+    until_close: bool
 
 
 class _Framer:

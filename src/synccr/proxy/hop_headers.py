@@ -29,7 +29,7 @@ def kept_open(head: RequestHead) -> bytes | None:
     not plainly ask for its end."""
     if head.version != b"HTTP/1.1" or head.count(b"connection") != 1:
         return None
-    at = head.raw.lower().find(_CLOSE)
+    at = head.lower.find(_CLOSE)
     if at < 0:
         return None
     return b"".join((head.raw[:at], _KEEP, head.raw[at + len(_CLOSE) :]))
@@ -53,7 +53,7 @@ def with_body(message: bytes, body: bytes) -> bytes:
 
 def closing(head: ResponseHead, piece: bytes) -> bytes:
     """*piece*, which begins with *head*, saying that the connection ends with this answer."""
-    at = head.raw.lower().find(_KEEP)
+    at = head.lower.find(_KEEP)
     if at >= 0:
         return b"".join((piece[:at], _CLOSE, piece[at + len(_KEEP) :]))
     end = len(head.raw) - 4

@@ -215,11 +215,6 @@ class Stream:
             self._refuse("synccr is stopping.")
 
     @property
-    def silent(self) -> bool:
-        """Whether nothing of an answer has been passed on."""
-        return not self.exchange.begun
-
-    @property
     def unanswered(self) -> bytes | None:
         """The request as its client sent it, while no backend has all of it; else None.
 
