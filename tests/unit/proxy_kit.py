@@ -138,6 +138,7 @@ class FakeBackend:
     async def _serve(self, connection: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=connection, limit=1 << 22)
         self.open += 1
+        broken = False
         try:
             await self._note()
             message = await read_message(reader)
@@ -154,17 +155,18 @@ class FakeBackend:
                     message = await following
                     assert answering.done()
                 finally:
-                    self.broken += not answering.done()
+                    broken = not answering.done()
                     for unfinished in (following, answering):
                         unfinished.cancel()
                     await asyncio.wait({following, answering})
                     for finished in (following, answering):
                         finished.cancelled() or finished.exception()
         except asyncio.IncompleteReadError as end:
-            self.broken += bool(end.partial)
+            broken = broken or bool(end.partial)
         except OSError:
-            self.broken += 1
+            broken = True
         finally:
+            self.broken += broken
             writer.transport.abort()
             self.open -= 1
             await asyncio.sleep(0)  # the transport closes its socket in the next round
