@@ -17,7 +17,7 @@ from typing import Any
 from synccr.config.carried import NOTHING, Added, carry
 from synccr.config.profile import FALLBACK_SCENARIOS, PROXY_NAMES, SCENARIOS, Profile
 from synccr.errors import NoModelServes
-from synccr.models.report import DEAD, TRANSIENT, ModelRef, Report, Status
+from synccr.models.report import FATAL, TRANSIENT, ModelRef, Report, Status
 
 Reports = Mapping[ModelRef, Report]
 
@@ -92,7 +92,7 @@ class Grade:
         report = self.reports.get(ref)
         if report is None:
             return 0
-        if report.status in DEAD:
+        if report.status in FATAL:
             return 3
         if report.status in TRANSIENT:
             return 2

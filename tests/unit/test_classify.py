@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccr.classify import Verdict, classify
-from synccr.models.report import DEAD, Status
+from synccr.models.report import FATAL, Status
 
 NOW = datetime(2025, 6, 16, tzinfo=UTC)
 TABLE = Path(__file__).with_name("data") / "errors.toml"
@@ -364,7 +364,7 @@ def test_any_answer_gets_one_verdict(http: int | None, body: str, headers: dict[
     assert verdict.retry_at is None or verdict.retry_at > NOW
     if verdict.request_fault:
         assert verdict.status is Status.UNVERIFIED
-        assert verdict.status not in DEAD
+        assert verdict.status not in FATAL
         assert not verdict.account
     if verdict.status is Status.OK:
         assert http is not None

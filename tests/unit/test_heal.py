@@ -15,7 +15,7 @@ from synccr.config.profile import FALLBACK_SCENARIOS, Profile
 from synccr.config.reader import understand
 from synccr.errors import NoModelServes
 from synccr.heal import Local, advice_on, heal
-from synccr.models.report import DEAD, ModelRef, Report, Status
+from synccr.models.report import FATAL, ModelRef, Report, Status
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMES = [ModelRef(p, m) for p in ("a", "b") for m in ("m", "n", "o")]
@@ -83,7 +83,7 @@ def test_what_holds_for_every_healing(raw: dict[str, Any], known: dict[ModelRef,
         return
     finally:
         assert raw == before
-    dead = {str(ref) for ref, found in known.items() if found.status in DEAD}
+    dead = {str(ref) for ref, found in known.items() if found.status in FATAL}
     router = healed.config["Router"]
     assert not dead & {value for value in router.values() if isinstance(value, str)}
     assert "default" in router

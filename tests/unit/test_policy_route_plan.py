@@ -12,10 +12,10 @@ from policy_kit import DAWN, profiles, report, started
 from synccr.judge.outcome import Trouble
 from synccr.models.report import ModelRef, Status
 from synccr.policy.breaker import Permit, allows, trial_for
-from synccr.policy.health import Trial
+from synccr.policy.model_health import Trial
 from synccr.policy.retry_budget import RetryBudget
 from synccr.policy.route_plan import MAX_ANSWERS, Need, Next, RoutePlan, Tried, next_try
-from synccr.policy.state import State
+from synccr.policy.state import PolicyState
 from synccr.settings import Settings
 
 MAIN, SPARE, LONG, TWIN = (
@@ -27,7 +27,7 @@ RESTING = [Tried(ref, Trouble.KNOWN, 502) for ref in (MAIN, SPARE, TWIN)]
 
 def state(
     away: tuple[ModelRef, ...] = (), half: tuple[ModelRef, ...] = (), **more: object
-) -> State:
+) -> PolicyState:
     """All models known, some of them away or half-open; windows of 1,000 tokens, LONG's 9,000."""
     found = started(Settings(**more), *profiles())  # type: ignore[arg-type]  # settings by name
     health = dict(found.health)
@@ -37,7 +37,7 @@ def state(
         status = Status.OVERLOADED if gone else Status.OK
         told = report(ref, status, DAWN, context_length=tokens, http_status=503 if gone else 200)
         since = 0.0 if gone else None
-        health[ref] = replace(one, report=told, away_since=since, confirmed=int(ref in half))
+        health[ref] = replace(one, report=told, unavailable_since=since, confirmed=int(ref in half))
     return replace(found, health=health)
 
 

@@ -1,4 +1,4 @@
-"""Which model is asked for what: made once of all that is known, read by the proxy and ``why``.
+"""Which model is asked for what: made once of all that is known, read for each request.
 
 A plan has for each scenario its candidates, best first. :func:`next_try` picks from it where a
 request goes that its model failed.
@@ -13,8 +13,8 @@ from synccr.config.profile import SCENARIOS, Profile, owner_order
 from synccr.heal import Healed, Reports, by_preference
 from synccr.judge.outcome import Trouble
 from synccr.models.report import ModelRef
-from synccr.policy.health import Health
-from synccr.policy.life import Breaker
+from synccr.policy.availability import Breaker
+from synccr.policy.model_health import Health
 from synccr.settings import OnTrouble, Settings
 
 MAX_ANSWERS = 8
@@ -162,7 +162,7 @@ def make(
     """The plan by all that is known.
 
     Args:
-        reports: as healing sees them: a model that is away keeps its trouble.
+        reports: as healing sees them: an unavailable model keeps its trouble.
     """
     order = owner_order(primary, fallback)
     scenarios = {

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from synccr.config.profile import Provider
 from synccr.files import write_atomic
 from synccr.models.catalog import OfferedModel
-from synccr.models.report import DEAD, Quota, Report, Status
+from synccr.models.report import FATAL, Quota, Report, Status
 
 _VERSION = 1
 _KEEP = timedelta(days=30)
@@ -61,7 +61,7 @@ class Record:
         report = self.last(provider, model)
         if report is None or not self._is_young(report.checked_at, now):
             return None
-        final = report.status is Status.OK or report.status in DEAD
+        final = report.status is Status.OK or report.status in FATAL
         renewed = report.retry_at is not None and report.retry_at <= now
         if not final or renewed or report.http_status is None or report.from_traffic:
             return None
