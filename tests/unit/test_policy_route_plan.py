@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_kit import DAWN, profiles, report, started
 
+from synccr.classify import Scope
 from synccr.judge.outcome import Trouble
 from synccr.models.report import ModelRef, Status
 from synccr.policy.breaker import Permit, allows, trial_for
@@ -73,7 +74,7 @@ def test_candidates_stand_in_the_owners_order() -> None:
         ([FAILED, replace(FAILED, ref=SPARE)], Need(), TWIN),
         ([FAILED, replace(FAILED, ref=SPARE), replace(FAILED, ref=TWIN)], Need(), None),
         ([Tried(MAIN, Trouble.UNREACHABLE, 502)], Need(), TWIN),
-        ([replace(FAILED, account=True)], Need(), TWIN),
+        ([replace(FAILED, scope=Scope.KEY)], Need(), TWIN),
         ([FAILED, replace(FAILED, ref=LONG)], Need(), TWIN),
         ([Tried(MAIN, Trouble.KNOWN, 402), *[Tried(SPARE, Trouble.TRIAL, 502)] * 2], Need(), TWIN),
         ([Tried(MAIN, Trouble.KNOWN, 402)] * MAX_ANSWERS, Need(), None),

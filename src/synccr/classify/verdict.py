@@ -51,13 +51,3 @@ class Verdict:
     retry_at: datetime | None = None
     detail: str = ""
     too_long: bool = False
-
-    @property
-    def account(self) -> bool:
-        """The model speaks of its key or account: others of it may be in the same trouble."""
-        return self.scope is Scope.KEY
-
-    @property
-    def request_fault(self) -> bool:
-        """The request was at fault: no reason to move a route."""
-        return self.scope is Scope.REQUEST

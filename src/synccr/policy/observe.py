@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from synccr.classify import classify
+from synccr.classify import Scope, classify
 from synccr.config.profile import Profile, Provider
 from synccr.models.report import FATAL, SERVING, ModelRef, Report
 from synccr.policy import events as e
@@ -36,7 +36,7 @@ def _provider_failed(step: Step, event: e.ProviderFailed) -> None:
     of the request itself tells nothing."""
     verdict = classify(event.http_status, event.body, now=event.at)
     reported = traffic.reported_before(step.state, event, step.now)
-    if reported or verdict.request_fault or verdict.status in SERVING:
+    if reported or verdict.scope is Scope.REQUEST or verdict.status in SERVING:
         return
     refs = _concerned(step.state, event)
     if event.model is None and len(refs) > 1:
@@ -47,7 +47,7 @@ def _provider_failed(step: Step, event: e.ProviderFailed) -> None:
         return
     for ref in refs:
         believe(step, ref, event, verdict)
-    if verdict.account:
+    if verdict.scope is Scope.KEY:
         doubt_account(step, event.provider, refs)
 
 

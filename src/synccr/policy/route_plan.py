@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from synccr.classify import Scope
 from synccr.config.profile import SCENARIOS, Profile, owner_order
 from synccr.heal import Healed, Reports, by_preference
 from synccr.judge.outcome import Trouble
@@ -78,19 +79,17 @@ class Tried:
     """One attempt of a turn, and how it failed.
 
     Attributes:
-        request_fault: the request was at fault, by the provider's words.
-        too_long: it does not fit into the model's context window.
-        account: the provider spoke of the key or the account.
+        scope: what the provider's words are about.
+        too_long: the request does not fit into the model's context window.
         retry_after: seconds from now after which the provider wants to be asked again.
     """
 
     ref: ModelRef
     trouble: Trouble
     http_status: int
-    request_fault: bool = False
+    scope: Scope = Scope.MODEL
     too_long: bool = False
     retry_after: float | None = None
-    account: bool = False
 
     @property
     def sent(self) -> bool:
@@ -100,7 +99,7 @@ class Tried:
     @property
     def at_fault(self) -> bool:
         """Whether the request itself may be why."""
-        return self.sent and (self.request_fault or self.http_status in _FAULTS)
+        return self.sent and (self.scope is Scope.REQUEST or self.http_status in _FAULTS)
 
 
 @dataclass(frozen=True)
@@ -270,7 +269,9 @@ def _doubtful(tries: Sequence[Tried]) -> set[str]:
     return {
         one.ref.provider
         for one in tries
-        if one.trouble is Trouble.UNREACHABLE or one.account or asked.count(one.ref.provider) > 1
+        if one.trouble is Trouble.UNREACHABLE
+        or one.scope is Scope.KEY
+        or asked.count(one.ref.provider) > 1
     }
 
 

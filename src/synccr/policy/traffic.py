@@ -58,11 +58,11 @@ def attempt_failed(step: Step, event: e.AttemptFailed) -> None:
         return
     _remember(step, event)
     verdict, ref = verdict_of(event), event.ref
-    if verdict.request_fault or verdict.status in SERVING:
+    if verdict.scope is Scope.REQUEST or verdict.status in SERVING:
         return
     if ref in step.state.models:
         _one_failed(step, event, verdict)
-    if verdict.account:
+    if verdict.scope is Scope.KEY:
         doubt_account(step, ref.provider, [ref])
 
 

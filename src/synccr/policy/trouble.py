@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from synccr.classify import Confidence, Verdict
+from synccr.classify import Confidence, Scope, Verdict
 from synccr.heal import advice_on
 from synccr.models.report import FATAL, ModelRef, Report
 from synccr.policy import events as e
@@ -54,7 +54,7 @@ def report_of(
         http_status=event.http_status,
         checked_at=event.at,
         detail=verdict.detail,
-        account=verdict.account,
+        account=verdict.scope is Scope.KEY,
         retry_at=verdict.retry_at,
         tools=known.report.tools if known else None,
         context_length=known.report.context_length if known else None,

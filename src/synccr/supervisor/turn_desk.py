@@ -240,10 +240,9 @@ def _tried(attempt: Try) -> Tried:
         attempt.ref,
         found.trouble,
         found.http_status,
-        request_fault=verdict.request_fault,
+        scope=verdict.scope,
         too_long=verdict.too_long,
         retry_after=after,
-        account=verdict.account,
     )
 
 

@@ -10,7 +10,7 @@ from synccr.config.profile import Provider, probe_targets
 from synccr.models.report import ModelRef, Quota, Report
 from synccr.policy import events as e
 from synccr.probe.ask import ask_models
-from synccr.probe.run import Pair, Result, ask_quotas
+from synccr.probe.run import Pair, PreflightResult, ask_quotas
 from synccr.supervisor.notifier import Notifier
 from synccr.supervisor.watchers.config import ConfigWatcher
 from synccr.supervisor.watchers.overrides import OverrideWatcher
@@ -70,7 +70,7 @@ class Watchers:
             lambda text: supervisor.profiles.redactor.line(text, 400),
         )
 
-    def first(self, result: Result) -> None:
+    def first(self, result: PreflightResult) -> None:
         """What the start's preflight found."""
         self.quota.take(result.quotas)
         self._found = _found(result)
@@ -111,7 +111,7 @@ class Watchers:
         pairs = [(providers[ref.provider], ref.model) for ref in refs if ref.provider in providers]
         return tuple((await self._ask(pairs)).reports.values())
 
-    async def _ask(self, pairs: Sequence[Pair]) -> Result:
+    async def _ask(self, pairs: Sequence[Pair]) -> PreflightResult:
         supervisor = self._supervisor
         return await ask_models(
             pairs,
@@ -122,6 +122,6 @@ class Watchers:
         )
 
 
-def _found(result: Result) -> Found:
+def _found(result: PreflightResult) -> Found:
     offered = {name: [row.id for row in rows] for name, rows in result.offered.items()}
     return tuple(result.reports.values()), offered
