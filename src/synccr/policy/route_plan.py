@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from synccr.classify import Scope
 from synccr.config.profile import SCENARIOS, Profile, owner_order
-from synccr.heal import Healed, Reports, by_preference
+from synccr.heal import Healed
+from synccr.heal.routes import by_preference
 from synccr.judge.outcome import Trouble
-from synccr.models.report import ModelRef
+from synccr.models.report import ModelRef, Reports
 from synccr.policy.availability import Breaker
 from synccr.policy.model_health import Health
 from synccr.settings import OnTrouble, Settings
