@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from synccr.heal import Change, Healed
     from synccr.models.last_check import Changes
     from synccr.models.report import ModelRef, Report
-    from synccr.probe.run import Result
+    from synccr.probe.run import PreflightResult
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,7 +45,7 @@ class Survey:
     """
 
     profiles: Profiles
-    result: Result
+    result: PreflightResult
     healed: Healed | None
     alternatives: dict[ModelRef, tuple[ModelRef, ...]] = field(default_factory=dict)
 
@@ -247,7 +247,7 @@ def show_models(found: Survey) -> None:
         for finding in profile.findings:
             say(f"{profile.source}: {finding.place} {finding.what}. {finding.instead}".rstrip())
     if found.healed is None:
-        from synccr.heal import advice_lines
+        from synccr.heal.advice import advice_lines
 
         say("No model can serve.", "red")
         for line in advice_lines(found.result.reports.values()):
