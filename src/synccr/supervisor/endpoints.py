@@ -73,7 +73,7 @@ class Endpoints:
             carry_limit=settings.carry_limit,
             most_clients=most_clients(),
             guard=None if profiles.local.api_key else browser_guard(port, host),
-            interceptors={(b"POST", b"/api/restart"): self._restart_from_page},
+            handlers={(b"POST", b"/api/restart"): self._restart_from_page},
             observer=self.traffic.observe,
             turns=self.way_out.desk,
             on_backend_lost=lambda _generation: self.stage.backend_lost(),

@@ -21,7 +21,7 @@ from synccr.heal.advice import advice
 from synccr.journal import Journal
 from synccr.models.report import ModelRef, Report, Status
 from synccr.policy import events as e
-from synccr.policy.machine import IllegalTransition, Phase, State, decide
+from synccr.policy.machine import IllegalTransition, Phase, PolicyState, decide
 from synccr.supervisor.backends import Backends, SupervisorReplaced
 from synccr.supervisor.context import Reporter
 from synccr.supervisor.swaps import SwapLog, SwapResult
@@ -44,18 +44,18 @@ class Loop:
         swaps: those done, and who waits for one.
     """
 
-    state: State
+    state: PolicyState
     backends: Backends
     probe: Prober
     journal: Journal
     tell: Reporter
-    on_state: Callable[[State], None] = lambda _state: None
+    on_state: Callable[[PolicyState], None] = lambda _state: None
     swaps: SwapLog = field(default_factory=SwapLog)
-    _queue: asyncio.Queue[e.Event] = field(default_factory=asyncio.Queue)
+    _queue: asyncio.Queue[e.PolicyEvent] = field(default_factory=asyncio.Queue)
     _tasks: Background = field(default_factory=Background)
     _alarm: asyncio.TimerHandle | None = None
 
-    def post(self, event: e.Event) -> None:
+    def post(self, event: e.PolicyEvent) -> None:
         """Something happened. Callable from any callback of the event loop."""
         self._queue.put_nowait(event)
 
@@ -74,7 +74,7 @@ class Loop:
             self._alarm.cancel()
         await self._tasks.cancel()
 
-    def _take(self, event: e.Event) -> None:
+    def _take(self, event: e.PolicyEvent) -> None:
         """One decision and its actions. No ``await`` in here: a decision is never interrupted."""
         try:
             self.state, actions = decide(self.state, event, now())
@@ -86,7 +86,7 @@ class Loop:
         self.swaps.decided(event, self.state)
         self.on_state(self.state)
 
-    def _carry_out(self, action: e.Action) -> None:
+    def _carry_out(self, action: e.PolicyAction) -> None:
         match action:
             case e.Probe(refs, _, like):
                 self._tasks.spawn(self._probe(refs, like))

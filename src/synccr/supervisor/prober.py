@@ -10,7 +10,7 @@ from synccr.config.profile import probe_targets
 from synccr.models.report import ModelRef, Report
 from synccr.policy.events import Shape
 from synccr.probe.ask import ask_models
-from synccr.probe.run import Pair, Result
+from synccr.probe.run import Pair, PreflightResult
 from synccr.supervisor.context import CurrentConfig
 from synccr.supervisor.watchers.quota import QuotaWatcher
 from synccr.supervisor.way_out import WayOut
@@ -32,7 +32,7 @@ class Prober:
     instance: Path
     quotas: QuotaWatcher
     way_out: WayOut
-    first: Result | None = None
+    first: PreflightResult | None = None
 
     async def preflight(
         self, progress: Callable[[Report], None], *, fresh: bool
@@ -54,7 +54,7 @@ class Prober:
         pairs = [(p, m) for p, m in self._targets() if ModelRef(p.name, m) in wanted]
         return self._learn(await self._ask(pairs, like=self.way_out.like(like)))
 
-    async def check(self) -> Result:
+    async def check(self) -> PreflightResult:
         """Every model of both profiles afresh."""
         result = await self._ask(self._targets())
         self.quotas.observe(result.quotas)
@@ -66,7 +66,7 @@ class Prober:
         pairs = [(providers[ref.provider], ref.model) for ref in refs if ref.provider in providers]
         return tuple((await self._ask(pairs)).reports.values())
 
-    def _learn(self, result: Result) -> tuple[Report, ...]:
+    def _learn(self, result: PreflightResult) -> tuple[Report, ...]:
         self.quotas.observe(result.quotas)
         self.way_out.probed(result.reports.values())
         return tuple(result.reports.values())
@@ -82,7 +82,7 @@ class Prober:
         fresh: bool = True,
         progress: Callable[[Report], None] | None = None,
         like: Mapping[ModelRef, Shape] | None = None,
-    ) -> Result:
+    ) -> PreflightResult:
         return await ask_models(
             pairs,
             settings=self.config.settings,

@@ -70,7 +70,7 @@ class Restarting:
         context.load()  # what cannot be used is said here and now
         self._backends.package = await self._parts.install(settings)
         self._parts.config.settings = self._backends.settings = settings
-        proxy.hold_timeout, proxy.carry_limit = settings.hold_timeout, settings.carry_limit
+        proxy.set_limits(hold_timeout=settings.hold_timeout, carry_limit=settings.carry_limit)
         self._loop.post(e.SettingsChanged(settings))
 
     async def renew(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from synccr.ccr.package import Package
 from synccr.config.profile import Role
 from synccr.policy import events as e
-from synccr.policy.state import State
+from synccr.policy.state import PolicyState
 from synccr.supervisor.backends import Backends
 from synccr.supervisor.commands import Stage
 from synccr.supervisor.endpoints import Endpoints
@@ -37,7 +37,7 @@ class Running(Stage):
     """
 
     def __init__(
-        self, endpoints: Endpoints, package: Package, prober: Prober, state: State
+        self, endpoints: Endpoints, package: Package, prober: Prober, state: PolicyState
     ) -> None:
         parts = endpoints.parts
         super().__init__(parts)

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from synccr.policy.events import Event, SwapAsked
-from synccr.policy.state import Phase, State
+from synccr.policy.events import PolicyEvent, SwapAsked
+from synccr.policy.state import Phase, PolicyState
 
 
 class SwapResult(NamedTuple):
@@ -75,7 +75,7 @@ class SwapLog:
             if not request.result.swapped:
                 request.result = SwapResult(failure=why)
 
-    def decided(self, event: Event, state: State) -> None:
+    def decided(self, event: PolicyEvent, state: PolicyState) -> None:
         """The policy has taken an event: who waits is answered once nothing is on its way."""
         settled = state.asked is None and not _starts_a_backend(state)
         for request in self._requests:
@@ -83,7 +83,7 @@ class SwapLog:
             if request.heard and settled:
                 _answer(request)
 
-    def end(self, state: State) -> None:
+    def end(self, state: PolicyState) -> None:
         """There are no more swaps: nobody is kept waiting."""
         if state.asked:
             self.failed("this supervisor ends")
@@ -97,6 +97,6 @@ def _answer(request: _Request) -> None:
         request.answer.set_result(request.result)
 
 
-def _starts_a_backend(state: State) -> bool:
+def _starts_a_backend(state: PolicyState) -> bool:
     starting = state.phase is Phase.RESTARTING and state.restart_at is None
     return starting or state.phase is Phase.SWAPPING

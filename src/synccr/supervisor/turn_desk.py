@@ -22,10 +22,10 @@ from synccr.judge.outcome import Failure, Trouble, failure
 from synccr.models.report import ModelRef
 from synccr.policy import events as e
 from synccr.policy.breaker import allows, trial_for
-from synccr.policy.events import Event, Now
+from synccr.policy.events import Now, PolicyEvent
 from synccr.policy.retry_budget import RetryBudget
 from synccr.policy.route_plan import NOTHING, Need, Tried, next_try
-from synccr.policy.state import State
+from synccr.policy.state import PolicyState
 from synccr.policy.traffic import wants
 from synccr.proxy import Response, error
 from synccr.proxy.framing import RequestHead
@@ -66,10 +66,12 @@ class TurnDesk:
     budget: RetryBudget = field(default_factory=lambda: RetryBudget(0.2))
     clock: Callable[[], float] = time.monotonic
     resent_log: ResentLog = field(default_factory=ResentLog)
-    state: Callable[[], State | None] = lambda: None
-    post: Callable[[Event], None] = lambda _event: None
+    state: Callable[[], PolicyState | None] = lambda: None
+    post: Callable[[PolicyEvent], None] = lambda _event: None
 
-    def consult(self, state: Callable[[], State], post: Callable[[Event], None]) -> None:
+    def consult(
+        self, state: Callable[[], PolicyState], post: Callable[[PolicyEvent], None]
+    ) -> None:
         """Ask the policy, and tell it, from now on: there is one."""
         self.state, self.post = state, post
 
@@ -152,7 +154,7 @@ class TurnDesk:
 
     # ------------------------------------------------------------ its own
 
-    def _next(self, state: State, turn: Turn) -> Resend | None:
+    def _next(self, state: PolicyState, turn: Turn) -> Resend | None:
         """Who is asked now; None when the client is to be told."""
         last = turn.tries[-1].failure
         if last and last.trouble is Trouble.TRIAL and turn.trial is not None:
@@ -245,10 +247,9 @@ def _tried(attempt: Try) -> Tried:
         attempt.ref,
         found.trouble,
         found.http_status,
-        request_fault=verdict.request_fault,
+        scope=verdict.scope,
         too_long=verdict.too_long,
         retry_after=after,
-        account=verdict.account,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from synccr.config.store import Profiles
 from synccr.policy import events as e
-from synccr.probe.run import Result
+from synccr.probe.run import PreflightResult
 from synccr.supervisor.loop import Loop
 from synccr.supervisor.parts import Parts
 from synccr.supervisor.prober import Prober
@@ -81,6 +81,6 @@ class Watchers:
         return _found(result)
 
 
-def _found(result: Result) -> CheckResult:
+def _found(result: PreflightResult) -> CheckResult:
     offered = {name: [row.id for row in rows] for name, rows in result.offered.items()}
     return tuple(result.reports.values()), offered

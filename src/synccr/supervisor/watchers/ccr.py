@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from synccr.background import Background
 from synccr.ccr.backend import Backend
-from synccr.ccr.log import FetchFailed, ProviderError, Trouble, Unclear
 from synccr.ccr.log_watch import follow
 from synccr.policy import events as e
 from synccr.supervisor.context import CurrentConfig
@@ -29,7 +28,7 @@ class CcrWatcher:
     """
 
     config: CurrentConfig
-    post: Callable[[e.Event], None]
+    post: Callable[[e.PolicyEvent], None]
     on_error: Callable[[str, str | None], None]
     background: Background
     _following: asyncio.Task[None] | None = None
@@ -51,16 +50,10 @@ class CcrWatcher:
             await asyncio.sleep(min(_SILENCE_LOOKS, self.config.settings.silence_timeout / 4))
             age = waited()
             if age is not None and age > self.config.settings.silence_timeout:
-                self.post(e.UpstreamSilent(age))  # the policy bounds what follows
+                self.post(e.UpstreamSilent())  # the policy bounds what follows
 
-    def _logged(self, error: Trouble) -> None:
-        """An error of CCR's log; keys that a provider echoes go no further."""
-        redact = self.config.profiles.redactor
-        match error:
-            case ProviderError(provider, model, status, body, at):
-                self.on_error(provider, model)
-                self.post(e.ProviderFailed(provider, model, status, redact(body), at))
-            case FetchFailed(message):
-                self.post(e.NetworkFailed(redact(message)))
-            case Unclear():
-                self.post(e.UpstreamSilent(0.0))
+    def _logged(self, failure: e.LoggedFailure) -> None:
+        """Keys that a provider repeats go no further."""
+        if isinstance(failure, e.ProviderFailed):
+            self.on_error(failure.provider, failure.model)
+        self.post(failure.redacted(self.config.profiles.redactor))

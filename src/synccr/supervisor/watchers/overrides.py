@@ -17,7 +17,7 @@ from synccr.clock import now
 from synccr.errors import SynccrError
 from synccr.journal import Journal
 from synccr.models.report import TRANSIENT, ModelRef, Report
-from synccr.policy.machine import State
+from synccr.policy.machine import PolicyState
 from synccr.supervisor.context import Reporter
 from synccr.supervisor.watchers.files import signature
 
@@ -45,7 +45,7 @@ class OverrideWatcher:
     """
 
     ccr: Path
-    state: Callable[[], State]
+    state: Callable[[], PolicyState]
     ask: Ask
     again: float
     journal: Journal
