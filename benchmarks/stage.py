@@ -91,12 +91,12 @@ class Provider:
         self._order("behaviour", json.dumps({"target": model, "behaviour": behaviour}).encode())
 
     def requests(self) -> list[dict[str, Any]]:
-        """The latest that came, oldest first, as `synccr.sandbox.records.Record`."""
+        """The latest that came, oldest first, as `tests/provider/records.py` has them."""
         found: list[dict[str, Any]] = self._order("requests")["requests"]
         return found
 
     def _order(self, what: str, body: bytes | None = None) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.address}/_sandbox/{what}", body) as answer:  # noqa: S310 - loopback
+        with urllib.request.urlopen(f"{self.address}/_control/{what}", body) as answer:  # noqa: S310 - loopback
             said: dict[str, Any] = json.loads(answer.read())
         return said
 
@@ -324,11 +324,12 @@ def stage() -> Iterator[Stage]:
         process = stack.enter_context(
             subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "synccr.sandbox", "--control", "--until-eof"),
+                    *(sys.executable, "-m", "tests.provider", "--control", "--until-eof"),
                     *("--behaviours", str(behaviours)),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                cwd=Path(__file__).parents[1],
             )
         )
         assert process.stdout is not None

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from home import KEY, LONG, MAIN, SPARE, Home
 from once import once
+from provider import ProviderThread
 from synccr.ccr.node import find_node
 from synccr.ccr.package import provide
-from synccr.sandbox import ProviderThread
 from synccr.settings import Settings
 
 # No deadlines: what takes 200 ms on a quiet machine takes a second on a busy one.

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 from home import KEY, Home
+from provider import ProviderThread
 from synccr.paths import Paths
-from synccr.sandbox import ProviderThread
 
 PROGRAMS = Path(sys.executable).parent
 

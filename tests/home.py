@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from ports import free_port
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 MAIN, SPARE, LONG = "vendor/main-480b", "vendor/spare-32b", "vendor/long-v3"
 KEY = "canary-2f7d90b1c4e85a36"

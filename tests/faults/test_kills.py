@@ -22,8 +22,8 @@ import pytest
 from fault_kit import KILLS, Ledger, Traffic
 
 from home import Home, profile
+from provider import ProviderThread
 from synccr.ccr.node import find_node
-from synccr.sandbox import ProviderThread
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(3600)]
 

@@ -37,7 +37,7 @@ from doctor_kit import (
     words,
 )
 from home import KEY, LONG, MAIN, SPARE, Home
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 

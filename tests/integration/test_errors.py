@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home, profile
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = pytest.mark.integration
 

@@ -14,7 +14,7 @@ import pytest
 from home import KEY, LONG, MAIN, SPARE, Home
 from pages import PAGES, ROOT, commands
 from ports import free_port
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 

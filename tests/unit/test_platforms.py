@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import typer
 
+from provider import __main__ as provider_main
 from synccr import files, paths
 from synccr.ccr import process_markers as marks
 from synccr.ccr.process_id import identify
@@ -27,7 +28,6 @@ from synccr.cli import detach, use
 from synccr.control import request
 from synccr.control.server import ControlServer
 from synccr.errors import SynccrError
-from synccr.sandbox import __main__ as sandbox
 from synccr.supervisor import loop
 from synccr.supervisor import public_port as port
 from synccr.supervisor.signals import stoppable
@@ -160,7 +160,7 @@ async def test_windows_signals_reach_the_loop(monkeypatch: pytest.MonkeyPatch) -
 def test_windows_has_no_limit_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """The module for limits is not there, and not asked for."""
     monkeypatch.setitem(sys.modules, "resource", None)
-    sandbox._allow_many_connections()
+    provider_main._allow_many_connections()
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])

@@ -196,6 +196,6 @@ def demo(
     The real Claude Code Router runs in a directory of its own; its main model
     runs out of credit, and synccr moves to the fallback. Everything is removed.
     """
-    from synccr.sandbox.demo import run_demo
+    from synccr.demo.story import run_demo
 
     sys.exit(run_demo(keep=keep))

@@ -1,4 +1,4 @@
-"""``synccr demo``: the whole main job on the embedded provider, in a directory of its own.
+"""The demonstration: the whole main job on the demo's provider, in a directory of its own.
 
 What a user would type is run as a user would run it, each command a process;
 only the provider is ours.
@@ -20,9 +20,9 @@ from typing import Any
 
 from synccr.config.profile import Role
 from synccr.config.store import FILES, shipped
+from synccr.demo.provider import CHAT_PATH, DemoProvider
 from synccr.errors import SynccrError
 from synccr.ports import free_port
-from synccr.sandbox.provider import ProviderThread
 
 MAIN = "hf:Qwen/Qwen3-Coder-480B-A35B-Instruct"
 FALLBACK = "hf:Qwen/Qwen2.5-Coder-32B-Instruct"
@@ -37,8 +37,8 @@ def run_demo(*, keep: bool = False) -> int:
     home = Path(tempfile.mkdtemp(prefix="synccr-demo-"))
     key = f"demo-{secrets.token_hex(12)}"
     try:
-        with ProviderThread({MAIN: "ok", FALLBACK: "ok", LONG: "ok"}, key=key) as provider:
-            demo = Demo(home, provider, _environment(home, key))
+        with DemoProvider([MAIN, FALLBACK, LONG], key=key) as provider:
+            demo = Demo(home, provider, environment(home, key))
             try:
                 demo.play()
             finally:
@@ -60,22 +60,22 @@ class Demo:
 
     Attributes:
         home: the directory that stands for a user's home.
-        provider: the embedded provider.
+        provider: what stands in for synthetic.new.
         environ: the environment of every command.
     """
 
     home: Path
-    provider: ProviderThread
+    provider: DemoProvider
     environ: dict[str, str]
 
     def play(self) -> None:
         """Start, answer, run out of credit, swap, top up, come back."""
-        self._write_profiles()
+        write_profiles(self.home, self.provider.base_url + CHAT_PATH)
         _say("An embedded provider stands in for synthetic.new; everything else is real.\n")
         self.synccr("start", "--detach")
         self.ask("What is 1 + 1? echo:two", MAIN)
         _say("\n# The main model runs out of credit: the provider answers 402 from now on.")
-        self.provider.credit(MAIN, 0)
+        self.provider.unpaid.add(MAIN)
         self.ask("And 2 + 2? echo:four", FALLBACK)
         status = self.wait_for("fallback")
         swap = status["last_swap"]
@@ -86,7 +86,7 @@ class Demo:
         self.ask("And 3 + 3? echo:six", FALLBACK)
         self.synccr("status")
         _say("\n# Somebody tops up. synccr notices by itself (here it looks every 2 s).")
-        self.provider.credit(MAIN, None)
+        self.provider.unpaid.remove(MAIN)
         self.wait_for("primary")
         self.ask("And 4 + 4? echo:eight", MAIN)
         self.synccr("events")
@@ -128,20 +128,21 @@ class Demo:
                 raise SynccrError(f"synccr {arguments[0]} ended with {done.returncode}.")
         return done
 
-    def _write_profiles(self) -> None:
-        """The shipped profiles, with the embedded provider's address and a free port."""
-        port = free_port()
-        directory = self.home / ".config" / "synccr"
-        directory.mkdir(parents=True)
-        roles: tuple[Role, ...] = ("primary", "fallback")
-        for role in roles:
-            document = json.loads(shipped(role).read_bytes())
-            document["PORT"] = port
-            document["Providers"][0]["api_base_url"] = self.provider.url("openai")
-            (directory / FILES[role]).write_text(json.dumps(document, indent=2))
+
+def write_profiles(home: Path, api_base_url: str) -> None:
+    """The shipped profiles, with a provider's address and a free port."""
+    port = free_port()
+    directory = home / ".config" / "synccr"
+    directory.mkdir(parents=True)
+    roles: tuple[Role, ...] = ("primary", "fallback")
+    for role in roles:
+        document = json.loads(shipped(role).read_bytes())
+        document["PORT"] = port
+        document["Providers"][0]["api_base_url"] = api_base_url
+        (directory / FILES[role]).write_text(json.dumps(document, indent=2))
 
 
-def _environment(home: Path, key: str) -> dict[str, str]:
+def environment(home: Path, key: str) -> dict[str, str]:
     """The user's, but for the home, synccr's own settings and the provider's key."""
     kept = {
         name: value

@@ -7,9 +7,19 @@ from typing import Any
 
 import msgspec
 
-from synccr.sandbox import dialect
-from synccr.sandbox.dialect import Answer, Ask, Content, Listed, Stream, Tool, split, text_of
-from synccr.sandbox.wire import Request
+from synccr.demo.openai import (
+    Content,
+    EventParts,
+    ListedModel,
+    OfferedTool,
+    Prompt,
+    bearer,
+    split,
+    text_of,
+)
+from synccr.demo.server import HttpRequest
+
+from .completions import ScriptedCompletion
 
 _encode = msgspec.json.encode
 _REASONS = ("end_turn", "max_tokens", "refusal", "refusal", "tool_use")
@@ -51,26 +61,26 @@ class _Body(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Body)
 
 
-class Anthropic:
+class AnthropicForm:
     """``POST …/v1/messages``."""
 
     field = "content"
 
-    def key(self, request: Request) -> str:
-        return request.headers.get("x-api-key") or dialect.bearer(request)
+    def key(self, request: HttpRequest) -> str:
+        return request.headers.get("x-api-key") or bearer(request)
 
-    def read(self, request: Request) -> Ask:
+    def read(self, request: HttpRequest) -> Prompt:
         body = _decoder.decode(request.body)
         choice = body.tool_choice.type if body.tool_choice else "auto"
         users = [message for message in body.messages if message.role == "user"]
         last = users[-1].content if users else None
-        return Ask(
+        return Prompt(
             model=body.model,
             stream=bool(body.stream),
             text=text_of(last),
             tools=()
             if choice == "none"
-            else tuple(Tool(tool.name, tool.input_schema) for tool in body.tools or []),
+            else tuple(OfferedTool(tool.name, tool.input_schema) for tool in body.tools or []),
             forced=body.tool_choice.name
             if body.tool_choice and choice in ("any", "tool")
             else None,
@@ -78,18 +88,21 @@ class Anthropic:
             results=sum(_results(message.content) for message in users),
         )
 
-    def complete(self, answer: Answer) -> bytes:
+    def complete(self, answer: ScriptedCompletion) -> bytes:
         blocks: list[dict[str, Any]] = []
         if answer.reasoning:
             blocks.append({"type": "thinking", "thinking": "".join(answer.reasoning)})
-        if answer.tool:
-            blocks += [_tool_use(answer, i, answer.arguments) for i in range(answer.calls)]
+        if answer.calls:
+            blocks += [
+                _tool_use(answer, i, call.tool, call.arguments)
+                for i, call in enumerate(answer.calls)
+            ]
         else:
             blocks.append({"type": "text", "text": answer.text})
         usage = {"input_tokens": answer.prompt_tokens, "output_tokens": answer.tokens}
         return _encode(_message(answer, blocks, answer.reason(_REASONS), usage))
 
-    def stream(self, answer: Answer, chunks: int) -> Stream:
+    def stream(self, answer: ScriptedCompletion, chunks: int) -> EventParts:
         started = {"input_tokens": answer.prompt_tokens, "output_tokens": 1}
         blocks = list(_blocks(answer, chunks))
         head = [_event("message_start", message=_message(answer, [], None, started))]
@@ -102,7 +115,7 @@ class Anthropic:
         ending = {"stop_reason": answer.reason(_REASONS), "stop_sequence": None}
         told = {} if answer.usage is False else {"usage": {"output_tokens": answer.tokens}}
         close = [content.pop(), _event("message_delta", delta=ending, **told)]
-        return Stream(head, content, close, [_event("message_stop")])
+        return EventParts(head, content, close, [_event("message_stop")])
 
     def error(self, status: int, message: str, /) -> bytes:
         kind = _ERROR_TYPES.get(status, "api_error")
@@ -111,7 +124,7 @@ class Anthropic:
     def stream_error(self, message: str) -> bytes:
         return _event("error", error={"type": "overloaded_error", "message": message})
 
-    def models(self, rows: Sequence[Listed]) -> bytes:
+    def models(self, rows: Sequence[ListedModel]) -> bytes:
         data = [
             {
                 "type": "model",
@@ -130,19 +143,21 @@ def _results(content: Content) -> int:
     return sum(part.type == "tool_result" for part in parts)
 
 
-def _blocks(answer: Answer, chunks: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+def _blocks(
+    answer: ScriptedCompletion, chunks: int
+) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Each block as it starts, and its deltas."""
     if answer.reasoning:
         thoughts = [{"type": "thinking_delta", "thinking": piece} for piece in answer.reasoning]
         yield {"type": "thinking", "thinking": ""}, thoughts
-    if not answer.tool:
+    if not answer.calls:
         pieces = split(answer.text, chunks) if answer.text else []
         yield {"type": "text", "text": ""}, [{"type": "text_delta", "text": p} for p in pieces]
         return
-    for index in range(answer.calls):
-        pieces = split(_encode(answer.arguments).decode(), chunks)
+    for index, call in enumerate(answer.calls):
+        pieces = split(_encode(call.arguments).decode(), chunks)
         deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
-        yield _tool_use(answer, index, {}), deltas
+        yield _tool_use(answer, index, call.tool, {}), deltas
 
 
 def _event(name: str, **data: Any) -> bytes:
@@ -150,7 +165,10 @@ def _event(name: str, **data: Any) -> bytes:
 
 
 def _message(
-    answer: Answer, content: list[dict[str, Any]], reason: str | None, usage: dict[str, int]
+    answer: ScriptedCompletion,
+    content: list[dict[str, Any]],
+    reason: str | None,
+    usage: dict[str, int],
 ) -> dict[str, Any]:
     told = {} if answer.usage is False else {"usage": usage}
     return told | {
@@ -164,10 +182,12 @@ def _message(
     }
 
 
-def _tool_use(answer: Answer, index: int, arguments: dict[str, Any]) -> dict[str, Any]:
+def _tool_use(
+    answer: ScriptedCompletion, index: int, tool: str, arguments: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "type": "tool_use",
         "id": f"toolu_{answer.number:012d}_{index}",
-        "name": answer.tool,
+        "name": tool,
         "input": arguments,
     }

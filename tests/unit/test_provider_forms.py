@@ -7,17 +7,18 @@ from typing import Any
 import httpx
 import pytest
 
-from synccr.sandbox import Listed, Provider, ProviderThread
-from synccr.sandbox.anthropic import Anthropic
-from synccr.sandbox.behaviours import behaviour
-from synccr.sandbox.dialect import Ask, Dialect, Tool, answer, split
-from synccr.sandbox.gemini import Gemini
-from synccr.sandbox.openai import OpenAI
-from synccr.sandbox.replies import completion
-from synccr.sandbox.responses import Responses
+from provider import FakeProvider, ListedModel, ProviderThread
+from provider.anthropic import AnthropicForm
+from provider.chat import ChatForm
+from provider.completions import ProviderForm, answer
+from provider.gemini import GeminiForm
+from provider.presets import behaviour
+from provider.replies import completion
+from provider.responses import ResponsesForm
+from synccr.demo.openai import OfferedTool, Prompt, split
 
 FORMS = ("openai", "responses", "anthropic", "gemini")
-DIALECTS = (OpenAI(), Responses(), Anthropic(), Gemini())
+DIALECTS = (ChatForm(), ResponsesForm(), AnthropicForm(), GeminiForm())
 MODEL = "hf:vendor/model-1"
 WEATHER = {
     "type": "object",
@@ -35,7 +36,7 @@ ARGUMENTS = {"city": "nonce-7", "days": 1, "unit": "celsius"}
 class Talk:
     """Asks the provider in one form and reads the answers in it."""
 
-    def __init__(self, provider: Provider, client: httpx.Client, form: str) -> None:
+    def __init__(self, provider: FakeProvider, client: httpx.Client, form: str) -> None:
         self.provider, self.client, self.form = provider, client, form
 
     def post(
@@ -120,7 +121,7 @@ def events(response: httpx.Response) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[Provider]:
+def provider() -> Iterator[FakeProvider]:
     with ProviderThread() as running:
         yield running
 
@@ -132,7 +133,7 @@ def client() -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(params=FORMS)
-def talk(request: pytest.FixtureRequest, provider: Provider, client: httpx.Client) -> Talk:
+def talk(request: pytest.FixtureRequest, provider: FakeProvider, client: httpx.Client) -> Talk:
     provider.set(MODEL, None)
     return Talk(provider, client, request.param)
 
@@ -245,7 +246,7 @@ def test_a_body_that_is_none_of_the_form_is_refused(talk: Talk) -> None:
 # Streams: each form on its own.
 
 
-def test_an_openai_stream(provider: Provider, client: httpx.Client) -> None:
+def test_an_openai_stream(provider: FakeProvider, client: httpx.Client) -> None:
     """Role first, then the text in pieces, finish_reason, the usage that was asked for, DONE."""
     talk = Talk(provider, client, "openai")
     provider.set(MODEL, {"chunks": 3})
@@ -266,7 +267,7 @@ def test_an_openai_stream(provider: Provider, client: httpx.Client) -> None:
     assert "usage" not in talk.post("hi", stream=True).text
 
 
-def test_an_openai_tool_call_in_fragments(provider: Provider, client: httpx.Client) -> None:
+def test_an_openai_tool_call_in_fragments(provider: FakeProvider, client: httpx.Client) -> None:
     """The first chunk names the tool, the arguments come in several and join to JSON."""
     provider.set(MODEL, None)
     response = Talk(provider, client, "openai").post(
@@ -283,7 +284,7 @@ def test_an_openai_tool_call_in_fragments(provider: Provider, client: httpx.Clie
 
 
 @pytest.mark.parametrize("tools", [False, True])
-def test_an_anthropic_stream(provider: Provider, client: httpx.Client, tools: bool) -> None:
+def test_an_anthropic_stream(provider: FakeProvider, client: httpx.Client, tools: bool) -> None:
     """The six kinds of events in their order, named in the event line as in the data."""
     provider.set(MODEL, {"chunks": 2})
     text = "call get_weather echo:nonce-7" if tools else "echo:nonce-7"
@@ -312,7 +313,7 @@ def test_an_anthropic_stream(provider: Provider, client: httpx.Client, tools: bo
 
 
 @pytest.mark.parametrize("tools", [False, True])
-def test_a_gemini_stream(provider: Provider, client: httpx.Client, tools: bool) -> None:
+def test_a_gemini_stream(provider: FakeProvider, client: httpx.Client, tools: bool) -> None:
     """Text in pieces, a call whole; only the last event has the finish reason."""
     provider.set(MODEL, {"chunks": 2})
     text = "call get_weather echo:nonce-7" if tools else "echo:nonce-7"
@@ -352,9 +353,11 @@ def test_a_cut_is_seen_by_the_client(talk: Talk) -> None:
 
 @pytest.mark.parametrize("name", ["cut", "stream_error", "stall", "end_without_mark"])
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_stream_that_goes_wrong_never_has_its_last_event(dialect: Dialect, name: str) -> None:
+def test_a_stream_that_goes_wrong_never_has_its_last_event(
+    dialect: ProviderForm, name: str
+) -> None:
     """However late the trouble comes, it comes before the end of the stream."""
-    ask = Ask(model=MODEL, text="echo:x", stream=True)
+    ask = Prompt(model=MODEL, text="echo:x", stream=True)
     late = behaviour({"preset": name, "after": 100})
     pieces = completion(dialect, late, ask, "", 1).pieces
     whole = completion(dialect, behaviour("ok"), ask, "", 1).pieces
@@ -380,8 +383,9 @@ def test_a_stream_that_goes_wrong_never_has_its_last_event(dialect: Dialect, nam
 )
 def test_words_that_want_a_tool(text: str, tool: str | None) -> None:
     """A tool is called when the user says use or call, not when its name merely occurs."""
-    ask = Ask(model="m", text=text, tools=(Tool("first"), Tool("get_time")))
-    assert answer(ask, behaviour("ok"), 1).tool == tool
+    ask = Prompt(model="m", text=text, tools=(OfferedTool("first"), OfferedTool("get_time")))
+    calls = answer(ask, behaviour("ok"), 1).calls
+    assert [call.tool for call in calls] == ([tool] if tool else [])
 
 
 def test_after_a_tool_result_come_words(talk: Talk) -> None:
@@ -447,8 +451,9 @@ def test_after_a_tool_result_come_words(talk: Talk) -> None:
 )
 def test_arguments_follow_the_schema(schema: dict[str, Any], arguments: dict[str, Any]) -> None:
     """Types in either case, nested objects, and schemas that are none do no harm."""
-    ask = Ask(model="m", text="echo:t", tools=(Tool("f", schema),), forced="f")
-    assert answer(ask, behaviour("ok"), 1).arguments == arguments
+    ask = Prompt(model="m", text="echo:t", tools=(OfferedTool("f", schema),), forced="f")
+    (call,) = answer(ask, behaviour("ok"), 1).calls
+    assert call.arguments == arguments
 
 
 @pytest.mark.parametrize(("text", "chunks"), [("", 4), ("ab", 4), ("abcdefghij", 4), ("abc", 0)])
@@ -459,9 +464,9 @@ def test_pieces_join_to_the_text(text: str, chunks: int) -> None:
     assert 1 <= len(pieces) <= max(1, chunks)
 
 
-def test_models_lists(provider: Provider, client: httpx.Client) -> None:
+def test_models_lists(provider: FakeProvider, client: httpx.Client) -> None:
     """The list has the row of synthetic.new, Anthropic's, or Gemini's, by who asks."""
-    provider.list_models([Listed(id="hf:a/b", context_length=1234, always_on=False), "c"])
+    provider.list_models([ListedModel(id="hf:a/b", context_length=1234, always_on=False), "c"])
     row = client.get(f"{provider.base_url}/openai/v1/models").json()["data"][0]
     assert (row["id"], row["hugging_face_id"], row["context_length"]) == ("hf:a/b", "a/b", 1234)
     assert row["always_on"] is False
@@ -474,7 +479,7 @@ def test_models_lists(provider: Provider, client: httpx.Client) -> None:
     assert (gemini[0]["name"], gemini[0]["inputTokenLimit"]) == ("models/hf:a/b", 1234)
 
 
-def test_ids_differ(provider: Provider, client: httpx.Client) -> None:
+def test_ids_differ(provider: FakeProvider, client: httpx.Client) -> None:
     """No two answers share an id."""
     provider.set(MODEL, None)
     talk = Talk(provider, client, "openai")

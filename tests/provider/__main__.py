@@ -1,4 +1,4 @@
-"""``python -m synccr.sandbox``: the embedded provider as a process of its own."""
+"""``python -m tests.provider``: the provider as a process of its own."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from typing import Any
 
 import msgspec
 
-from synccr.sandbox.dialect import Listed
-from synccr.sandbox.provider import Provider
+from synccr.demo.openai import ListedModel
+
+from .provider import FakeProvider
 
 _OPEN_FILES = 16384
 
 _Behaviour = str | int | dict[str, Any]
 
 
-class Setup(msgspec.Struct, forbid_unknown_fields=True):
-    """The file that ``--behaviours`` names (JSON). Every field as the argument of ``Provider``
+class ProviderSetup(msgspec.Struct, forbid_unknown_fields=True):
+    """The file that ``--behaviours`` names (JSON). Every field as the argument of ``FakeProvider``
     with the same name; behaviours are preset names, HTTP statuses or objects.
     """
 
     models: dict[str, _Behaviour | list[_Behaviour]] = {}
-    listed: list[str | Listed] | None = None
+    listed: list[str | ListedModel] | None = None
     quotas: dict[str, Any] | None = None
     credit: dict[str, int] = {}
     unknown: _Behaviour = "ok"
 
-    def provider(self, *, port: int, key: str | None, control: bool) -> Provider:
+    def provider(self, *, port: int, key: str | None, control: bool) -> FakeProvider:
         """The provider this describes.
 
         Raises:
             ValueError: a behaviour that does not exist.
         """
-        return Provider(
+        return FakeProvider(
             self.models,
             port=port,
             key=key,
@@ -56,11 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM, SIGINT or, if asked, the end of standard input. Returns the exit code:
     2 when the setup cannot be used, 7 when the port is taken.
     """
-    parser = argparse.ArgumentParser(prog="python -m synccr.sandbox", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.provider", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: any)")
     parser.add_argument("--behaviours", type=Path, help="JSON file: models and how they behave")
     parser.add_argument("--key-env", metavar="NAME", help="variable with the API key to expect")
-    parser.add_argument("--control", action="store_true", help="take orders under /_sandbox/")
+    parser.add_argument("--control", action="store_true", help="take orders under /_control/")
     parser.add_argument("--until-eof", action="store_true", help="end with standard input")
     options = parser.parse_args(arguments)
     if not 0 <= options.port <= 65535:
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"the environment variable {options.key_env} is not set")
     try:
         content = options.behaviours.read_bytes() if options.behaviours else b"{}"
-        setup = msgspec.json.decode(content, type=Setup)
+        setup = msgspec.json.decode(content, type=ProviderSetup)
         provider = setup.provider(port=options.port, key=key, control=options.control)
     except (OSError, ValueError) as error:
         parser.error(str(error))
@@ -78,18 +79,18 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         asyncio.run(_serve(provider, until_eof=options.until_eof))
     except OSError as error:
-        print(f"Port {options.port} cannot be used: {error.strerror}.", file=sys.stderr)  # noqa: T201
+        print(f"Port {options.port} cannot be used: {error.strerror}.", file=sys.stderr)
         return 7
     return 0
 
 
-async def _serve(provider: Provider, *, until_eof: bool) -> None:
+async def _serve(provider: FakeProvider, *, until_eof: bool) -> None:
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, done.set)
     async with provider:
-        print(json.dumps({"url": provider.base_url}), flush=True)  # noqa: T201
+        print(json.dumps({"url": provider.base_url}), flush=True)
         if until_eof:
             # Not sys.stdin: its lock, held by this thread, would disturb the interpreter's end.
             threading.Thread(

@@ -8,8 +8,10 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from synccr.sandbox.dialect import Answer, Ask, Listed, Stream, Tool, split
-from synccr.sandbox.wire import Request
+from synccr.demo.openai import EventParts, ListedModel, OfferedTool, Prompt, split
+from synccr.demo.server import HttpRequest
+
+from .completions import ScriptedCompletion
 
 _encode = msgspec.json.encode
 _REASONS = ("STOP", "MAX_TOKENS", "SAFETY", "PROHIBITED_CONTENT", "STOP")
@@ -63,30 +65,30 @@ class _Body(msgspec.Struct, rename="camel"):
 _decoder = msgspec.json.Decoder(_Body)
 
 
-class Gemini:
+class GeminiForm:
     """``POST …/models/{model}:generateContent`` and ``:streamGenerateContent?alt=sse``."""
 
     field = "candidates"
 
-    def key(self, request: Request) -> str:
+    def key(self, request: HttpRequest) -> str:
         in_query = parse_qs(request.query).get("key", [""])[0] if request.query else ""
         return request.headers.get("x-goog-api-key") or in_query
 
-    def read(self, request: Request) -> Ask:
+    def read(self, request: HttpRequest) -> Prompt:
         resource, _, action = request.path.rpartition(":")
         body = _decoder.decode(request.body)
         calling = body.tool_config.function_calling_config if body.tool_config else _Calling()
         mode = calling.mode.upper()
         users = [content for content in body.contents if content.role == "user"]
         last = users[-1].parts if users else []
-        return Ask(
+        return Prompt(
             model=unquote(resource.partition("/models/")[2]),
             stream=action == "streamGenerateContent",
             text="\n".join(part.text for part in last if part.text),
             tools=()
             if mode == "NONE"
             else tuple(
-                Tool(item.name, item.parameters_json_schema or item.parameters or {})
+                OfferedTool(item.name, item.parameters_json_schema or item.parameters or {})
                 for group in body.tools or []
                 for item in group.function_declarations
             ),
@@ -95,17 +97,17 @@ class Gemini:
             results=sum(p.function_response is not None for user in users for p in user.parts),
         )
 
-    def complete(self, answer: Answer) -> bytes:
+    def complete(self, answer: ScriptedCompletion) -> bytes:
         return _encode(_response(answer, [*_thoughts(answer), *_parts(answer, 1)], last=True))
 
-    def stream(self, answer: Answer, chunks: int) -> Stream:
+    def stream(self, answer: ScriptedCompletion, chunks: int) -> EventParts:
         parts = _parts(answer, chunks)
         events = [_event(_response(answer, [part], last=False)) for part in _thoughts(answer)]
         events += [
             _event(_response(answer, [part], last=number == len(parts)))
             for number, part in enumerate(parts, 1)
         ]
-        return Stream([], events[:-1], events[-1:], [])
+        return EventParts([], events[:-1], events[-1:], [])
 
     def error(self, status: int, message: str, /) -> bytes:
         return _encode(_error(status, message))
@@ -113,7 +115,7 @@ class Gemini:
     def stream_error(self, message: str) -> bytes:
         return _event(_error(503, message))
 
-    def models(self, rows: Sequence[Listed]) -> bytes:
+    def models(self, rows: Sequence[ListedModel]) -> bytes:
         models = [
             {
                 "name": f"models/{row.id}",
@@ -131,19 +133,20 @@ def _event(data: object) -> bytes:
     return b"data: " + _encode(data) + b"\r\n\r\n"
 
 
-def _thoughts(answer: Answer) -> list[dict[str, Any]]:
+def _thoughts(answer: ScriptedCompletion) -> list[dict[str, Any]]:
     return [{"text": piece, "thought": True} for piece in answer.reasoning]
 
 
-def _parts(answer: Answer, chunks: int) -> list[dict[str, Any]]:
+def _parts(answer: ScriptedCompletion, chunks: int) -> list[dict[str, Any]]:
     # A function call comes whole, as Gemini sends it.
-    if answer.tool:
-        call = {"functionCall": {"name": answer.tool, "args": answer.arguments}}
-        return [call] * answer.calls
+    if answer.calls:
+        return [{"functionCall": {"name": c.tool, "args": c.arguments}} for c in answer.calls]
     return [{"text": piece} for piece in split(answer.text, chunks)]
 
 
-def _response(answer: Answer, parts: list[dict[str, Any]], *, last: bool) -> dict[str, Any]:
+def _response(
+    answer: ScriptedCompletion, parts: list[dict[str, Any]], *, last: bool
+) -> dict[str, Any]:
     candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": 0}
     if last:
         candidate["finishReason"] = answer.reason(_REASONS)

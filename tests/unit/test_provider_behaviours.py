@@ -2,15 +2,9 @@
 
 import pytest
 
-from synccr.sandbox.behaviours import (
-    EVERY_MODEL,
-    PRESETS,
-    Behaviour,
-    Kind,
-    Script,
-    behaviour,
-    status,
-)
+from provider.behaviour import Behaviour, Kind
+from provider.presets import PRESETS, behaviour, status
+from provider.script import EVERY_MODEL, Script
 
 
 def names(script: Script, target: str, requests: int) -> list[str]:
@@ -52,7 +46,7 @@ def test_a_schedule_is_played_in_order_and_then_left() -> None:
 
 
 def test_every_model_overrules_models_but_not_endpoints() -> None:
-    """Provider-wide behaviour hides what models have, without using it up."""
+    """FakeProvider-wide behaviour hides what models have, without using it up."""
     script = Script()
     script.schedule("m", ["missing"])
     script.set(EVERY_MODEL, "auth", times=1)

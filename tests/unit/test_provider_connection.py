@@ -5,21 +5,22 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from synccr.sandbox.wire import Connection, End, Reply, Request
+from provider.connection import Ending, TroubledConnection, TroubledReply
+from synccr.demo.server import HttpConnection, HttpRequest
 
 
 class Server:
     """A listener whose replies are chosen by path and which keeps the requests."""
 
-    def __init__(self, replies: dict[str, Reply]) -> None:
+    def __init__(self, replies: dict[str, TroubledReply]) -> None:
         self.replies = replies
-        self.requests: list[Request] = []
-        self.connections: set[Connection] = set()
+        self.requests: list[HttpRequest] = []
+        self.connections: set[HttpConnection] = set()
         self.port = 0
 
-    def handle(self, request: Request) -> Reply:
+    def handle(self, request: HttpRequest) -> TroubledReply:
         self.requests.append(request)
-        return self.replies.get(request.path, Reply(body=request.path.encode()))
+        return self.replies.get(request.path, TroubledReply(body=request.path.encode()))
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)
@@ -37,19 +38,19 @@ class Server:
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     replies = {
-        "/stream": Reply(pieces=[b"one", b"two"]),
-        "/slow-stream": Reply(pieces=[b"one", b"two"], chunk_delay=0.01),
-        "/cut-stream": Reply(pieces=[b"one", b"two"], end=End.CUT),
-        "/cut": Reply(body=b"0123456789", end=End.CUT),
-        "/late": Reply(body=b"late", delay=0.05),
-        "/reset": Reply(end=End.RESET),
-        "/silent": Reply(end=End.SILENT),
-        "/header": Reply(status=529, headers={"retry-after": "7"}),
+        "/stream": TroubledReply(pieces=[b"one", b"two"]),
+        "/slow-stream": TroubledReply(pieces=[b"one", b"two"], chunk_delay=0.01),
+        "/cut-stream": TroubledReply(pieces=[b"one", b"two"], ending=Ending.CUT),
+        "/cut": TroubledReply(body=b"0123456789", ending=Ending.CUT),
+        "/late": TroubledReply(body=b"late", delay=0.05),
+        "/reset": TroubledReply(ending=Ending.RESET),
+        "/silent": TroubledReply(ending=Ending.SILENT),
+        "/header": TroubledReply(status=529, headers={"retry-after": "7"}),
     }
     made = Server(replies)
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(
-        lambda: Connection(made.handle, made.connections), "127.0.0.1", 0
+        lambda: TroubledConnection(made.handle, made.connections), "127.0.0.1", 0
     )
     made.port = listener.sockets[0].getsockname()[1]
     yield made
@@ -193,7 +194,7 @@ async def test_a_client_that_leaves_ends_its_reply(server: Server) -> None:
     """A connection lost during a slow reply takes the reply's task with it."""
     before = asyncio.all_tasks()
     _, writer = await server.connect()
-    server.replies["/late"] = Reply(body=b"late", delay=60)
+    server.replies["/late"] = TroubledReply(body=b"late", delay=60)
     writer.write(get("/late"))
     while not server.requests:
         await asyncio.sleep(0.01)

@@ -7,42 +7,43 @@ from typing import Any
 
 import pytest
 
-from synccr.sandbox.anthropic import Anthropic
-from synccr.sandbox.behaviours import behaviour
-from synccr.sandbox.dialect import Ask, Dialect, Tool, answer
-from synccr.sandbox.gemini import Gemini
-from synccr.sandbox.openai import OpenAI
-from synccr.sandbox.replies import completion
-from synccr.sandbox.responses import Responses
-from synccr.sandbox.wire import End, Reply
+from provider.anthropic import AnthropicForm
+from provider.chat import ChatForm
+from provider.completions import ProviderForm, answer
+from provider.connection import Ending, TroubledReply
+from provider.gemini import GeminiForm
+from provider.presets import behaviour
+from provider.replies import completion
+from provider.responses import ResponsesForm
+from synccr.demo.openai import OfferedTool, Prompt
 
-DIALECTS = (OpenAI(), Responses(), Anthropic(), Gemini())
+DIALECTS = (ChatForm(), ResponsesForm(), AnthropicForm(), GeminiForm())
 NONCE = "abcdefghijkl"
 EVERY = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda d: type(d).__name__)
 
 
-def reply(dialect: Dialect, value: Any, *, stream: bool, tools: bool = False) -> Reply:
-    offered = (Tool("note", {"properties": {"text": {"type": "string"}}}),) if tools else ()
+def reply(dialect: ProviderForm, value: Any, *, stream: bool, tools: bool = False) -> TroubledReply:
+    offered = (OfferedTool("note", {"properties": {"text": {"type": "string"}}}),) if tools else ()
     text = f"use the note tool echo:{NONCE}" if tools else f"echo:{NONCE}"
-    ask = Ask(model="m", stream=stream, text=text, tools=offered, usage=True)
+    ask = Prompt(model="m", stream=stream, text=text, tools=offered, usage=True)
     return completion(dialect, behaviour(value), ask, "", 1)
 
 
-def joined(made: Reply) -> str:
+def joined(made: TroubledReply) -> str:
     return b"".join(made.pieces or [made.body]).decode()
 
 
-def whole(dialect: Dialect) -> Reply:
+def whole(dialect: ProviderForm) -> TroubledReply:
     return reply(dialect, "ok", stream=True)
 
 
 @EVERY
-def test_a_stream_that_ends_too_early_ends_in_order(dialect: Dialect) -> None:
+def test_a_stream_that_ends_too_early_ends_in_order(dialect: ProviderForm) -> None:
     """No event at all, no content, or half of it: the framing is whole, the end mark missing."""
     pieces = whole(dialect).pieces or []
     for name in ("empty_stream", "end_before_content", "end_without_mark"):
         made = reply(dialect, name, stream=True)
-        assert made.end is End.COMPLETE
+        assert made.ending is Ending.COMPLETE
         assert made.pieces is not None
         assert pieces[-1] not in made.pieces
         assert (made.pieces == []) == (name == "empty_stream" or joined(made) == "")
@@ -50,11 +51,11 @@ def test_a_stream_that_ends_too_early_ends_in_order(dialect: Dialect) -> None:
 
 
 @EVERY
-def test_trouble_before_the_first_content_shows_none_of_it(dialect: Dialect) -> None:
+def test_trouble_before_the_first_content_shows_none_of_it(dialect: ProviderForm) -> None:
     """A cut before content has at most the events that come before it; an error comes first."""
     for tools in (True, False):
         cut = reply(dialect, "cut_before_content", stream=True, tools=tools)
-        assert cut.end is End.CUT
+        assert cut.ending is Ending.CUT
         assert NONCE[:3] not in joined(cut)
         assert '"note"' not in joined(cut)
     (error,) = reply(dialect, "error_first", stream=True).pieces or []
@@ -62,28 +63,28 @@ def test_trouble_before_the_first_content_shows_none_of_it(dialect: Dialect) -> 
 
 
 @EVERY
-@pytest.mark.parametrize(("name", "end"), [("cut", End.CUT), ("stall", End.STALL)])
+@pytest.mark.parametrize(("name", "end"), [("cut", Ending.CUT), ("stall", Ending.STALL)])
 def test_trouble_in_the_middle_of_the_text_shows_a_part_of_it(
-    dialect: Dialect, name: str, end: End
+    dialect: ProviderForm, name: str, end: Ending
 ) -> None:
     """The beginning of the text is there, its end is not; not streamed it is half a body."""
     made = reply(dialect, {"preset": name, "after": 4}, stream=True)
-    assert made.end is end
+    assert made.ending is end
     assert (NONCE[:3] in joined(made), NONCE[-3:] in joined(made)) == (True, False)
-    assert reply(dialect, name, stream=False).end is end
+    assert reply(dialect, name, stream=False).ending is end
 
 
 @EVERY
-def test_a_head_and_then_silence(dialect: Dialect) -> None:
+def test_a_head_and_then_silence(dialect: ProviderForm) -> None:
     """The head comes and not one byte of the body, streamed and not."""
     for stream in (True, False):
         made = reply(dialect, "head_then_silence", stream=stream)
-        assert (made.end, made.pieces, made.status) == (End.STALL, [], 200)
+        assert (made.ending, made.pieces, made.status) == (Ending.STALL, [], 200)
 
 
 def test_the_end_mark_alone() -> None:
     """After some text comes ``[DONE]`` and no reason of the end."""
-    made = joined(reply(OpenAI(), "mark_alone", stream=True))
+    made = joined(reply(ChatForm(), "mark_alone", stream=True))
     assert made.endswith("data: [DONE]\n\n")
     assert '"stop"' not in made
     assert NONCE[-3:] not in made
@@ -91,7 +92,7 @@ def test_the_end_mark_alone() -> None:
 
 @EVERY
 @pytest.mark.parametrize(("name", "value"), [("null_choices", None), ("empty_choices", [])])
-def test_a_completion_without_answers(dialect: Dialect, name: str, value: object) -> None:
+def test_a_completion_without_answers(dialect: ProviderForm, name: str, value: object) -> None:
     """A JSON body whose field of answers is null or empty, also when a stream was asked for."""
     for stream in (True, False):
         made = reply(dialect, name, stream=stream)
@@ -113,7 +114,7 @@ def test_a_completion_without_answers(dialect: Dialect, name: str, value: object
     ],
 )
 def test_each_protocol_has_its_word_for_the_end(
-    dialect: Dialect, name: str, words: tuple[str, ...]
+    dialect: ProviderForm, name: str, words: tuple[str, ...]
 ) -> None:
     """Streamed and not, an answer tells why it ended; the empty ones have no text."""
     word = f'"{words[DIALECTS.index(dialect)]}"'
@@ -125,7 +126,7 @@ def test_each_protocol_has_its_word_for_the_end(
 
 
 @EVERY
-def test_usage_can_be_left_out(dialect: Dialect) -> None:
+def test_usage_can_be_left_out(dialect: ProviderForm) -> None:
     """Without it no token count is in any event."""
     for stream in (True, False):
         told = joined(reply(dialect, "usage_last", stream=stream))
@@ -136,7 +137,7 @@ def test_usage_can_be_left_out(dialect: Dialect) -> None:
 
 
 @EVERY
-def test_reasoning_comes_before_the_first_word(dialect: Dialect) -> None:
+def test_reasoning_comes_before_the_first_word(dialect: ProviderForm) -> None:
     """In so many pieces, in time with ``chunk_delay``; not streamed the whole waits as long."""
     value = {"reasoning": 5, "chunk_delay": 0.5}
     made = reply(dialect, value, stream=True)
@@ -151,14 +152,14 @@ def test_reasoning_comes_before_the_first_word(dialect: Dialect) -> None:
 
 
 @EVERY
-def test_ways_to_write_the_same_events(dialect: Dialect) -> None:
+def test_ways_to_write_the_same_events(dialect: ProviderForm) -> None:
     """Comments, CR LF and long lines change the writing and not one event's data."""
 
-    def data(made: Reply) -> list[Any]:
+    def data(made: TroubledReply) -> list[Any]:
         lines = [line[5:].strip() for line in joined(made).splitlines() if line[:5] == "data:"]
         return [line if line == "[DONE]" else json.loads(line) for line in lines]
 
-    def timeless(made: Reply) -> str:
+    def timeless(made: TroubledReply) -> str:
         return "".join(c for c in json.dumps(data(made)) if not c.isdigit())
 
     plain = whole(dialect)
@@ -174,7 +175,7 @@ def test_ways_to_write_the_same_events(dialect: Dialect) -> None:
 
 
 @EVERY
-def test_a_streamed_request_can_be_answered_with_one_body(dialect: Dialect) -> None:
+def test_a_streamed_request_can_be_answered_with_one_body(dialect: ProviderForm) -> None:
     """The same JSON as without streaming."""
     made = reply(dialect, "json_for_stream", stream=True)
     assert made.headers["content-type"] == "application/json"
@@ -182,7 +183,7 @@ def test_a_streamed_request_can_be_answered_with_one_body(dialect: Dialect) -> N
 
 
 @EVERY
-def test_calls_in_parallel(dialect: Dialect) -> None:
+def test_calls_in_parallel(dialect: ProviderForm) -> None:
     """Three calls are three times what one is, streamed and not."""
     for stream in (True, False):
         made = joined(reply(dialect, "parallel_calls", stream=stream, tools=True))
@@ -192,10 +193,10 @@ def test_calls_in_parallel(dialect: Dialect) -> None:
 
 def test_a_call_that_is_cut_has_half_of_its_arguments() -> None:
     """The cut comes inside the JSON of a tool call."""
-    made = reply(OpenAI(), "cut", stream=True, tools=True)
+    made = reply(ChatForm(), "cut", stream=True, tools=True)
     assert '{\\"text' in joined(made)
     assert NONCE not in joined(made)
-    assert made.end is End.CUT
+    assert made.ending is Ending.CUT
 
 
 def test_a_script_is_played_by_the_results_in_the_conversation() -> None:
@@ -209,17 +210,22 @@ def test_a_script_is_played_by_the_results_in_the_conversation() -> None:
             "text": "done",
         }
     )
-    offered = (Tool("note"),)
+    offered = (OfferedTool("note"),)
     said = [
-        answer(Ask(model="m", tools=offered, after_tool=n > 0, results=n), chosen, n)
+        answer(Prompt(model="m", tools=offered, after_tool=n > 0, results=n), chosen, n)
         for n in range(4)
     ]
-    assert [one.arguments.get("text", one.text) for one in said] == ["1", "2", "done", "done"]
-    assert answer(Ask(model="m", tools=(Tool("other"),)), chosen, 1).tool is None
+    assert [one.calls[0].arguments["text"] if one.calls else one.text for one in said] == [
+        "1",
+        "2",
+        "done",
+        "done",
+    ]
+    assert answer(Prompt(model="m", tools=(OfferedTool("other"),)), chosen, 1).calls == ()
 
 
 @EVERY
-def test_what_a_model_says_can_be_given(dialect: Dialect) -> None:
+def test_what_a_model_says_can_be_given(dialect: ProviderForm) -> None:
     """An error's words as an answer are an answer."""
     for stream in (True, False):
         for tools in (True, False):

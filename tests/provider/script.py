@@ -1,4 +1,4 @@
-"""How a model of the embedded provider answers: data, and the script that says what comes next.
+"""Which behaviour comes next.
 
 A target is a model's name, ``EVERY_MODEL`` (overrules what the models have), or one of the
 endpoints ``MODELS_LIST`` and ``QUOTAS``.
@@ -6,97 +6,17 @@ endpoints ``MODELS_LIST`` and ``QUOTAS``.
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
-import msgspec
-
-from synccr.sandbox.kinds import Behaviour, Call, Finish, Kind, Tools
-from synccr.sandbox.presets import PRESETS, reply
-
-__all__ = [
-    "EVERY_MODEL",
-    "MODELS_LIST",
-    "PRESETS",
-    "QUOTAS",
-    "Behaviour",
-    "BehaviourLike",
-    "Call",
-    "Finish",
-    "Kind",
-    "Script",
-    "Tools",
-    "behaviour",
-    "status",
-]
+from .behaviour import Behaviour, Kind
+from .presets import PRESETS, BehaviourLike, behaviour
 
 EVERY_MODEL: Final = "*"
 MODELS_LIST: Final = "/models"
 QUOTAS: Final = "/quotas"
-
-
-_DEFAULT_OF_STATUS: Final = {
-    400: "bad_request",
-    401: "auth",
-    402: "billing",
-    403: "forbidden",
-    404: "missing",
-    429: "rate_limited",
-    500: "server_error",
-    502: "bad_gateway",
-    503: "down",
-    529: "overloaded",
-}
-
-BehaviourLike = Behaviour | str | int | Mapping[str, Any]
-"""A behaviour, a preset's name, an HTTP status, or a preset's changed fields
-(``{"preset": "billing", "delay": 2}``)."""
-
-
-def status(
-    code: int,
-    message: str | None = None,
-    *,
-    body: object = None,
-    headers: Mapping[str, str] | None = None,
-) -> Behaviour:
-    """A fixed reply; what is not given is what a real provider sends with this status."""
-    preset = PRESETS.get(_DEFAULT_OF_STATUS.get(code, ""))
-    if preset is not None and message is None and body is None and headers is None:
-        return preset
-    if preset is None:
-        preset = reply(code, f"Status {code}")
-    return reply(
-        code,
-        preset.message if message is None else message,
-        body if body is not None or message is not None else preset.body,
-        preset.headers if headers is None else headers,
-    )
-
-
-def behaviour(value: BehaviourLike) -> Behaviour:
-    """The behaviour that ``value`` stands for.
-
-    Raises:
-        ValueError: there is no such preset, or a field is unknown or of a wrong type.
-    """
-    if isinstance(value, Behaviour):
-        return value
-    if isinstance(value, int):
-        return status(value)
-    changes = {"preset": value} if isinstance(value, str) else dict(value)
-    name = changes.pop("preset", "ok")
-    if name not in PRESETS:
-        near = difflib.get_close_matches(str(name), PRESETS, n=1)
-        raise ValueError(
-            f"no behaviour {name!r}; {f'did you mean {near[0]!r}' if near else 'known'}: "
-            f"{', '.join(PRESETS)}"
-        )
-    fields = msgspec.structs.asdict(PRESETS[name]) | changes
-    return msgspec.convert(fields, Behaviour)  # its ValidationError is a ValueError
 
 
 class _Target:

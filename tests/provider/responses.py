@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 
-from synccr.sandbox.dialect import Answer, Ask, Content, Stream, Tool, split, text_of
-from synccr.sandbox.kinds import Finish
-from synccr.sandbox.openai import OpenAI
-from synccr.sandbox.wire import Request
+from synccr.demo.openai import Content, EventParts, OfferedTool, Prompt, split, text_of
+from synccr.demo.server import HttpRequest
+
+from .behaviour import FinishReason
+from .chat import ChatForm
+from .completions import ScriptedCompletion
 
 _encode = msgspec.json.encode
-_UNFINISHED = {Finish.LENGTH: "max_output_tokens", Finish.FILTER: "content_filter"}
+_UNFINISHED = {FinishReason.LENGTH: "max_output_tokens", FinishReason.FILTER: "content_filter"}
 
 
 class _Item(msgspec.Struct):
@@ -40,12 +42,12 @@ class _Body(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Body)
 
 
-class Responses(OpenAI):
+class ResponsesForm(ChatForm):
     """``POST …/responses``. Keys, the models list and error bodies are those of OpenAI."""
 
     field = "output"
 
-    def read(self, request: Request) -> Ask:
+    def read(self, request: HttpRequest) -> Prompt:
         body = _decoder.decode(request.body)
         choice = body.tool_choice
         forced = choice.name if isinstance(choice, _Tool) else None
@@ -55,20 +57,20 @@ class Responses(OpenAI):
         users = [item for item in items if item.role == "user"]
         results = [item.type == "function_call_output" for item in items]
         tools = [] if choice == "none" else body.tools or []
-        return Ask(
+        return Prompt(
             model=body.model,
             stream=bool(body.stream),
             text=text_of(users[-1].content) if users else "",
-            tools=tuple(Tool(t.name, t.parameters or {}) for t in tools if t.name),
+            tools=tuple(OfferedTool(t.name, t.parameters or {}) for t in tools if t.name),
             forced="" if choice == "required" else forced,
             after_tool=bool(results) and results[-1],
             results=sum(results),
         )
 
-    def complete(self, answer: Answer) -> bytes:
+    def complete(self, answer: ScriptedCompletion) -> bytes:
         return _encode(_response(answer, [item for item, *_ in _items(answer)]))
 
-    def stream(self, answer: Answer, chunks: int) -> Stream:
+    def stream(self, answer: ScriptedCompletion, chunks: int) -> EventParts:
         begun = _response(answer, []) | {"status": "in_progress"}
         head = [_event("response.created", response=begun)]
         content: list[bytes] = []
@@ -82,7 +84,7 @@ class Responses(OpenAI):
             content.append(_event("response.output_item.done", output_index=index, item=item))
         whole = _response(answer, [item for item, *_ in items])
         mark = _event(f"response.{whole['status']}", response=whole)
-        return Stream(head, content[:-1], content[-1:], [mark])
+        return EventParts(head, content[:-1], content[-1:], [mark])
 
     def stream_error(self, message: str) -> bytes:
         # The message also stands where other forms have it, as some gateways write it.
@@ -94,7 +96,7 @@ def _event(name: str, **data: Any) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), _encode({"type": name, **data}))
 
 
-def _items(answer: Answer) -> Iterator[tuple[dict[str, Any], str, str]]:
+def _items(answer: ScriptedCompletion) -> Iterator[tuple[dict[str, Any], str, str]]:
     """Each output item whole, the name of its deltas, and what they join to."""
     number = f"{answer.number:012d}"
     if answer.reasoning:
@@ -102,8 +104,8 @@ def _items(answer: Answer) -> Iterator[tuple[dict[str, Any], str, str]]:
         summary = [{"type": "summary_text", "text": thought}]
         item = {"type": "reasoning", "id": f"rs_{number}", "summary": summary}
         yield item, "reasoning_summary_text", thought
-    if not answer.tool:
-        refused = answer.finish is Finish.REFUSAL
+    if not answer.calls:
+        refused = answer.finish is FinishReason.REFUSAL
         kind, field = ("refusal", "refusal") if refused else ("output_text", "text")
         part = {"type": kind, field: answer.text}
         yield (
@@ -112,10 +114,10 @@ def _items(answer: Answer) -> Iterator[tuple[dict[str, Any], str, str]]:
             answer.text,
         )
         return
-    arguments = _encode(answer.arguments).decode()
-    for index in range(answer.calls):
+    for index, called in enumerate(answer.calls):
+        arguments = _encode(called.arguments).decode()
         call = {"id": f"fc_{number}_{index}", "call_id": f"call_{number}_{index}"}
-        item = {"type": "function_call", "name": answer.tool, "arguments": arguments, **call}
+        item = {"type": "function_call", "name": called.tool, "arguments": arguments, **call}
         yield item, "function_call_arguments", arguments
 
 
@@ -125,13 +127,13 @@ def _bare(item: dict[str, Any]) -> dict[str, Any]:
     return item | {name: value for name, value in empty.items() if name in item}
 
 
-def _response(answer: Answer, output: list[dict[str, Any]]) -> dict[str, Any]:
+def _response(answer: ScriptedCompletion, output: list[dict[str, Any]]) -> dict[str, Any]:
     usage = {
         "input_tokens": answer.prompt_tokens,
         "output_tokens": answer.tokens,
         "total_tokens": answer.prompt_tokens + answer.tokens,
     }
-    why = None if answer.tool else _UNFINISHED.get(answer.finish)
+    why = None if answer.calls else _UNFINISHED.get(answer.finish)
     return {
         "id": f"resp_{answer.number:012d}",
         "object": "response",

@@ -1,4 +1,4 @@
-"""What a behaviour of the embedded provider is made of: data only."""
+"""How a model of the provider can behave: data only."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+
+from synccr.demo.openai import ToolCall
 
 
 class Kind(StrEnum):
@@ -42,20 +44,13 @@ class Tools(StrEnum):
     """400, as servers answer for a model without tool support."""
 
 
-class Finish(StrEnum):
-    """Why an answer ends. Each dialect has its own words for it."""
+class FinishReason(StrEnum):
+    """Why an answer ends. Each form has its own words for it."""
 
     STOP = "stop"
     LENGTH = "length"
     FILTER = "filter"
     REFUSAL = "refusal"
-
-
-class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tool call in a script."""
-
-    tool: str
-    arguments: dict[str, Any] = {}
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,7 +59,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
         name: what records call it; empty for kind and status.
         status: HTTP status of a ``REPLY``.
-        message: of an error, put in the form of the dialect that was asked. ``{model}`` and
+        message: of an error, put in the form that was asked. ``{model}`` and
             ``{key}`` stand for what the request named and for the key it carried.
         body: of a ``REPLY``, instead of ``message``: text is sent as it is (with the same
             placeholders), any other value as JSON.
@@ -103,7 +98,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     before_content: bool = False
     length: int | None = None
     text: str | None = None
-    finish: Finish = Finish.STOP
+    finish: FinishReason = FinishReason.STOP
     reasoning: int = 0
     usage: bool | None = None
     comments: int = 0
@@ -111,7 +106,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     padding: int = 0
     whole: bool = False
     calls: int = 1
-    script: tuple[Call, ...] = ()
+    script: tuple[ToolCall, ...] = ()
     tools: Tools = Tools.CALL
 
     @property

@@ -1,9 +1,9 @@
 """Orders and records over HTTP, for a provider that runs in another process.
 
-``POST /_sandbox/behaviour``   {"target": MODEL, "behaviour": B, "times": N} and, or instead,
+``POST /_control/behaviour``   {"target": MODEL, "behaviour": B, "times": N} and, or instead,
                                {"schedule": [B, ...]}, {"credit": N}; B as in ``BehaviourLike``
-``GET /_sandbox/requests``     {"requests": [...]}, oldest first
-``DELETE /_sandbox/requests``  forget them
+``GET /_control/requests``     {"requests": [...]}, oldest first
+``DELETE /_control/requests``  forget them
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from synccr.sandbox.behaviours import Script
-from synccr.sandbox.records import RequestLog
-from synccr.sandbox.replies import json_reply
-from synccr.sandbox.wire import Reply, Request
+from synccr.demo.server import HttpReply, HttpRequest, json_reply
 
-PREFIX = "/_sandbox/"
+from .records import RequestLog
+from .script import Script
+
+PREFIX = "/_control/"
 
 _Behaviour = str | int | dict[str, Any]
 
@@ -30,7 +30,7 @@ class _Order(msgspec.Struct, forbid_unknown_fields=True):
     credit: int | msgspec.UnsetType | None = msgspec.UNSET
 
 
-def obey(script: Script, log: RequestLog, request: Request) -> Reply:
+def obey(script: Script, log: RequestLog, request: HttpRequest) -> HttpReply:
     """Carry out one request to the control endpoint."""
     answer: dict[str, Any] = {}
     match request.method, request.path.removeprefix(PREFIX):

@@ -13,14 +13,14 @@ import httpx
 import pytest
 
 from ports import free_port
+from provider import ProviderThread
 from synccr.ccr.node import find_node
-from synccr.sandbox import ProviderThread
 
 pytestmark = pytest.mark.integration
 
 PACKAGE = "@musistudio/claude-code-router"
 VERSION = "2.0.0"
-KEY = "sandbox-key-0123456789"
+KEY = "provider-key-0123456789"
 LOCAL_KEY = "local-key-0123456789"
 MODEL = "model-1"
 TRANSFORMERS: dict[str, dict[str, Any]] = {
@@ -80,7 +80,7 @@ def running_ccr(entry: Path, home: Path, config: dict[str, Any]) -> Iterator[htt
             "PATH": os.environ["PATH"],
             "HOME": str(home),
             "SERVICE_PORT": str(port),
-            "SANDBOX_KEY": KEY,
+            "PROVIDER_KEY": KEY,
         },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -134,7 +134,7 @@ def ccr(ccr_entry: Path, provider: ProviderThread, home: Path) -> Iterator[httpx
         {
             "name": form,
             "api_base_url": provider.url(form),
-            "api_key": "$SANDBOX_KEY",
+            "api_key": "$PROVIDER_KEY",
             "models": [MODEL, "tuned"],
             **transformer,
         }

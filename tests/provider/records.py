@@ -1,4 +1,4 @@
-"""What arrived at the embedded provider, for tests to assert on. Holds no key."""
+"""What arrived at the provider, for tests to assert on. Holds no key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SAMPLING = {
 }
 
 
-class Record(msgspec.Struct, kw_only=True):
+class ReceivedRequest(msgspec.Struct, kw_only=True):
     """One request and how it was answered.
 
     Attributes:
@@ -82,18 +82,18 @@ class RequestLog:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._records: deque[Record] = deque()
+        self._records: deque[ReceivedRequest] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def add(self, record: Record) -> None:
+    def add(self, record: ReceivedRequest) -> None:
         with self._lock:
             self._records.append(record)
             self._bytes += len(record.raw)
             while len(self._records) > self._limit or self._bytes > _KEPT_BYTES:
                 self._bytes -= len(self._records.popleft().raw)
 
-    def get(self, model: str | None = None) -> list[Record]:
+    def get(self, model: str | None = None) -> list[ReceivedRequest]:
         """In order of arrival; only those for ``model`` when given."""
         with self._lock:
             records = list(self._records)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from synccr.sandbox.kinds import Behaviour, Finish, Kind, Tools
+from synccr.demo.provider import NO_CREDIT, WRONG_KEY
+
+from .behaviour import Behaviour, FinishReason, Kind, Tools
 
 _PAGE = (
     "<!DOCTYPE html><html><head><title>{0}</title></head>"
@@ -17,7 +20,6 @@ _SPENT_CAP = (
     "You've exceeded your subscription rate limits. Upgrade, or try again later. "
     "You can view your usage at https://synthetic.new/billing"
 )
-_ON_DEMAND = "Your plan doesn't cover on-demand models, and there's insufficient credit balance"
 _NO_QUOTA = (
     "Insufficient quota and token balance: consider upgrading your subscription on "
     "https://synthetic.new/billing"
@@ -48,10 +50,10 @@ HEALTHY: Final[dict[str, Behaviour]] = {
     "reasoning": Behaviour(reasoning=20, chunk_delay=0.2),
     "no_usage": Behaviour(usage=False),
     "usage_last": Behaviour(usage=True),
-    "cut_short": Behaviour(finish=Finish.LENGTH),
-    "length_without_content": Behaviour(finish=Finish.LENGTH, text=""),
-    "content_filter": Behaviour(finish=Finish.FILTER, text=""),
-    "refusal": Behaviour(finish=Finish.REFUSAL, text="I cannot help with that."),
+    "cut_short": Behaviour(finish=FinishReason.LENGTH),
+    "length_without_content": Behaviour(finish=FinishReason.LENGTH, text=""),
+    "content_filter": Behaviour(finish=FinishReason.FILTER, text=""),
+    "refusal": Behaviour(finish=FinishReason.REFUSAL, text="I cannot help with that."),
     "error_words": Behaviour(text="Error: 402 Payment Required, insufficient credit balance"),
     "long_line": Behaviour(padding=300_000, chunks=1),
     "comments": Behaviour(comments=3, chunk_delay=0.05),
@@ -63,7 +65,7 @@ HEALTHY: Final[dict[str, Behaviour]] = {
 }
 
 BEFORE: Final[dict[str, Behaviour]] = {
-    "billing": reply(402, _ON_DEMAND),
+    "billing": reply(402, NO_CREDIT),
     "billing_one_model": reply(402, body={"error": _ONE_MODEL}),
     "no_quota": reply(402, _NO_QUOTA),
     "spent_cap": reply(429, _SPENT_CAP),
@@ -72,7 +74,7 @@ BEFORE: Final[dict[str, Behaviour]] = {
     "missing": reply(404, "The model `{model}` does not exist"),
     "unavailable": reply(400, "Model is unavailable"),
     "bad_request": reply(400, "Invalid request"),
-    "auth": reply(401, "Invalid API key"),
+    "auth": reply(401, WRONG_KEY),
     "echo_key": reply(401, "invalid API key provided: got '{key}'"),
     "forbidden": reply(403, "Your account may not use {model}"),
     "server_error": reply(500, "Internal server error"),
@@ -110,3 +112,63 @@ PRESETS: Final[Mapping[str, Behaviour]] = {
     for name, behaviour in (HEALTHY | BEFORE | AFTER).items()
 }
 """Healthy kinds, troubles before the first content, troubles after it."""
+
+_DEFAULT_OF_STATUS: Final = {
+    400: "bad_request",
+    401: "auth",
+    402: "billing",
+    403: "forbidden",
+    404: "missing",
+    429: "rate_limited",
+    500: "server_error",
+    502: "bad_gateway",
+    503: "down",
+    529: "overloaded",
+}
+
+BehaviourLike = Behaviour | str | int | Mapping[str, Any]
+"""A behaviour, a preset's name, an HTTP status, or a preset's changed fields
+(``{"preset": "billing", "delay": 2}``)."""
+
+
+def status(
+    code: int,
+    message: str | None = None,
+    *,
+    body: object = None,
+    headers: Mapping[str, str] | None = None,
+) -> Behaviour:
+    """A fixed reply; what is not given is what a real provider sends with this status."""
+    preset = PRESETS.get(_DEFAULT_OF_STATUS.get(code, ""))
+    if preset is not None and message is None and body is None and headers is None:
+        return preset
+    if preset is None:
+        preset = reply(code, f"Status {code}")
+    return reply(
+        code,
+        preset.message if message is None else message,
+        body if body is not None or message is not None else preset.body,
+        preset.headers if headers is None else headers,
+    )
+
+
+def behaviour(value: BehaviourLike) -> Behaviour:
+    """The behaviour that ``value`` stands for.
+
+    Raises:
+        ValueError: there is no such preset, or a field is unknown or of a wrong type.
+    """
+    if isinstance(value, Behaviour):
+        return value
+    if isinstance(value, int):
+        return status(value)
+    changes = {"preset": value} if isinstance(value, str) else dict(value)
+    name = changes.pop("preset", "ok")
+    if name not in PRESETS:
+        near = difflib.get_close_matches(str(name), PRESETS, n=1)
+        raise ValueError(
+            f"no behaviour {name!r}; {f'did you mean {near[0]!r}' if near else 'known'}: "
+            f"{', '.join(PRESETS)}"
+        )
+    fields = msgspec.structs.asdict(PRESETS[name]) | changes
+    return msgspec.convert(fields, Behaviour)  # its ValidationError is a ValueError

@@ -14,20 +14,22 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
-KEY = "sandbox-key-0123456789"
+KEY = "provider-key-0123456789"
 DEADLINE = 20.0
+ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def sandbox(*arguments: str, key: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """``python -m synccr.sandbox`` with these arguments, ended with the block."""
-    environment = os.environ | ({"SANDBOX_KEY": key} if key else {})
+def serving(*arguments: str, key: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """``python -m tests.provider`` with these arguments, ended with the block."""
+    environment = os.environ | ({"PROVIDER_KEY": key} if key else {})
     process = subprocess.Popen(
-        [sys.executable, "-m", "synccr.sandbox", *arguments],
+        [sys.executable, "-m", "tests.provider", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
+        cwd=ROOT,
     )
     with process:
         try:
@@ -45,7 +47,7 @@ def address(process: subprocess.Popen[bytes]) -> str:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
     """SIGTERM and SIGINT end it with exit code 0 and without a word, connections or not."""
-    with sandbox() as process:
+    with serving() as process:
         with httpx.Client(base_url=address(process), trust_env=False) as client:
             assert client.get("/v1/models").json()["data"] == []
             process.send_signal(number)
@@ -56,7 +58,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
 
 def test_the_end_of_standard_input_ends_it_only_when_asked() -> None:
     """With ``--until-eof`` it goes with the process that started it, else it stays."""
-    with sandbox("--until-eof") as process, sandbox() as other:
+    with serving("--until-eof") as process, serving() as other:
         url = address(other)
         address(process)
         assert process.stdin is not None
@@ -79,7 +81,7 @@ def test_it_takes_its_setup_from_a_file_and_its_key_from_the_environment(tmp_pat
     }
     path = tmp_path / "setup.json"
     path.write_text(json.dumps(setup), encoding="utf-8")
-    with sandbox("--behaviours", str(path), "--key-env", "SANDBOX_KEY", key=KEY) as process:
+    with serving("--behaviours", str(path), "--key-env", "PROVIDER_KEY", key=KEY) as process:
         headers = {"authorization": f"Bearer {KEY}"}
         with httpx.Client(base_url=address(process), headers=headers, trust_env=False) as client:
 
@@ -95,17 +97,17 @@ def test_it_takes_its_setup_from_a_file_and_its_key_from_the_environment(tmp_pat
                 ("big", 1000000),
             ]
             assert client.get("/v2/quotas").json() == setup["quotas"]
-            assert client.get("/_sandbox/requests").status_code == 404
+            assert client.get("/_control/requests").status_code == 404
             del client.headers["authorization"]
             assert status("m") == 401
 
 
 def test_it_takes_orders_when_asked_to() -> None:
     """``--control`` opens the control endpoint."""
-    with sandbox("--control") as process:
+    with serving("--control") as process:
         url = address(process)
         order = {"target": "m", "behaviour": "down"}
-        assert httpx.post(f"{url}/_sandbox/behaviour", json=order, trust_env=False).is_success
+        assert httpx.post(f"{url}/_control/behaviour", json=order, trust_env=False).is_success
         body = {"model": "m", "messages": []}
         answer = httpx.post(f"{url}/v1/chat/completions", json=body, trust_env=False)
         assert answer.status_code == 503
@@ -114,7 +116,7 @@ def test_it_takes_orders_when_asked_to() -> None:
 @pytest.mark.parametrize(
     ("arguments", "setup", "reason"),
     [
-        (["--key-env", "SANDBOX_KEY"], "{}", b"SANDBOX_KEY is not set"),
+        (["--key-env", "PROVIDER_KEY"], "{}", b"PROVIDER_KEY is not set"),
         (["--port", "70000"], "{}", b"70000 is not a port"),
         ([], '{"models": {"m": "biling"}}', b"did you mean 'billing'"),
         ([], '{"modles": {}}', b"unknown field `modles`"),
@@ -127,7 +129,7 @@ def test_a_setup_that_makes_no_sense_is_refused(
     """Exit code 2 and one sentence with the reason."""
     path = tmp_path / "setup.json"
     path.write_text(setup, encoding="utf-8")
-    with sandbox("--behaviours", str(path), *arguments) as process:
+    with serving("--behaviours", str(path), *arguments) as process:
         _, errors = process.communicate(timeout=DEADLINE)
         assert process.returncode == 2
         assert reason in errors
@@ -136,9 +138,9 @@ def test_a_setup_that_makes_no_sense_is_refused(
 
 def test_a_taken_port_is_exit_code_7() -> None:
     """A port that another process has is said in one line."""
-    with sandbox() as first:
+    with serving() as first:
         port = address(first).rpartition(":")[2]
-        with sandbox("--port", port) as second:
+        with serving("--port", port) as second:
             _, errors = second.communicate(timeout=DEADLINE)
             assert second.returncode == 7
             assert errors.startswith(f"Port {port} cannot be used".encode())
