@@ -171,7 +171,7 @@ def test_a_log_level_that_a_person_asked_for(
     (context.paths.config / "ccr-config.json").replace(context.paths.ccr_config)
     status: dict[str, object] = {"options": {"log_level": asked}}
     finding = configuration.log_level(running_with(context, monkeypatch, status))
-    assert (finding.level, finding.mend is not None) == (level, fixable)
+    assert (finding.level, finding.repair is not None) == (level, fixable)
 
 
 def test_npm_is_missing(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +298,7 @@ def test_proxies(
     assert (found.level, words in found.detail) == (level, True)
     assert fix in (found.fix or "")
     assert "hunter22" not in found.detail
-    assert found.mend is None
+    assert found.repair is None
 
 
 def test_the_proxy_looks_names_up(context: Context) -> None:
@@ -365,13 +365,13 @@ def test_the_page_lists_every_check() -> None:
 
 
 def test_mends_are_listed_on_the_page() -> None:
-    """The rows marked as mended by ``--fix`` are those whose code has a mend."""
+    """The rows marked as mended by ``--fix`` are those whose code has a repair."""
     text = (ROOT / "docs" / "doctor.md").read_text()
     marked = set(re.findall(r"^\| `([a-z0-9._]+)` \|.*`--fix`.*\|$", text, re.MULTILINE))
-    assert marked == {check.id for check in CHECKS if _has_mend(check.run)}
+    assert marked == {check.id for check in CHECKS if _has_repair(check.run)}
 
 
-def _has_mend(run: Callable[..., object]) -> bool:
+def _has_repair(run: Callable[..., object]) -> bool:
     """Whether a check, or what it calls in its file, hands a third argument to warn or fail."""
     tree = ast.parse(Path(run.__code__.co_filename).read_text())  # type: ignore[attr-defined]
     functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 from synccr.control import request
 from synccr.errors import NotRunning
 
-_PATIENCE = 5.0
+PATIENCE = 5.0
+"""Seconds in which a supervisor that is well answers."""
 
 
-class Given(NamedTuple):
+class ProfileOptions(NamedTuple):
     """What a command line says of the profiles; None for what it does not name."""
 
     config: Path | None = None
@@ -22,7 +23,7 @@ class Given(NamedTuple):
     @classmethod
     def of(
         cls, config: Path | None, fallback_config: Path | None, port: int | None = None
-    ) -> Given:
+    ) -> ProfileOptions:
         """With paths that count in every directory."""
         return cls(
             config.resolve() if config else None,
@@ -30,9 +31,9 @@ class Given(NamedTuple):
             port,
         )
 
-    def or_else(self, other: Given) -> Given:
+    def or_else(self, other: ProfileOptions) -> ProfileOptions:
         """What is not named here is as in ``other``."""
-        return Given(
+        return ProfileOptions(
             self.config or other.config,
             self.fallback_config or other.fallback_config,
             self.port or other.port,
@@ -40,48 +41,48 @@ class Given(NamedTuple):
         )
 
 
-class Running(NamedTuple):
+class RunningInstance(NamedTuple):
     """A supervisor.
 
     Attributes:
         pid: its process.
-        given: what it was started with, and the port that it serves.
+        options: what it was started with, and the port that it serves.
         sources: where its primary and its fallback profile come from.
     """
 
     pid: int
-    given: Given
+    options: ProfileOptions
     sources: tuple[str, str]
 
 
-def running(instance: Path) -> Running | None:
+def running_instance(instance: Path) -> RunningInstance | None:
     """The supervisor that runs; None when none does.
 
     Raises:
         SynccrError: it does not answer.
     """
     try:
-        status: dict[str, Any] = request(instance, "status", timeout=_PATIENCE)
+        status: dict[str, Any] = request(instance, "status", timeout=PATIENCE)
     except NotRunning:
         return None
     options, sources = status["options"], status["sources"]
     config, fallback = (
         Path(options[name]) if options[name] else None for name in ("config", "fallback_config")
     )
-    return Running(
+    return RunningInstance(
         status["supervisor"]["pid"],
-        Given(config, fallback, options["port"], options.get("log_level")),
+        ProfileOptions(config, fallback, options["port"], options.get("log_level")),
         (sources["primary"], sources["fallback"]),
     )
 
 
-def as_given(instance: Path, given: Given) -> Given:
+def named_or_running(instance: Path, named: ProfileOptions) -> ProfileOptions:
     """A command line without a name means what runs.
 
     Raises:
         SynccrError: a supervisor runs and does not answer.
     """
-    if any(given):
-        return given
-    found = running(instance)
-    return found.given if found else given
+    if any(named):
+        return named
+    found = running_instance(instance)
+    return found.options if found else named

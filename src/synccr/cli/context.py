@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from synccr.config.keys import with_keys
-from synccr.config.store import Profiles, load_profiles
+from synccr.config.reader import understand
+from synccr.config.store import Profiles, load_profiles, read_written
 from synccr.errors import SynccrError
 from synccr.paths import Paths
 from synccr.redact import Redactor
@@ -21,7 +22,7 @@ _SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Setup:
+class CommandContext:
     """The surroundings of one call.
 
     Attributes:
@@ -35,7 +36,7 @@ class Setup:
     environ: Mapping[str, str]
 
     @classmethod
-    def make(cls, **options: Any) -> Setup:
+    def make(cls, **options: Any) -> CommandContext:
         """Read the surroundings; ``options`` are settings given on the command line.
 
         Raises:
@@ -67,14 +68,11 @@ class Setup:
 def redactor() -> Redactor:
     """Masks every key that can be known here: those of the profiles, of the configuration that
     CCR runs with, and what the environment calls a key."""
-    from synccr.config.reader import understand
-    from synccr.config.store import read_written
-
     secrets = [value for name, value in os.environ.items() if _SECRET.search(name)]
     with contextlib.suppress(SynccrError):
-        setup = Setup.make()
-        if written := read_written(setup.paths):
-            secrets += understand(written.document, "", written.role, setup.environ).secrets()
-        profiles = setup.profiles()
+        context = CommandContext.make()
+        if written := read_written(context.paths):
+            secrets += understand(written.document, "", written.role, context.environ).secrets()
+        profiles = context.profiles()
         secrets += [*profiles.primary.secrets(), *profiles.fallback.secrets()]
     return Redactor(secrets)
