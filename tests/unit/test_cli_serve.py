@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from synccr.cli import detach
-from synccr.cli.serve import LOG_LEVELS, Options, plain, warning_of
+from synccr.cli.start_options import LOG_LEVELS, StartOptions, plain, warning_of
 from synccr.cli.terminal import Terminal
 from synccr.errors import NotRunning, SynccrError
 
@@ -19,15 +19,15 @@ from synccr.errors import NotRunning, SynccrError
 @pytest.mark.parametrize(
     ("arguments", "options"),
     [
-        ([], Options()),
-        (["--port", "1"], Options(port=1)),
-        (["--port", "65535", "--skip-preflight"], Options(port=65535, skip_preflight=True)),
-        (["--config", "a", "--fallback-config", "b"], Options(Path("a"), Path("b"))),
-        (["--config", "a", "--config", "b"], Options(Path("b"))),
-        (["--log-level", "debug"], Options(log_level="debug")),
+        ([], StartOptions()),
+        (["--port", "1"], StartOptions(port=1)),
+        (["--port", "65535", "--skip-preflight"], StartOptions(port=65535, skip_preflight=True)),
+        (["--config", "a", "--fallback-config", "b"], StartOptions(Path("a"), Path("b"))),
+        (["--config", "a", "--config", "b"], StartOptions(Path("b"))),
+        (["--log-level", "debug"], StartOptions(log_level="debug")),
     ],
 )
-def test_what_is_plain_is_read(arguments: list[str], options: Options) -> None:
+def test_what_is_plain_is_read(arguments: list[str], options: StartOptions) -> None:
     """The options in their long form, as ``--detach`` and services write them."""
     assert plain(arguments) == options
 
@@ -52,8 +52,10 @@ def test_a_detached_start_reads_its_own_arguments(
 ) -> None:
     """What is handed to the background is plain, and names files wherever it runs."""
     monkeypatch.chdir(tmp_path)
-    options = Options(Path("a"), Path("b"), 3456, skip_preflight=True, log_level="debug")
-    whole = Options(tmp_path / "a", tmp_path / "b", 3456, skip_preflight=True, log_level="debug")
+    options = StartOptions(Path("a"), Path("b"), 3456, skip_preflight=True, log_level="debug")
+    whole = StartOptions(
+        tmp_path / "a", tmp_path / "b", 3456, skip_preflight=True, log_level="debug"
+    )
     assert plain(options.as_arguments()) == whole
 
 
@@ -126,11 +128,12 @@ def test_only_what_the_own_child_says_is_passed_on(
         log.write_text("asking the models\nsynccr: It did not work.\n  Mend it.\n")
         return child, 0
 
-    monkeypatch.setattr("synccr.control.request", request)
+    monkeypatch.setattr(detach, "request", request)
     monkeypatch.setattr(detach, "_spawn", spawn)
     told: list[str] = []
+    monkeypatch.setattr(detach, "print_note", lambda line, _colour: told.append(line))
     try:
-        detach.detach([], progress=told.append)
+        detach.detach([])
     except SynccrError as error:
         assert error.what == "It did not work."
     assert told == heard

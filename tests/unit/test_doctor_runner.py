@@ -11,7 +11,17 @@ import pytest
 from ccr_kit import make_paths
 
 from synccr.doctor.context import Blocked, Context
-from synccr.doctor.result import Check, Diagnosis, Level, CheckResult, fail, ok, skip, together, warn
+from synccr.doctor.result import (
+    Check,
+    CheckResult,
+    Diagnosis,
+    Level,
+    fail,
+    ok,
+    skip,
+    together,
+    warn,
+)
 from synccr.doctor.runner import Watcher, examine
 from synccr.errors import ConfigError
 

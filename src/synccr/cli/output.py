@@ -20,23 +20,21 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
-
-
-_ODD = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
-_UNSEEN = re.compile(_ODD)
-_UNSEEN_BUT_COLOUR = re.compile(rf"\x1b\[[0-7;]*m|({_ODD})")  # without 8, which hides
+_OBEYED = (
+    *(*range(9), *range(0x0B, 0x20), *range(0x7F, 0xA0)),
+    *(0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),
+)
+"""Control characters but newline and tab, and what turns or breaks the direction of a line."""
+_SHOWN = {code: f"\\u{code:04x}" for code in _OBEYED}
 
 
 def harmless(text: str, *, coloured: bool = False) -> str:
     """``text`` with everything visible that a terminal would obey; newline and tab stay, and
     with ``coloured`` so do colours."""
-    if coloured:
-        return _UNSEEN_BUT_COLOUR.sub(lambda m: _named(m[1]) if m[1] else m[0], text)
-    return _UNSEEN.sub(lambda m: _named(m[0]), text)
-
-
-def _named(character: str) -> str:
-    return f"\\u{ord(character):04x}"
+    if not coloured:
+        return text.translate(_SHOWN)
+    parts = re.split(r"(\x1b\[[0-7;]*m)", text)  # without 8, which hides
+    return "".join(part if n % 2 else part.translate(_SHOWN) for n, part in enumerate(parts))
 
 
 def takes_colour(stream: TextIO) -> bool:
