@@ -119,7 +119,7 @@ def test_a_placeholder_in_place_of_a_key(context: Context) -> None:
 def running_with(
     context: Context, monkeypatch: pytest.MonkeyPatch, status: dict[str, object] | None
 ) -> Context:
-    monkeypatch.setattr(Context, "_ask_supervisor", lambda _self: status)
+    monkeypatch.setattr(Context, "status_or_error", lambda _self: status)
     return context.again()
 
 
@@ -176,9 +176,9 @@ def test_a_log_level_that_a_person_asked_for(
 
 def test_npm_is_missing(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Node without npm cannot fetch CCR."""
-    monkeypatch.setattr("synccr.ccr.node.find_node", lambda *_: fake_node(tmp_path, npm=False))
+    monkeypatch.setattr("synccr.doctor.context.find_node", lambda *_: fake_node(tmp_path, npm=False))
     assert ccr.npm(context).level == "fail"
-    monkeypatch.setattr("synccr.ccr.node.find_node", lambda *_: fake_node(tmp_path))
+    monkeypatch.setattr("synccr.doctor.context.find_node", lambda *_: fake_node(tmp_path))
     assert ccr.npm(context.again()).level == "ok"
 
 

@@ -32,18 +32,10 @@ class StartOptions:
 
     def as_arguments(self) -> list[str]:
         """The same for a process that may run in another directory."""
-        arguments: list[str] = []
-        if self.config:
-            arguments += ["--config", str(self.config.resolve())]
-        if self.fallback_config:
-            arguments += ["--fallback-config", str(self.fallback_config.resolve())]
-        if self.port:
-            arguments += ["--port", str(self.port)]
-        if self.skip_preflight:
-            arguments += ["--skip-preflight"]
-        if self.log_level:
-            arguments += ["--log-level", self.log_level]
-        return arguments
+        named = {**self.files(), "port": self.port, "log_level": self.log_level}
+        given = [(name.replace("_", "-"), str(value)) for name, value in named.items() if value]
+        words = [word for name, value in given for word in (f"--{name}", value)]
+        return [*words, *(["--skip-preflight"] if self.skip_preflight else [])]
 
 
 def plain(arguments: Sequence[str]) -> StartOptions | None:

@@ -12,6 +12,7 @@ from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 from synccr.errors import NoModelServes
 from synccr.heal import advice_on, heal
 from synccr.models.report import DEAD, ModelRef, Report, Status
+from synccr.probe import alternatives
 
 _BILLING_PAGES = {
     "api.synthetic.new": "https://synthetic.new/billing",
@@ -70,8 +71,6 @@ def _described(context: Context, report: Report) -> str:
 
 
 def _instead(context: Context, ref: ModelRef) -> list[ModelRef]:
-    from synccr.probe import alternatives
-
     survey, profiles = context.survey, context.profiles
     order = owner_order(profiles.primary, profiles.fallback)
     return list(alternatives(ref, order, survey.reports, survey.offered))

@@ -14,6 +14,7 @@ from synccr.doctor import lines
 from synccr.doctor.context import Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 from synccr.errors import ConfigError
+from synccr.probe.transport import Reply
 from synccr.transport.proxies import NAMES, is_loopback, parse, proxy_for
 from synccr.transport.tls import nowhere
 
@@ -54,8 +55,6 @@ def dns(context: Context) -> Diagnosis:
 
 def connect(context: Context) -> Diagnosis:
     """Each provider's server answers: TCP, TLS, HTTP."""
-    from synccr.probe.transport import Reply
-
     diagnoses = []
     for name, answer in context.visits.items():
         if isinstance(answer, Reply):
@@ -159,8 +158,6 @@ def _of_clients(context: Context, named: list[str]) -> Iterator[Diagnosis]:
 
 def clock(context: Context) -> Diagnosis:
     """This machine's clock agrees with the providers'."""
-    from synccr.probe.transport import Reply
-
     skews = {}
     for name, answer in context.visits.items():
         if isinstance(answer, Reply) and (date := answer.headers.get("date")):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from synccr import __version__
 from synccr.control import user_id
 from synccr.doctor import lines
 from synccr.doctor.context import Context
@@ -28,8 +29,6 @@ _SHOWN = 6
 
 def system(context: Context) -> Diagnosis:
     """Python, the system, and WSL's traps."""
-    from synccr import __version__
-
     facts = (
         f"synccr {__version__}, Python {platform.python_version()} ({sys.executable}), "
         f"{platform.system()} {platform.release()} {platform.machine()}"
