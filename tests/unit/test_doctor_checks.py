@@ -176,9 +176,11 @@ def test_a_log_level_that_a_person_asked_for(
 
 def test_npm_is_missing(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Node without npm cannot fetch CCR."""
-    monkeypatch.setattr("synccr.doctor.context.find_node", lambda *_: fake_node(tmp_path, npm=False))
+    monkeypatch.setattr(
+        "synccr.doctor.context.find_node", lambda *_: fake_node(tmp_path, npm=False)
+    )
     assert ccr.npm(context).level == "fail"
-    monkeypatch.setattr("synccr.doctor.context.find_node", lambda *_: fake_node(tmp_path))
+    monkeypatch.setattr(find_node, lambda *_: fake_node(tmp_path))
     assert ccr.npm(context.again()).level == "ok"
 
 

@@ -11,7 +11,8 @@ from synccr.cli.detach import own_log
 from synccr.cli.start_options import StartOptions, warning_of
 from synccr.cli.terminal import Terminal
 from synccr.supervisor.main import Supervisor
-from synccr.supervisor.takeover.protocol import DETACHED, channel_of
+from synccr.supervisor.takeover.new import channel_of
+from synccr.supervisor.takeover.protocol import DETACHED
 
 
 def serve(options: StartOptions) -> int:

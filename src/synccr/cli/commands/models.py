@@ -17,7 +17,7 @@ from synccr.errors import NoModelServes
 from synccr.journal import stamp, utc_now
 from synccr.models import last_check
 from synccr.models.last_check import Changes
-from synccr.supervisor.watchers.quota import rows_now
+from synccr.supervisor.watchers.quota import status_of
 
 
 def run(
@@ -41,7 +41,7 @@ def run(
     profiles = context.profiles(*named_or_running(context.paths.instance, named))
     found = survey(context, profiles, fresh=fresh or changes)
     now = utc_now()
-    quotas = rows_now(context.paths.instance / "quota.json", found.result.quotas, now)
+    quotas = status_of(context.paths.instance / "quota.json", found.result.quotas, now)
     news = _changes_since(context, found, now) if changes else None
     code = NoModelServes.exit_code if found.healed is None else 1 if found.moved else 0
     if json:

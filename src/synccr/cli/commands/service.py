@@ -17,7 +17,8 @@ from synccr.config.store import load_profiles
 from synccr.control import request
 from synccr.errors import ConfigError, NotRunning, SynccrError, Taken
 from synccr.paths import Paths
-from synccr.service import Service, Surroundings, manage, service_for
+from synccr.service import manage, service_for
+from synccr.service.definition import Service, Surroundings
 
 _NOT_INSTALLED = 3
 
