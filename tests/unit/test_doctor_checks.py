@@ -176,12 +176,10 @@ def test_a_log_level_that_a_person_asked_for(
 
 def test_npm_is_missing(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Node without npm cannot fetch CCR."""
-    monkeypatch.setattr(
-        "synccr.doctor.context.find_node", lambda *_: fake_node(tmp_path, npm=False)
-    )
-    assert ccr.npm(context).level == "fail"
-    monkeypatch.setattr(find_node, lambda *_: fake_node(tmp_path))
-    assert ccr.npm(context.again()).level == "ok"
+    for npm, level in ((False, "fail"), (True, "ok")):
+        node = fake_node(tmp_path, npm=npm)
+        monkeypatch.setattr("synccr.doctor.context.find_node", lambda *_, node=node: node)
+        assert ccr.npm(context.again()).level == level
 
 
 @pytest.mark.parametrize(("free", "level"), [(10**6, "fail"), (10**8, "warn"), (10**10, "ok")])
