@@ -16,7 +16,9 @@ def main() -> None:
     try:
         code = _quick(sys.argv[1:])
         if code is None:
-            code = _run()
+            from synccr.cli.app import run
+
+            code = run()
     except SynccrError as error:
         if debug:
             raise
@@ -90,32 +92,6 @@ def _quick(words: list[str]) -> int | None:
 
                 return serve(options)
     return None
-
-
-def _run() -> int:
-    """Through the parser; the modules are loaded here because a quick command needs none."""
-    import typer
-
-    from synccr.cli.app import command
-    from synccr.cli.result import Result, print_result
-
-    # Whether click is a package of its own or part of typer depends on typer's
-    # version; its errors are reached through what typer makes public.
-    click_error: type[Exception] = typer.BadParameter.__mro__[2]
-    try:
-        result = command().main(prog_name="synccr", standalone_mode=False)
-    except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # typer makes an exit code 1 of it
-            raise end.__context__ from None
-        raise
-    except typer.Abort:
-        return 130
-    except click_error as error:
-        error.show()  # type: ignore[attr-defined]
-        return int(error.exit_code)  # type: ignore[attr-defined]
-    if isinstance(result, Result):
-        return print_result(result)
-    return result if isinstance(result, int) else 0
 
 
 def _flush() -> None:

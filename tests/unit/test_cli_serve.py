@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from synccr.cli import detach
+from synccr.cli.profile_options import ProfileOptions as Profiles
 from synccr.cli.start_options import LOG_LEVELS, StartOptions, plain, warning_of
 from synccr.cli.terminal import Terminal
 from synccr.errors import NotRunning, SynccrError
@@ -20,11 +21,11 @@ from synccr.errors import NotRunning, SynccrError
     ("arguments", "options"),
     [
         ([], StartOptions()),
-        (["--port", "1"], StartOptions(port=1)),
-        (["--port", "65535", "--skip-preflight"], StartOptions(port=65535, skip_preflight=True)),
-        (["--config", "a", "--fallback-config", "b"], StartOptions(Path("a"), Path("b"))),
-        (["--config", "a", "--config", "b"], StartOptions(Path("b"))),
-        (["--log-level", "debug"], StartOptions(log_level="debug")),
+        (["--port", "1"], StartOptions(Profiles(port=1))),
+        (["--port", "65535", "--skip-preflight"], StartOptions(Profiles(port=65535), True)),
+        (["--config", "a", "--fallback-config", "b"], StartOptions(Profiles(Path("a"), Path("b")))),
+        (["--config", "a", "--config", "b"], StartOptions(Profiles(Path("b")))),
+        (["--log-level", "debug"], StartOptions(Profiles(log_level="debug"))),
     ],
 )
 def test_what_is_plain_is_read(arguments: list[str], options: StartOptions) -> None:
@@ -52,10 +53,8 @@ def test_a_detached_start_reads_its_own_arguments(
 ) -> None:
     """What is handed to the background is plain, and names files wherever it runs."""
     monkeypatch.chdir(tmp_path)
-    options = StartOptions(Path("a"), Path("b"), 3456, skip_preflight=True, log_level="debug")
-    whole = StartOptions(
-        tmp_path / "a", tmp_path / "b", 3456, skip_preflight=True, log_level="debug"
-    )
+    options = StartOptions(Profiles(Path("a"), Path("b"), 3456, "debug"), skip_preflight=True)
+    whole = StartOptions(Profiles(tmp_path / "a", tmp_path / "b", 3456, "debug"), True)
     assert plain(options.as_arguments()) == whole
 
 

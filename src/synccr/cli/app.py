@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from synccr import __version__
 from synccr.cli.commands import COMMANDS
 from synccr.cli.help import OPTIONS, root_help
+from synccr.cli.result import Result, print_result
 
 COMPLETE = "_SYNCCR_COMPLETE"
 """The variable with which a shell's completion script asks what could come next."""
@@ -74,3 +75,24 @@ def command() -> Any:
     for name, line in COMMANDS.items():
         group.add_command(LazyCommand(name, help=line))
     return group
+
+
+def run() -> int:
+    """Parse the command line, run its command and print the result; the exit code."""
+    # Whether click is a package of its own or part of typer depends on typer's
+    # version; its errors are reached through what typer makes public.
+    click_error: type[Exception] = typer.BadParameter.__mro__[2]
+    try:
+        result = command().main(prog_name="synccr", standalone_mode=False)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer makes an exit code 1 of it
+            raise end.__context__ from None
+        raise
+    except typer.Abort:
+        return 130
+    except click_error as error:
+        error.show()  # type: ignore[attr-defined]
+        return int(error.exit_code)  # type: ignore[attr-defined]
+    if isinstance(result, Result):
+        return print_result(result)
+    return result if isinstance(result, int) else 0

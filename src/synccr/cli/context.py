@@ -7,9 +7,9 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from synccr.cli.profile_options import ProfileOptions
 from synccr.config.keys import with_keys
 from synccr.config.reader import understand
 from synccr.config.store import Profiles, load_profiles, read_written
@@ -47,22 +47,9 @@ class CommandContext:
         settings = load(paths.settings, os.environ, **options)
         return cls(paths, settings, with_keys(os.environ, paths.keys))
 
-    def profiles(
-        self,
-        config: Path | None = None,
-        fallback_config: Path | None = None,
-        port: int | None = None,
-        log_level: str | None = None,
-    ) -> Profiles:
+    def profiles(self, options: ProfileOptions) -> Profiles:
         """Both profiles; see :func:`synccr.config.store.load_profiles`."""
-        return load_profiles(
-            self.paths,
-            self.environ,
-            config=config,
-            fallback_config=fallback_config,
-            port=port,
-            log_level=log_level,
-        )
+        return load_profiles(self.paths, self.environ, **options._asdict())
 
 
 def redactor() -> Redactor:
@@ -73,6 +60,6 @@ def redactor() -> Redactor:
         context = CommandContext.make()
         if written := read_written(context.paths):
             secrets += understand(written.document, "", written.role, context.environ).secrets()
-        profiles = context.profiles()
+        profiles = context.profiles(ProfileOptions())
         secrets += [*profiles.primary.secrets(), *profiles.fallback.secrets()]
     return Redactor(secrets)

@@ -5,40 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from synccr.cli.profile_options import ProfileOptions
 from synccr.control import request
 from synccr.errors import NotRunning
 
 PATIENCE = 5.0
 """Seconds in which a supervisor that is well answers."""
-
-
-class ProfileOptions(NamedTuple):
-    """What a command line says of the profiles; None for what it does not name."""
-
-    config: Path | None = None
-    fallback_config: Path | None = None
-    port: int | None = None
-    log_level: str | None = None
-
-    @classmethod
-    def of(
-        cls, config: Path | None, fallback_config: Path | None, port: int | None = None
-    ) -> ProfileOptions:
-        """With paths that count in every directory."""
-        return cls(
-            config.resolve() if config else None,
-            fallback_config.resolve() if fallback_config else None,
-            port,
-        )
-
-    def or_else(self, other: ProfileOptions) -> ProfileOptions:
-        """What is not named here is as in ``other``."""
-        return ProfileOptions(
-            self.config or other.config,
-            self.fallback_config or other.fallback_config,
-            self.port or other.port,
-            self.log_level or other.log_level,
-        )
 
 
 class RunningInstance(NamedTuple):

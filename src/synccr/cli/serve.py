@@ -27,16 +27,14 @@ def serve(options: StartOptions) -> int:
     with channel_of(os.environ) as channel:
         context = CommandContext.make()
         terminal = Terminal(own_log(context.paths))
-        if warning := warning_of(options.log_level, context.paths.ccr_logs):
+        if warning := warning_of(options.profiles.log_level, context.paths.ccr_logs):
             terminal.tell("log_level", warning, "", False)
         supervisor = Supervisor(
             paths=context.paths,
             settings=context.settings,
             reload=lambda: CommandContext.make().settings,
             environ=context.environ,
-            load=lambda: context.profiles(
-                options.config, options.fallback_config, options.port, options.log_level
-            ),
+            load=lambda: context.profiles(options.profiles),
             tell=terminal.tell,
             on_probe=terminal.report,
             on_ready=terminal.ready,

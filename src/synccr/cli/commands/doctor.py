@@ -15,8 +15,9 @@ import typer
 
 from synccr.cli.options import Config, FallbackConfig, Json, Port
 from synccr.cli.output import print_data, style, takes_colour
+from synccr.cli.profile_options import ProfileOptions
 from synccr.cli.result import Result
-from synccr.cli.running_instance import ProfileOptions, named_or_running
+from synccr.cli.running_instance import named_or_running
 from synccr.config.keys import with_keys
 from synccr.doctor.context import Context
 from synccr.doctor.registry import select
@@ -57,7 +58,7 @@ def run(
         return _listed({check.id: check.title for check in checks}, as_json=json)
     display = Display(live=not json)
     paths = Paths.from_environment()
-    options = ProfileOptions.of(config, fallback_config, port)
+    options = ProfileOptions(config, fallback_config, port).resolved()
     with contextlib.suppress(SynccrError):  # supervisor.healthy says that it does not answer
         options = named_or_running(paths.instance, options)
     context = Context(

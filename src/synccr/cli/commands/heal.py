@@ -14,8 +14,9 @@ from synccr.ccr.config_file import ConfigFile
 from synccr.cli.context import CommandContext
 from synccr.cli.options import Config, FallbackConfig, Fresh, Json, Port
 from synccr.cli.output import style
+from synccr.cli.profile_options import ProfileOptions
 from synccr.cli.result import Note, Result
-from synccr.cli.running_instance import ProfileOptions, RunningInstance, running_instance
+from synccr.cli.running_instance import RunningInstance, running_instance
 from synccr.cli.survey import survey
 from synccr.config.store import Profiles, keep_adopted, recorded
 from synccr.errors import Taken
@@ -39,10 +40,10 @@ def run(
     shown, and nothing is written.
     """
     context = CommandContext.make()
-    named = ProfileOptions.of(config, fallback_config, port)
+    named = ProfileOptions(config, fallback_config, port).resolved()
     runs = running_instance(context.paths.instance)
     options = named.or_else(runs.options) if runs and not (dry_run and any(named)) else named
-    profiles = context.profiles(*options)
+    profiles = context.profiles(options)
     if runs and any(named) and not dry_run:
         _refuse_others(profiles, runs)
     found = survey(context, profiles, fresh=fresh)

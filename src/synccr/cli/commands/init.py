@@ -12,6 +12,7 @@ import typer
 
 from synccr.cli.context import CommandContext
 from synccr.cli.output import print_note
+from synccr.cli.profile_options import ProfileOptions
 from synccr.cli.result import Note, Result
 from synccr.cli.survey import survey, survey_lines
 from synccr.config.keys import read_keys, write_keys
@@ -62,7 +63,7 @@ def run(
     if not check:
         return Result([start])
     context = CommandContext.make()
-    asked = survey(context, context.profiles(), fresh=True)
+    asked = survey(context, context.profiles(ProfileOptions()), fresh=True)
     if asked.healed is None:
         return Result([*survey_lines(asked)], exit_code=NoModelServes.exit_code)
     return Result([*survey_lines(asked), start])

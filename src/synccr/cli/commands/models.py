@@ -9,8 +9,9 @@ import typer
 
 from synccr.cli.context import CommandContext
 from synccr.cli.options import Config, FallbackConfig, Fresh, Json, Timeout
+from synccr.cli.profile_options import ProfileOptions
 from synccr.cli.result import Note, Result
-from synccr.cli.running_instance import ProfileOptions, named_or_running
+from synccr.cli.running_instance import named_or_running
 from synccr.cli.status_text import quota_line
 from synccr.cli.survey import Survey, survey, survey_lines
 from synccr.errors import NoModelServes
@@ -37,8 +38,8 @@ def run(
     route had to be moved; 5: no model can serve.
     """
     context = CommandContext.make(preflight_timeout=timeout)
-    named = ProfileOptions.of(config, fallback_config)
-    profiles = context.profiles(*named_or_running(context.paths.instance, named))
+    named = ProfileOptions(config, fallback_config).resolved()
+    profiles = context.profiles(named_or_running(context.paths.instance, named))
     found = survey(context, profiles, fresh=fresh or changes)
     now = utc_now()
     quotas = status_of(context.paths.instance / "quota.json", found.result.quotas, now)

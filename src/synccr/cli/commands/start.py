@@ -8,6 +8,7 @@ import typer
 
 from synccr.cli.detach import start_detached
 from synccr.cli.options import Config, FallbackConfig, LogLevel, Port
+from synccr.cli.profile_options import ProfileOptions
 from synccr.cli.result import Result
 from synccr.cli.start_options import StartOptions
 
@@ -29,7 +30,7 @@ def run(
     Runs until Ctrl-C or SIGTERM, which end CCR too. CCR's log keeps errors only, unless
     --log-level says otherwise; synccr restart keeps to that, and synccr logs shows it.
     """
-    options = StartOptions(config, fallback_config, port, skip_preflight, log_level)
+    options = StartOptions(ProfileOptions(config, fallback_config, port, log_level), skip_preflight)
     if detach:
         return start_detached(options.as_arguments())
     from synccr.cli.serve import serve  # the supervisor, which --detach and --help do without
