@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,8 @@ from synccr.config.reader import understand
 from synccr.config.store import Profiles, load_profiles, read_written
 from synccr.errors import SynccrError
 from synccr.paths import Paths
-from synccr.redact import Redactor
+from synccr.redact import Redactor, is_secret_variable
 from synccr.settings import Settings, load
-
-_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class CommandContext:
 def redactor() -> Redactor:
     """Masks every key that can be known here: those of the profiles, of the configuration that
     CCR runs with, and what the environment calls a key."""
-    secrets = [value for name, value in os.environ.items() if _SECRET.search(name)]
+    secrets = [value for name, value in os.environ.items() if is_secret_variable(name)]
     with contextlib.suppress(SynccrError):
         context = CommandContext.make()
         if written := read_written(context.paths):

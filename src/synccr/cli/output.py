@@ -3,38 +3,23 @@
 Data goes to stdout, everything for people beside it to stderr. Colour only on
 a terminal and without ``NO_COLOR``; rich is loaded only where a table is drawn.
 What comes from outside can carry sequences that move, hide or rename things on a
-terminal: they are shown as ``\\u001b`` and the like, which is what JSON calls them, too.
+terminal: their control characters are shown and not obeyed.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from synccr.errors import SynccrError
+from synccr.redact import escape_controls
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
-_OBEYED = (
-    *(*range(9), *range(0x0B, 0x20), *range(0x7F, 0xA0)),
-    *(0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),
-)
-"""Control characters but newline and tab, and what turns or breaks the direction of a line."""
-_SHOWN = {code: f"\\u{code:04x}" for code in _OBEYED}
-
-
-def harmless(text: str, *, coloured: bool = False) -> str:
-    """``text`` with everything visible that a terminal would obey; newline and tab stay, and
-    with ``coloured`` so do colours."""
-    if not coloured:
-        return text.translate(_SHOWN)
-    parts = re.split(r"(\x1b\[[0-7;]*m)", text)  # without 8, which hides
-    return "".join(part if n % 2 else part.translate(_SHOWN) for n, part in enumerate(parts))
 
 
 def takes_colour(stream: TextIO) -> bool:
@@ -49,7 +34,7 @@ def style(text: str, colour: str, stream: TextIO) -> str:
 
 def print_data(text: str) -> None:
     """Data for stdout."""
-    sys.stdout.write(harmless(text, coloured=takes_colour(sys.stdout)) + "\n")
+    sys.stdout.write(escape_controls(text, coloured=takes_colour(sys.stdout)) + "\n")
     sys.stdout.flush()
 
 
@@ -89,7 +74,7 @@ def print_note(text: str, colour: str | None = None) -> None:
     """A line for a person, on stderr; when nobody can hear it, the work goes on."""
     try:
         line = style(text, colour, sys.stderr) if colour else text
-        sys.stderr.write(harmless(line, coloured=takes_colour(sys.stderr)) + "\n")
+        sys.stderr.write(escape_controls(line, coloured=takes_colour(sys.stderr)) + "\n")
         sys.stderr.flush()
     except BrokenPipeError:
         redirect_to_devnull(sys.stderr)
@@ -131,4 +116,4 @@ def draw(what: RenderableType, *, stream: TextIO | None = None) -> None:
     drawing = console(stream)
     with drawing.capture() as drawn:
         drawing.print(what)
-    stream.write(harmless(drawn.get(), coloured=takes_colour(stream)))
+    stream.write(escape_controls(drawn.get(), coloured=takes_colour(stream)))

@@ -14,7 +14,8 @@ from synccr.cli.result import Note
 from synccr.config.profile import owner_order, probe_targets
 from synccr.config.store import Profiles
 from synccr.errors import NoModelServes
-from synccr.heal import Change, Healed, advice_lines, heal
+from synccr.heal import Change, Healed, heal
+from synccr.heal.advice import advice_lines
 from synccr.models.report import ModelRef, Report
 from synccr.probe import alternatives
 from synccr.probe.ask import ask_models

@@ -15,10 +15,11 @@ import typer
 from synccr.classify.body import read
 from synccr.cli.context import redactor
 from synccr.cli.endpoint import Endpoint, endpoint
-from synccr.cli.output import harmless, print_data, print_note
+from synccr.cli.output import print_data, print_note
 from synccr.control import request
 from synccr.errors import SynccrError, UsageError
 from synccr.paths import Paths
+from synccr.redact import escape_controls
 
 
 def run(
@@ -52,7 +53,7 @@ def run(
                 answered = value
             else:
                 # A pipe gets the answer as it is; a terminal would obey what is in it.
-                sys.stdout.write(harmless(value) if sys.stdout.isatty() else value)
+                sys.stdout.write(escape_controls(value) if sys.stdout.isatty() else value)
                 sys.stdout.flush()
                 ended = value.endswith("\n")
     finally:
