@@ -19,7 +19,7 @@ from synccr.heal.advice import advice_lines
 from synccr.models.report import ModelRef, Report
 from synccr.probe import alternatives
 from synccr.probe.ask import ask_models
-from synccr.probe.run import Result as ProbeResult
+from synccr.probe.run import PreflightResult
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +37,7 @@ class Survey:
     """
 
     profiles: Profiles
-    result: ProbeResult
+    result: PreflightResult
     healed: Healed | None
     alternatives: dict[ModelRef, tuple[ModelRef, ...]]
 

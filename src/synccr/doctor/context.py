@@ -25,9 +25,9 @@ from synccr.errors import ConfigError, NotRunning, RuntimeMissing, SynccrError, 
 from synccr.models.report import Report
 from synccr.paths import Paths
 from synccr.probe.ask import ask_models
-from synccr.probe.dialects import Ask
-from synccr.probe.run import Result as ProbeResult
-from synccr.probe.transport import NoReply, Reply, make_client, send
+from synccr.probe.dialects import ProbeRequest
+from synccr.probe.run import PreflightResult
+from synccr.probe.transport import NoReply, ProbeReply, make_client, send
 from synccr.redact import Redactor
 from synccr.settings import Settings, load
 
@@ -244,7 +244,7 @@ class Context:
     # ------------------------------------------------------------ providers
 
     @property
-    def survey(self) -> ProbeResult:
+    def survey(self) -> PreflightResult:
         """Every model of both profiles, asked now.
 
         Raises:
@@ -256,7 +256,7 @@ class Context:
             raise Blocked("provider.proxy") from error
 
     @once
-    def _ask_models(self) -> ProbeResult:
+    def _ask_models(self) -> PreflightResult:
         profiles = self.profiles
         return asyncio.run(
             ask_models(
@@ -270,7 +270,7 @@ class Context:
         )
 
     @property
-    def visits(self) -> Mapping[str, Reply | NoReply]:
+    def visits(self) -> Mapping[str, ProbeReply | NoReply]:
         """What each provider's server answers to a request without a key, by provider.
 
         Raises:
@@ -282,15 +282,18 @@ class Context:
             raise Blocked("provider.proxy") from error
 
     @once
-    def _visit(self) -> Mapping[str, Reply | NoReply]:
+    def _visit(self) -> Mapping[str, ProbeReply | NoReply]:
         providers = self.providers()
         roots = {p.name: "{0.scheme}://{0.netloc}/".format(urlsplit(p.url)) for p in providers}
 
-        async def visit() -> dict[str, Reply | NoReply]:
+        async def visit() -> dict[str, ProbeReply | NoReply]:
             async with make_client(providers, proxy=self.profiles.proxy) as client:
                 urls = list(dict.fromkeys(roots.values()))
                 answers = await asyncio.gather(
-                    *(send(Ask("GET", url, {}), client, timeout=_VISIT_TIMEOUT) for url in urls)
+                    *(
+                        send(ProbeRequest("GET", url, {}), client, timeout=_VISIT_TIMEOUT)
+                        for url in urls
+                    )
                 )
             found = dict(zip(urls, answers, strict=True))
             return {name: found[url] for name, url in roots.items()}

@@ -12,7 +12,7 @@ from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 from synccr.errors import NoModelServes
 from synccr.heal import heal
 from synccr.heal.advice import advice_on
-from synccr.models.report import DEAD, ModelRef, Report, Status
+from synccr.models.report import FATAL, ModelRef, Report, Status
 from synccr.probe import alternatives
 
 _BILLING_PAGES = {
@@ -53,7 +53,7 @@ def state(context: Context) -> Diagnosis:
         return ok(f"{len(reports)} of {len(reports)} serve{speed}")
     diagnoses = []
     for report in bad:
-        dead = report.status in DEAD and report.ref in routed
+        dead = report.status in FATAL and report.ref in routed
         say = fail if dead or len(bad) == len(reports) else warn
         diagnoses.append(say(_described(context, report), _fix(context, report)))
     return together(diagnoses)

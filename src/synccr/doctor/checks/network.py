@@ -14,7 +14,7 @@ from synccr.doctor import lines
 from synccr.doctor.context import Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 from synccr.errors import ConfigError
-from synccr.probe.transport import Reply
+from synccr.probe.transport import ProbeReply
 from synccr.transport.proxies import NAMES, is_loopback, parse, proxy_for
 from synccr.transport.tls import nowhere
 
@@ -57,7 +57,7 @@ def connect(context: Context) -> Diagnosis:
     """Each provider's server answers: TCP, TLS, HTTP."""
     diagnoses = []
     for name, answer in context.visits.items():
-        if isinstance(answer, Reply):
+        if isinstance(answer, ProbeReply):
             diagnoses.append(ok(f"{name} answers in {1000 * answer.seconds:.0f} ms"))
         elif answer.detail.startswith("DNS"):
             diagnoses.append(skip(f"{name}: cannot be looked at before provider.dns is in order"))
@@ -160,7 +160,7 @@ def clock(context: Context) -> Diagnosis:
     """This machine's clock agrees with the providers'."""
     skews = {}
     for name, answer in context.visits.items():
-        if isinstance(answer, Reply) and (date := answer.headers.get("date")):
+        if isinstance(answer, ProbeReply) and (date := answer.headers.get("date")):
             try:
                 skews[name] = (context.now() - parsedate_to_datetime(date)).total_seconds()
             except (TypeError, ValueError):
