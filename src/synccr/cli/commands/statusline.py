@@ -5,12 +5,16 @@ Run at every turn: it asks the supervisor, prints, and loads nothing else.
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import sys
 from collections.abc import Mapping
 from typing import Any
 
+from synccr.control import request
 from synccr.errors import SynccrError
+from synccr.paths import Paths
 from synccr.redact import printable
 
 _PATIENCE = 1.0  # seconds for the supervisor
@@ -18,11 +22,14 @@ _INPUT_PATIENCE = 0.1  # seconds for the rest of Claude Code's JSON
 _LARGEST_INPUT = 1024 * 1024
 
 
-def show_line() -> None:
-    """Print the line; nothing when nothing runs, and never an error."""
-    from synccr.control import request
-    from synccr.paths import Paths
+def run() -> None:
+    """One line for Claude Code's statusLine setting: what serves, and why.
 
+    Put it into ~/.claude/settings.json:
+    "statusLine": {"type": "command", "command": "synccr statusline"}
+
+    Reads Claude Code's JSON on standard input. Prints nothing when nothing runs.
+    """
     try:
         status = request(Paths.from_environment().instance, "status", timeout=_PATIENCE)
         text = line(status, _session())
@@ -34,9 +41,6 @@ def show_line() -> None:
 def _session() -> Mapping[str, Any]:
     """Claude Code's JSON, as far as it has come; a writer that keeps the pipe open, or
     sends anything else, holds nothing up."""
-    import json
-    import select
-
     data = b""
     try:
         handle = sys.stdin.fileno()

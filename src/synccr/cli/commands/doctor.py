@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from synccr.cli.options import Config, FallbackConfig, Json, Port
-from synccr.cli.output import coloured, paint, put, put_json
-
-if TYPE_CHECKING:
-    from synccr.doctor.result import Result
-    from synccr.paths import Paths
+from synccr.cli.output import print_data, style, takes_colour
+from synccr.cli.profile_options import ProfileOptions
+from synccr.cli.result import Result
+from synccr.cli.running_instance import named_or_running
+from synccr.config.keys import with_keys
+from synccr.doctor.context import Context
+from synccr.doctor.registry import select
+from synccr.doctor.result import CheckResult
+from synccr.doctor.runner import Watcher, examine
+from synccr.errors import ConfigError, SynccrError
+from synccr.paths import Paths
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 _MARKS = {"ok": "ok", "warn": "warn", "fail": "FAIL", "skip": "-"}
@@ -24,12 +33,7 @@ _NARROW = 64
 """Columns below which the sentence goes under the name instead of beside it."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command()(doctor)
-
-
-def doctor(
+def run(
     names: Annotated[
         list[str] | None,
         typer.Argument(metavar="[NAME]...", help="Only these checks; a beginning such as 'keys'."),
@@ -42,64 +46,49 @@ def doctor(
     config: Config = None,
     fallback_config: FallbackConfig = None,
     port: Port = None,
-) -> None:
+) -> Result:
     """Check everything synccr needs, and say what is wrong and what mends it.
 
     Under each trouble stands a line to paste, or the page where you have to act.
     Each model is asked one small question. Nothing is changed without --fix.
     Exit code 1 when a check fails.
     """
-    from synccr.doctor.registry import select
-
     checks = select(names or [])
     if listing:
-        _show_list([(check.id, check.title) for check in checks], as_json=json)
-        return
-    import contextlib
-
-    from synccr.cli.running import Given, as_given
-    from synccr.doctor.context import Context
-    from synccr.doctor.runner import Watcher, examine
-    from synccr.errors import SynccrError
-    from synccr.paths import Paths
-
+        return _listed({check.id: check.title for check in checks}, as_json=json)
     display = Display(live=not json)
     paths = Paths.from_environment()
-    given = Given.of(config, fallback_config, port)
+    options = ProfileOptions(config, fallback_config, port).resolved()
     with contextlib.suppress(SynccrError):  # supervisor.healthy says that it does not answer
-        given = as_given(paths.instance, given)
+        options = named_or_running(paths.instance, options)
     context = Context(
         paths,
         _environ(paths),
-        config=given.config,
-        fallback_config=given.fallback_config,
-        port=given.port,
+        config=options.config,
+        fallback_config=options.fallback_config,
+        port=options.port,
         managed=_managed_settings(),
         named=frozenset(check.id for check in checks) if names else frozenset(),
     )
     try:
-        results = examine(checks, context, mend=fix, watcher=Watcher(display.waiting, display.done))
+        results = examine(checks, context, fix=fix, watcher=Watcher(display.waiting, display.done))
     finally:
         display.clear()
+    code = 1 if any(r.status == "fail" for r in results) else 0
     if json:
-        put_json(document(results))
-    else:
-        display.summary(results, asked=fix)
-    raise typer.Exit(1 if any(r.status == "fail" for r in results) else 0)
+        return Result(document=document(results), exit_code=code)
+    return Result(display.summary(results, asked=fix), exit_code=code)
 
 
 def _environ(paths: Paths) -> Mapping[str, str]:
     """The environment and the keys that are kept; ``keys.set`` says when they cannot be read."""
-    from synccr.config.keys import with_keys
-    from synccr.errors import ConfigError
-
     try:
         return with_keys(os.environ, paths.keys)
     except ConfigError:
         return os.environ
 
 
-def document(results: Sequence[Result]) -> dict[str, Any]:
+def document(results: Sequence[CheckResult]) -> dict[str, Any]:
     """The contract's ``doctor --json``."""
     return {
         "checks": [
@@ -117,14 +106,12 @@ def document(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _count(results: Sequence[Result]) -> dict[str, int]:
+def _count(results: Sequence[CheckResult]) -> dict[str, int]:
     return {level: sum(r.status == level for r in results) for level in _COLOURS}
 
 
 def _managed_settings() -> tuple[Any, ...]:
     """Settings of Claude Code that an administrator makes; its documentation names the places."""
-    from pathlib import Path
-
     root = {
         "darwin": "/Library/Application Support/ClaudeCode",
         "win32": "C:/Program Files/ClaudeCode",
@@ -133,12 +120,11 @@ def _managed_settings() -> tuple[Any, ...]:
     return (*parts, Path(root, "managed-settings.json"))
 
 
-def _show_list(rows: Sequence[tuple[str, str]], *, as_json: bool) -> None:
+def _listed(checks: Mapping[str, str], *, as_json: bool) -> Result:
     if as_json:
-        put_json({"checks": [{"id": name, "title": title} for name, title in rows]})
-        return
-    for name, title in rows:
-        put(f"{name:<{_ID}} {title}")
+        rows = [{"id": name, "title": title} for name, title in checks.items()]
+        return Result(document={"checks": rows})
+    return Result([f"{name:<{_ID}} {title}" for name, title in checks.items()])
 
 
 class Display:
@@ -151,7 +137,7 @@ class Display:
     def __init__(self, *, live: bool) -> None:
         self._live = live
         # Beside results that go through a pipe to the same terminal it would be mixed in.
-        self._progress = coloured(sys.stderr) and (not live or sys.stdout.isatty())
+        self._progress = takes_colour(sys.stderr) and (not live or sys.stdout.isatty())
         self._width = shutil.get_terminal_size((80, 24)).columns
 
     def waiting(self, ids: Sequence[str]) -> None:
@@ -168,19 +154,17 @@ class Display:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
 
-    def done(self, result: Result) -> None:
+    def done(self, result: CheckResult) -> None:
         """One result."""
         if not self._live:
             return
         self.clear()
         for line in self.lines(result):
-            put(line)
+            print_data(line)
 
-    def lines(self, result: Result) -> list[str]:
+    def lines(self, result: CheckResult) -> list[str]:
         """A result in the width of the terminal; a line to paste is never broken."""
-        import textwrap
-
-        mark = paint(f"{_MARKS[result.status]:<{_MARK}}", _COLOURS[result.status], sys.stdout)
+        mark = style(f"{_MARKS[result.status]:<{_MARK}}", _COLOURS[result.status], sys.stdout)
         narrow = self._width < _NARROW
         indent = _MARK if narrow else _MARK + _ID
         detail = textwrap.wrap(
@@ -196,11 +180,11 @@ class Display:
             lines = [first, *(" " * indent + line for line in detail[1:])]
         if result.fix:
             lines += [
-                " " * _MARK + paint(line, "bold", sys.stdout) for line in result.fix.split("\n")
+                " " * _MARK + style(line, "bold", sys.stdout) for line in result.fix.split("\n")
             ]
         return lines
 
-    def summary(self, results: Sequence[Result], *, asked: bool) -> None:
+    def summary(self, results: Sequence[CheckResult], *, asked: bool) -> list[str]:
         """How many of each, and what ``--fix`` would do."""
         count = _count(results)
         words = [f"{count['ok']} in order"]
@@ -208,16 +192,12 @@ class Display:
         words += [f"{count['fail']} wrong"] if count["fail"] else []
         words += [f"{count['skip']} not looked at"] if count["skip"] else []
         colour = "red" if count["fail"] else "yellow" if count["warn"] else "green"
-        self._put(", ".join(words) + ".", colour)
-        mended = [r.id for r in results if r.mended]
-        if mended:
-            self._put(f"Mended: {', '.join(mended)}.")
-        open_now = [r.id for r in results if r.fixable]
-        if open_now and not asked:
-            self._put(f"synccr doctor --fix mends: {', '.join(open_now)}.")
+        lines = [style(line, colour, sys.stdout) for line in self._wrapped(", ".join(words) + ".")]
+        if fixed := [r.id for r in results if r.fixed]:
+            lines += self._wrapped(f"Mended: {', '.join(fixed)}.")
+        if (fixable := [r.id for r in results if r.fixable]) and not asked:
+            lines += self._wrapped(f"synccr doctor --fix mends: {', '.join(fixable)}.")
+        return lines
 
-    def _put(self, text: str, colour: str | None = None) -> None:
-        import textwrap
-
-        for line in textwrap.wrap(text, self._width, break_on_hyphens=False):
-            put(paint(line, colour, sys.stdout) if colour else line)
+    def _wrapped(self, text: str) -> list[str]:
+        return textwrap.wrap(text, self._width, break_on_hyphens=False)

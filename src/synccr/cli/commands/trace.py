@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
+import json as codec
 import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
-from synccr.cli.output import console, draw, put, put_json, reader_gone, say
+from synccr.cli.options import Follow
+from synccr.cli.output import console, print_data, reader_gone
+from synccr.cli.result import Note, Result
+from synccr.control import request
 from synccr.errors import SynccrError, UsageError
+from synccr.paths import Paths
+from synccr.turns.trace import TryRow, TurnRow
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.table import Table
     from rich.text import Text
 
-    from synccr.turns.trace import TryRow, TurnRow
-
+_NOTHING_YET = "No request has come yet."
 _WIDE = 96  # columns that a terminal needs for every number
 _LOOK = 0.5  # seconds between looks with --follow
 _DURATION = re.compile(r"(\d{1,6})(s|m|h)")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command()(trace)
-
-
-def trace(
+def run(
     json: Annotated[
         bool, typer.Option("--json", help="One JSON document; with --follow one object a line.")
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    follow: Follow = False,
     capture: Annotated[
         str | None,
         typer.Option(
@@ -45,7 +45,7 @@ def trace(
             help="Also write requests and answers to a file, for 90s, 10m, 1h; off ends it.",
         ),
     ] = None,
-) -> None:
+) -> Result:
     """Show the last 200 requests: which models were asked, and what each answered.
 
     A turn is one request of a client. Under it stands every try: the model, its HTTP
@@ -71,45 +71,34 @@ def trace(
 
     Exit code 3 when nothing runs.
     """
-    from synccr.paths import Paths
-
     instance = Paths.from_environment().instance
     if capture is not None:
-        return _show_capture(instance, capture, as_json=json)
+        return _capture(instance, capture, as_json=json)
     if follow:
-        return _follow(instance, as_json=json)
-    document = _ask(instance, 0)
+        _follow(instance, as_json=json)
+        return Result()
+    document = request(instance, "trace", after=0)
     if json:
-        return put_json({"turns": document["turns"]})
+        return Result(document={"turns": document["turns"]})
     rows = rows_of(document)
-    if rows:
-        draw(table(rows, console(sys.stdout).width))
-    else:
-        say("No request has come yet.")
+    return Result([table(rows, console(sys.stdout).width) if rows else Note(_NOTHING_YET)])
 
 
 # ------------------------------------------------------------------- asking
 
 
-def _ask(instance: Path, after: int) -> dict[str, Any]:
-    from synccr.control import request
-
-    document: dict[str, Any] = request(instance, "trace", after=after)
-    return document
-
-
 def _documents(instance: Path) -> Iterator[dict[str, Any]]:
     """What is new at each look; a supervisor that took over begins anew."""
-    document = _ask(instance, 0)
+    document = request(instance, "trace", after=0)
     while True:
         yield document
         time.sleep(_LOOK)
         if reader_gone(sys.stdout):
             return
         pid = document["pid"]
-        document = _ask(instance, document["next"])
+        document = request(instance, "trace", after=document["next"])
         if document["pid"] != pid:
-            document = _ask(instance, 0)
+            document = request(instance, "trace", after=0)
 
 
 def rows_of(document: dict[str, Any]) -> list[TurnRow]:
@@ -118,10 +107,6 @@ def rows_of(document: dict[str, Any]) -> list[TurnRow]:
     Raises:
         SynccrError: it comes from another version.
     """
-    import msgspec
-
-    from synccr.turns.trace import TurnRow
-
     try:
         return msgspec.convert(document["turns"], list[TurnRow])
     except msgspec.ValidationError as error:
@@ -134,15 +119,13 @@ def rows_of(document: dict[str, Any]) -> list[TurnRow]:
 
 
 def _follow(instance: Path, *, as_json: bool) -> None:
-    import json as codec
-
     for document in _documents(instance):
         if as_json:
             for turn in document["turns"]:
-                put(codec.dumps(turn, ensure_ascii=False))
+                print_data(codec.dumps(turn, ensure_ascii=False))
         else:
             for row in rows_of(document):
-                put(turn_line(row))
+                print_data(turn_line(row))
 
 
 def table(rows: Sequence[TurnRow], width: int) -> Table:
@@ -235,24 +218,19 @@ def seconds_of(text: str) -> int:
     return seconds
 
 
-def _show_capture(instance: Path, text: str, *, as_json: bool) -> None:
-    from synccr.control import request
-
+def _capture(instance: Path, text: str, *, as_json: bool) -> Result:
     seconds = seconds_of(text)
     answer = request(instance, "trace", capture=seconds)
     found = answer["capture"]
     if seconds:
-        say(
+        note = Note(
             f"For {text}, or until it has {found['limit'] >> 20} MiB, this file gets every request "
             "and answer: prompts, code, whatever they carry. Known keys are masked. Nobody else "
             "can read it; remove it when you are done. synccr trace --capture off ends it.",
             "yellow",
         )
-    elif found:
-        say("Ended.")
     else:
-        say("Nothing was being captured.")
+        note = Note("Ended." if found else "Nothing was being captured.")
     if as_json:
-        put_json(answer)
-    elif found:
-        put(found["path"])
+        return Result([note], answer)
+    return Result([note, found["path"]] if found else [note])

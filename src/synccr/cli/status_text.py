@@ -1,39 +1,35 @@
-"""``synccr status`` for people and programs; the live view is in ``watch``."""
+"""``synccr status`` for people and programs; the live view is in ``status_watch``."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from synccr.cli.output import paint, put, put_json, quota_line
+from synccr.cli.output import style
+from synccr.cli.result import Result
+from synccr.control import request
 from synccr.errors import NotRunning
+from synccr.paths import Paths
 
 GOOD = ("ok", "unverified")
 """States of models that may serve."""
 
 
-def show_status(*, as_json: bool) -> int:
-    """Print what runs; returns the exit code.
+def status(*, as_json: bool) -> Result:
+    """What runs.
 
     Raises:
         SynccrError: nothing runs, or it does not answer.
     """
-    from synccr.control import request
-    from synccr.paths import Paths
-
     try:
         document = request(Paths.from_environment().instance, "status")
     except NotRunning:
         if not as_json:
             raise
-        put_json({"state": "stopped"})
-        return NotRunning.exit_code
-    if as_json:
-        put_json(document)
-    else:
-        put("\n".join(lines(document)))
-    return 0
+        return Result(document={"state": "stopped"}, exit_code=NotRunning.exit_code)
+    return Result(document=document) if as_json else Result(lines(document))
 
 
 def colour_of(state: str) -> str:
@@ -46,7 +42,7 @@ def lines(document: dict[str, Any]) -> list[str]:
     state, ccr = document["state"], document["ccr"]
     found = [
         (
-            f"{paint(state, colour_of(state), sys.stdout)} on the {document['profile']} profile "
+            f"{style(state, colour_of(state), sys.stdout)} on the {document['profile']} profile "
             f"at {document['endpoint']}"
         ),
         (
@@ -57,14 +53,14 @@ def lines(document: dict[str, Any]) -> list[str]:
     if document.get("why"):
         found.append(f"  why: {document['why']}")
     if noted := turns_line(document):
-        found.append(f"  {paint(noted, 'yellow', sys.stdout)}")
-    found += [f"  {paint(line, 'yellow', sys.stdout)}" for line in plan_lines(document)]
+        found.append(f"  {style(noted, 'yellow', sys.stdout)}")
+    found += [f"  {style(line, 'yellow', sys.stdout)}" for line in plan_lines(document)]
     found.append("routes")
     found += [f"  {name:<12} {model}" for name, model in document["routes"].items()]
     found.append("models")
     for model in document["models"]:
         colour = "green" if model["status"] in GOOD else "red"
-        shown = paint(f"{model['status']:<12}", colour, sys.stdout)
+        shown = style(f"{model['status']:<12}", colour, sys.stdout)
         detail = f"  {model['detail']}" if model["detail"] else ""
         found.append(f"  {shown} {model['provider']},{model['model']}{detail}")
     found += _quota_lines(document.get("quota") or ())
@@ -121,13 +117,35 @@ def _quota_lines(rows: Iterable[dict[str, Any]]) -> list[str]:
     return ["quota", *lines] if lines else []
 
 
+def quota_line(row: Mapping[str, Any]) -> str:
+    """One allowance, as ``--json`` has it, for a person: left, renewal, end at this pace."""
+    left, limit = row.get("remaining"), row.get("limit")
+    if left is None:
+        amount = "how much is left is not known" if limit is None else f"{limit:g} in all"
+    else:
+        amount = f"{left:g} of {limit:g} left"
+    parts = [f"{row['provider']}: {amount} ({row['window']})"]
+    if row.get("renews_at"):
+        parts.append(f"renews {_local_time(row['renews_at'])}")
+    if row.get("runs_out_at"):
+        parts.append(f"runs out {_local_time(row['runs_out_at'])} at this pace")
+    return "; ".join(parts)
+
+
+def _local_time(stamp: str) -> str:
+    """A time of ours on this machine's clock."""
+    when = datetime.fromisoformat(stamp).astimezone()
+    near = abs((when - datetime.now(UTC)).total_seconds()) < 20 * 3600
+    return when.strftime("at %H:%M" if near else "on %Y-%m-%d at %H:%M")
+
+
 def _override_lines(rows: Iterable[dict[str, Any]]) -> list[str]:
     """Files that override routes; what is wrong with one is red."""
     lines = []
     for row in rows:
         bad = [row["problem"]] if row["problem"] else []
         bad += [f"{t['route']} leads to {t['target']}, which {t['text']}" for t in row["trouble"]]
-        mark = paint("trouble", "red", sys.stdout) if bad else paint("ok", "green", sys.stdout)
+        mark = style("trouble", "red", sys.stdout) if bad else style("ok", "green", sys.stdout)
         lines.append(f"  {mark} {row['kind']} {row['name']}: {row['file']}")
         lines += [f"    {text}" for text in bad]
     return ["overrides", *lines] if lines else []

@@ -11,9 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synccr.cli.output import console, put, put_json, reader_gone
-from synccr.cli.status import GOOD, colour_of, turns_line
+from synccr.cli.event_text import event_line
+from synccr.cli.output import console, print_data, print_json, reader_gone
+from synccr.cli.status_text import GOOD, colour_of, turns_line
+from synccr.control import request
 from synccr.errors import NotRunning, SynccrError
+from synccr.journal import parse
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,8 +35,6 @@ def watch(instance: Path, *, as_json: bool) -> int:
     Raises:
         NotRunning: nothing runs at the beginning.
     """
-    from synccr.control import request
-
     first: dict[str, Any] = request(instance, "status")
     if as_json or not sys.stdout.isatty() or os.environ.get("TERM") in (None, "", "dumb"):
         return _follow(instance, first, as_json=as_json)
@@ -48,7 +49,7 @@ def _follow(instance: Path, status: dict[str, Any], *, as_json: bool) -> int:
     while True:
         if (now := _gist(status)) != seen:
             seen = now
-            put_json(status) if as_json else put(_sentence(status))
+            print_json(status) if as_json else print_data(_sentence(status))
         if status["state"] == "stopped":
             return NotRunning.exit_code
         time.sleep(INTERVAL)
@@ -58,8 +59,6 @@ def _follow(instance: Path, status: dict[str, Any], *, as_json: bool) -> int:
 
 
 def _look(instance: Path) -> dict[str, Any]:
-    from synccr.control import request
-
     try:
         found: dict[str, Any] = request(instance, "status", timeout=5.0)
     except NotRunning:
@@ -179,9 +178,6 @@ def _keys() -> Iterator[Any]:
 
 def latest(journal: Path, count: int) -> list[str]:
     """The last entries of a journal, as ``synccr events`` writes them."""
-    from synccr.cli.look import event_line
-    from synccr.journal import parse
-
     try:
         with journal.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import typer
 
+from synccr.cli.context import CommandContext
 from synccr.cli.options import Json
+from synccr.cli.result import Note, Result
+from synccr.errors import SynccrError
+from synccr.journal import stamp, utc_now
+from synccr.notify import Notice, send, target
+from synccr.redact import Redactor
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command()(notify)
-
-
-def notify(
+def run(
     text: Annotated[
         str, typer.Argument(metavar="[TEXT]", help="What to say.")
     ] = "This is a test; notifications arrive.",
@@ -26,7 +28,7 @@ def notify(
         typer.Option("--to", metavar="WHERE", help="Try this value of the setting notify."),
     ] = None,
     json: Json = False,
-) -> None:
+) -> Result:
     """Send a message to where the setting notify says: desktop, a URL or a command.
 
     \b
@@ -36,24 +38,15 @@ def notify(
       notify = "https://ntfy.sh/my-topic"
       notify = "notify-send synccr"     the message comes as the last argument
     """
-    import asyncio
-
-    from synccr.cli.output import put_json, say
-    from synccr.cli.setup import Setup
-    from synccr.errors import SynccrError
-    from synccr.journal import stamp, utc_now
-    from synccr.notify import Notice, send, target
-    from synccr.redact import Redactor
-
-    setup = Setup.make()
-    where = target(to if to is not None else setup.settings.notify)
+    context = CommandContext.make()
+    where = target(to if to is not None else context.settings.notify)
     if where.way == "off":
         raise SynccrError(
             "Notifications are off.",
             'Write notify = "desktop" (or a URL or a command) into '
-            f"{setup.paths.settings}, or try: synccr notify --to desktop",
+            f"{context.paths.settings}, or try: synccr notify --to desktop",
         )
-    failure = asyncio.run(send(where, Notice("test", text, "", stamp(utc_now())), setup.environ))
+    failure = asyncio.run(send(where, Notice("test", text, "", stamp(utc_now())), context.environ))
     if failure:
         hidden = failure.replace(where.url, "(the address)") if where.url else failure
         raise SynccrError(
@@ -61,6 +54,5 @@ def notify(
             "Mend the setting notify, then try again.",
         )
     if json:
-        put_json({"way": where.way, "delivered": True})
-    else:
-        say(f"Delivered ({where.way}).", "green")
+        return Result(document={"way": where.way, "delivered": True})
+    return Result([Note(f"Delivered ({where.way}).", "green")])
