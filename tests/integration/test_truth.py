@@ -16,7 +16,7 @@ import pytest
 
 from home import KEY, MAIN, SPARE, Home, message, profile
 from ports import free_port
-from synccr.ccr.process_id import identify
+from synccr.ccr.process import identify
 from synccr.sandbox import ProviderThread
 
 pytestmark = pytest.mark.integration

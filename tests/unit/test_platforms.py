@@ -22,7 +22,7 @@ import typer
 
 from synccr import files, paths
 from synccr.ccr import process_markers as marks
-from synccr.ccr.process_id import identify
+from synccr.ccr.process import identify
 from synccr.cli import detach, use
 from synccr.control import request
 from synccr.control.server import ControlServer

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from synccr.ccr.process_id import identify
+from synccr.ccr.process import identify
 from synccr.errors import ConfigError, SynccrError
 from synccr.supervisor.takeover import protocol as handover
 from synccr.supervisor.takeover.protocol import (

@@ -10,7 +10,7 @@ from synccr.ccr.dir_watch import changes
 from synccr.ccr.follower import LogFollower
 from synccr.ccr.log import CANDIDATES, Trouble, parse_line
 from synccr.ccr.log_files import trim_logs
-from synccr.ccr.process_id import paused
+from synccr.ccr.process import paused
 
 _LOOK = 1.0
 _TAIL = 1024 * 1024  # bytes that stay of a log that is cut

@@ -14,7 +14,7 @@ from synccr.errors import NoAnswer, NotRunning, SynccrError, UsageError
 from synccr.paths import Paths
 
 if TYPE_CHECKING:
-    from synccr.ccr.process_id import ProcessId
+    from synccr.ccr.process import ProcessId
 
 _ANSWER_PATIENCE = 5.0
 _STOP_PATIENCE = 30.0
@@ -67,7 +67,7 @@ def stop() -> None:
     One that does not answer is resumed, in case it was suspended, and asked by a signal;
     what does not end then is killed. Exit code 0 also when nothing runs.
     """
-    from synccr.ccr.process_id import identify
+    from synccr.ccr.process import identify
     from synccr.control import request
     from synccr.supervisor.lock import holder
 
@@ -97,7 +97,7 @@ def _end_silent(paths: Paths, there: ProcessId) -> None:
     import asyncio
 
     from synccr.ccr.orphans import end_orphans
-    from synccr.ccr.process_id import ask_to_end, end_now, resume
+    from synccr.ccr.process import ask_to_end, end_now, resume
 
     say(f"The supervisor (pid {there.pid}) does not answer; it is ended by a signal.")
     ask_to_end(there)
@@ -110,7 +110,7 @@ def _end_silent(paths: Paths, there: ProcessId) -> None:
 
 def _ended(process: ProcessId, patience: float) -> bool:
     """Success is an observed exit; one that its parent has not waited for yet is one, too."""
-    from synccr.ccr.process_id import is_alive
+    from synccr.ccr.process import is_alive
 
     deadline = time.monotonic() + patience
     while is_alive(process):

@@ -38,7 +38,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Seque
 from dataclasses import dataclass
 from typing import Any
 
-from synccr.ccr.process_id import ProcessId, descendants, end_now, identify
+from synccr.ccr.process import ProcessId, end_tree_now, identify
 from synccr.errors import SynccrError
 
 POSSIBLE = sys.platform != "win32"
@@ -285,8 +285,7 @@ class NewProcess:
         """End it and everything it started, now."""
         identity = self._identity
         if identity is not None and self._process.poll() is None:
-            for process in [*descendants(identity), identity]:
-                end_now(process)
+            end_tree_now(identity)
         await self.exit_code()
         self.channel.close()
 
