@@ -14,7 +14,7 @@ from synccr.journal import Journal
 from synccr.models import last_check
 from synccr.models.last_check import LastCheck
 from synccr.models.report import Report, Status
-from synccr.supervisor.watchers.weekly import Found, WeeklyCheck
+from synccr.supervisor.watchers.weekly import CheckResult, WeeklyCheck
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 WEEK = 604_800.0
@@ -84,8 +84,10 @@ class Time:
         return self.now
 
 
-def schedule(path: Path, clock: Time, told: list[str], found: Found = ((), {})) -> WeeklyCheck:
-    async def ask() -> Found:
+def schedule(
+    path: Path, clock: Time, told: list[str], found: CheckResult = ((), {})
+) -> WeeklyCheck:
+    async def ask() -> CheckResult:
         return found
 
     return WeeklyCheck(
@@ -102,19 +104,19 @@ async def test_a_restart_neither_repeats_nor_forgets(tmp_path: Path) -> None:
     """The first start is the first check; the next is due a week later, whoever runs then; a
     start's own preflight is that check when one is due."""
     clock, told = Time(), []
-    first: Found = ([report("m", Status.OK)], {"acme": ["m"]})
+    first: CheckResult = ([report("m", Status.OK)], {"acme": ["m"]})
     one = schedule(tmp_path, clock, told)
-    one.begin(first)
+    one.on_start(first)
     assert one.due_in() == WEEK
     clock.now += timedelta(days=3)
     two = schedule(tmp_path, clock, told)
-    two.begin(([report("m", Status.BILLING)], {"acme": ["m", "n"]}))
+    two.on_start(([report("m", Status.BILLING)], {"acme": ["m", "n"]}))
     assert two.due_in() == WEEK - 3 * 86400
     assert told == []
     clock.now += timedelta(days=5)
     three = schedule(tmp_path, clock, told)
     assert three.due_in() == 0
-    three.begin(([report("m", Status.BILLING)], {"acme": ["m", "n"]}))
+    three.on_start(([report("m", Status.BILLING)], {"acme": ["m", "n"]}))
     assert told == ["Weekly check: acme,m: ok -> billing; new models on offer: acme,n."]
     assert three.due_in() == WEEK
 
@@ -123,10 +125,10 @@ async def test_it_runs_when_it_is_due(tmp_path: Path) -> None:
     """Due at once when the supervisor started without a preflight; a clock that is set back a
     year puts it off by a week at most."""
     clock, told = Time(), []
-    schedule(tmp_path, clock, told).begin(([report("m", Status.OK)], {"acme": ["m"]}))
+    schedule(tmp_path, clock, told).on_start(([report("m", Status.OK)], {"acme": ["m"]}))
     clock.now += timedelta(days=8)
     two = schedule(tmp_path, clock, told, ([report("m", Status.MISSING)], {}))
-    two.begin(None)
+    two.on_start(None)
     task = asyncio.create_task(two.run())
     while not told:
         await asyncio.sleep(0.005)

@@ -25,7 +25,7 @@ from synccr.errors import UsageError
 from synccr.journal import Journal
 from synccr.notify import Notice, Target, lacks, send, target
 from synccr.redact import Redactor
-from synccr.supervisor.notifier import HOUR, MOST, Notifier, RateLimiter
+from synccr.supervisor.notifier import MAX_MESSAGES, WINDOW, Notifier, RateLimiter
 
 KEY = "canary-93b1f0c2d4"
 NOTICE = Notice("swapped", "primary -> fallback; $(touch pwned) `id` ; rm -rf .", "Top up.", "now")
@@ -202,25 +202,25 @@ async def test_unknown_schemes_say_how_to_get_what_they_need() -> None:
     )
 )
 def test_never_a_flood_never_twice(story: list[tuple[str, str, float]]) -> None:
-    """Over any history: at most ``MOST`` messages an hour, and one trouble once."""
-    gate, moment = RateLimiter(), 0.0
+    """Over any history: at most ``MAX_MESSAGES`` messages an hour, and one trouble once."""
+    limiter, moment = RateLimiter(), 0.0
     passed: list[tuple[float, str, str]] = []
     for kind, text, pause in story:
         moment += pause
-        if gate.admits(kind, text, moment):
+        if limiter.allows(kind, text, moment):
             passed.append((moment, kind, "#" if text[0].isdigit() else text))
     for at, kind, text in passed:
-        same = [t for t, k, x in passed if (k, x) == (kind, text) and at - 6 * HOUR < t < at]
+        same = [t for t, k, x in passed if (k, x) == (kind, text) and at - 6 * WINDOW < t < at]
         assert same == []
-        assert len([t for t, _, _ in passed if at - HOUR < t <= at]) <= MOST
+        assert len([t for t, _, _ in passed if at - WINDOW < t <= at]) <= MAX_MESSAGES
 
 
 def test_lines_that_differ_in_durations_are_one_trouble() -> None:
     """The same swap, slower this time, is not told again; another model's is."""
-    gate = RateLimiter()
-    assert gate.admits("swapped", "primary -> fallback (a,b: billing); took 0.6 s.", 0)
-    assert not gate.admits("swapped", "primary -> fallback (a,b: billing); took 0.9 s.", 60)
-    assert gate.admits("swapped", "primary -> fallback (a,b2: billing); took 0.6 s.", 60)
+    limiter = RateLimiter()
+    assert limiter.allows("swapped", "primary -> fallback (a,b: billing); took 0.6 s.", 0)
+    assert not limiter.allows("swapped", "primary -> fallback (a,b: billing); took 0.9 s.", 60)
+    assert limiter.allows("swapped", "primary -> fallback (a,b2: billing); took 0.6 s.", 60)
 
 
 async def test_notices_are_clean_and_journaled(tmp_path: Path, hook: tuple[str, list[Any]]) -> None:
@@ -230,8 +230,10 @@ async def test_notices_are_clean_and_journaled(tmp_path: Path, hook: tuple[str, 
     journal = Journal(tmp_path / "journal.jsonl")
     shown: list[str] = []
     for path in ("/fine", "/broken"):
-        notices = Notifier.of(url + path, journal, lambda: Redactor([KEY]), os.environ, unseen=True)
-        tell = notices.aloud(lambda _kind, text, _todo, _notify: shown.append(text))
+        notices = Notifier.from_setting(
+            url + path, journal, lambda: Redactor([KEY]), os.environ, unseen=True
+        )
+        tell = notices.with_notifications(lambda _kind, text, _todo, _notify: shown.append(text))
         begin = time.monotonic()
         for _ in range(3):
             tell("error_seen", f"invalid key {KEY}", "Check it.", True)
@@ -251,10 +253,10 @@ async def test_notices_are_clean_and_journaled(tmp_path: Path, hook: tuple[str, 
 async def test_nobody_is_messaged_who_looks(tmp_path: Path) -> None:
     """With a terminal the line there is enough; an unusable setting is journaled, no more."""
     journal = Journal(tmp_path / "journal.jsonl")
-    seen = Notifier.of("desktop", journal, Redactor, os.environ, unseen=False)
+    seen = Notifier.from_setting("desktop", journal, Redactor, os.environ, unseen=False)
     assert seen.to.way == "off"
-    broken = Notifier.of("x 'y", journal, Redactor, os.environ, unseen=True)
-    broken.offer("swapped", "text")
+    broken = Notifier.from_setting("x 'y", journal, Redactor, os.environ, unseen=True)
+    broken.notify("swapped", "text")
     assert list(journal.read()) == []
     assert "quotation" in str(broken.unusable)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from synccr.errors import SynccrError
-from synccr.service import Command, Service, Surroundings, carried, launchd, service_for, windows
-from synccr.service.manage import install, state, uninstall
+from synccr.service import launchd, service_for, windows
+from synccr.service.definition import Command, Service, Surroundings
+from synccr.service.manage import carried, install, state, uninstall
 
 SECRET = "canary-2f7d90b1c4e85a36"
 

@@ -1,4 +1,4 @@
-"""A fleet that is left, as another supervisor serves."""
+"""Backends of a supervisor that is replaced by another one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from synccr.supervisor.loop import Loop
 
 
 class Stage:
-    """A loop and a fleet whose CCR could not be started; what was told of it."""
+    """A loop and backends whose CCR could not be started; what was told of it."""
 
     def __init__(self, path: Path) -> None:
         self.touched: list[str] = []
@@ -52,10 +52,10 @@ class Stage:
 
     async def left_before_its_turn(self, work: Callable[[], Any]) -> object:
         """What becomes of *work* that waits while another supervisor takes over."""
-        async with self.backends.standing_still():
+        async with self.backends.no_starts():
             waiting = asyncio.ensure_future(work())
             await asyncio.sleep(0)
-            self.backends.leave()
+            self.backends.stop_for_takeover()
         async with asyncio.timeout(20):
             return await waiting
 

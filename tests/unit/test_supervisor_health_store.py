@@ -36,8 +36,8 @@ async def test_taken_away_by_traffic_and_brought_back_by_probes(tmp_path: Path) 
     def happen(event: e.Event) -> Report | None:
         nonlocal state
         state, _ = decide(state, event, e.Now((at - BEGIN).total_seconds(), at))
-        memory.keep(state)
-        memory.write()
+        memory.save_soon(state)
+        memory.save()
         return record_of(tmp_path, settings).fresh(provider, "main", at)
 
     assert happen(e.BackendReady()) is not None
@@ -62,7 +62,7 @@ async def test_a_storm_of_errors_is_one_write(tmp_path: Path) -> None:
         at += timedelta(milliseconds=1)
         failed = e.ProviderFailed("a", "main", 402, BODIES["on-demand"], at)
         state, _ = decide(state, failed, e.Now(float(number), at))
-        memory.keep(state)
+        memory.save_soon(state)
     assert list(tmp_path.iterdir()) == []
     async with asyncio.timeout(10):
         while not list(tmp_path.glob("models.json")):

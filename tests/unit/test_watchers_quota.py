@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from synccr.journal import Journal
 from synccr.models.report import Quota
 from synccr.probe.quotas import quotas_in_headers
-from synccr.supervisor.watchers.quota import QuotaWatcher, Watched, look, rows_now
+from synccr.supervisor.watchers.quota import QuotaWatcher, TrackedQuota, status_of, update
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -87,18 +87,18 @@ def test_no_header_breaks_anything(headers: dict[str, str]) -> None:
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(1, 1000)), max_size=40))
 def test_one_warning_until_it_was_below_half(story: list[tuple[float, float]]) -> None:
     """Between two warnings the allowance was less than half spent."""
-    watched: Watched | None = None
+    tracked: TrackedQuota | None = None
     moment, quiet_since_warning = NOW, True
     for used, pause in story:
         moment += timedelta(seconds=pause)
-        watched, due = look(watched, quota(used), moment)
+        tracked, due = update(tracked, quota(used), moment)
         quiet_since_warning = quiet_since_warning or used < 50
         if due:
             assert quiet_since_warning
             quiet_since_warning = False
 
 
-def sight(path: Path, answers: list[tuple[Quota, ...]], told: list[str]) -> QuotaWatcher:
+def watcher(path: Path, answers: list[tuple[Quota, ...]], told: list[str]) -> QuotaWatcher:
     async def ask() -> tuple[Quota, ...]:
         return answers.pop(0) if answers else ()
 
@@ -116,28 +116,28 @@ async def test_what_is_known_outlives_a_restart(tmp_path: Path) -> None:
     """A warning given is not given again by the next supervisor."""
     told: list[str] = []
     for _ in range(2):
-        one = sight(tmp_path, [(quota(95),)], told)
+        one = watcher(tmp_path, [(quota(95),)], told)
         task = asyncio.create_task(one.run())
-        while not one.rows(["acme"]):
+        while not one.status(["acme"]):
             await asyncio.sleep(0.005)
         task.cancel()
     assert len(told) == 1
     assert "5 of 100 left (subscription); it renews at" in told[0]
-    assert one.rows(["other"]) == []
-    assert rows_now(tmp_path / "quota.json", [quota(96)], NOW)[0]["remaining"] == 4
+    assert one.status(["other"]) == []
+    assert status_of(tmp_path / "quota.json", [quota(96)], NOW)[0]["remaining"] == 4
 
 
 def test_live_traffic_is_listened_to_every_ten_seconds(tmp_path: Path) -> None:
     """Each provider for itself; headers without limits do not count."""
-    one = sight(tmp_path, [], [])
+    one = watcher(tmp_path, [], [])
     seconds = 0.0
     one.clock = lambda: NOW + timedelta(seconds=seconds)
 
     def told(left: int, provider: str = "acme") -> list[float]:
         limits = {"x-ratelimit-limit-tokens": "100", "x-ratelimit-remaining-tokens": str(left)}
-        one.told(provider, {"retry-after": "1"})
-        one.told(provider, limits)
-        return [row["remaining"] for row in one.rows([provider])]
+        one.observe_headers(provider, {"retry-after": "1"})
+        one.observe_headers(provider, limits)
+        return [row["remaining"] for row in one.status([provider])]
 
     assert (told(90), told(80, "other")) == ([90], [80])
     seconds = 9.0
@@ -150,7 +150,7 @@ def test_live_traffic_is_listened_to_every_ten_seconds(tmp_path: Path) -> None:
 async def test_a_damaged_file_is_no_file(tmp_path: Path, content: bytes) -> None:
     """It is written anew."""
     (tmp_path / "quota.json").write_bytes(content)
-    one = sight(tmp_path, [], [])
-    assert one.rows(["acme"]) == []
-    one.take([quota(None, None)])
-    assert sight(tmp_path, [], []).rows(["acme"])[0]["remaining"] is None
+    one = watcher(tmp_path, [], [])
+    assert one.status(["acme"]) == []
+    one.observe([quota(None, None)])
+    assert watcher(tmp_path, [], []).status(["acme"])[0]["remaining"] is None

@@ -167,9 +167,9 @@ def models(
 def quota_rows(setup: Setup, found: Survey) -> list[dict[str, Any]]:
     """What is left of each allowance, the tightest first."""
     from synccr.journal import utc_now
-    from synccr.supervisor.watchers.quota import rows_now
+    from synccr.supervisor.watchers.quota import status_of
 
-    return rows_now(setup.paths.instance / "quota.json", found.result.quotas, utc_now())
+    return status_of(setup.paths.instance / "quota.json", found.result.quotas, utc_now())
 
 
 def changes_since(setup: Setup, found: Survey) -> Changes:

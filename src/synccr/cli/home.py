@@ -17,7 +17,7 @@ from synccr.errors import ConfigError, NoModelServes, NotRunning, SynccrError, T
 if TYPE_CHECKING:
     from synccr.config.store import Profiles
     from synccr.paths import Paths
-    from synccr.service import Service, Surroundings
+    from synccr.service.definition import Service, Surroundings
 
 _NOT_INSTALLED = 3
 

@@ -95,7 +95,8 @@ def serve(options: Options) -> int:
     from synccr.cli.setup import Setup
     from synccr.cli.terminal import Terminal
     from synccr.supervisor.main import Supervisor
-    from synccr.supervisor.takeover.protocol import DETACHED, channel_of
+    from synccr.supervisor.takeover.new import channel_of
+    from synccr.supervisor.takeover.protocol import DETACHED
 
     with channel_of(os.environ) as channel:
         setup = Setup.make()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plistlib
 
-from synccr.service import NAME, File, Service, Surroundings
+from synccr.service.definition import NAME, File, Service, Surroundings
 
 LABEL = NAME
 

@@ -15,9 +15,22 @@ from synccr.ccr.node import find_node
 from synccr.errors import SynccrError
 from synccr.files import private_directory, write_atomic
 from synccr.paths import Paths
-from synccr.service import NAME, Command, Service, Surroundings, carried, interpreter
+from synccr.service.definition import NAME, Command, Service, Surroundings
 
-_PATIENCE = 60.0
+_TIMEOUT = 60.0
+"""Seconds for one command of the system."""
+
+_CARRIED = (
+    "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
+    "XDG_CACHE_HOME",
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "npm_config_cache",
+)
+"""Variables without which the service would look elsewhere. None of them holds a secret,
+as those of a proxy may."""
 
 Run = Callable[[Command], tuple[int, str]]
 """Runs a command; its exit code and what it said."""
@@ -47,13 +60,13 @@ def run(command: Command) -> tuple[int, str]:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             check=False,
         )
     except FileNotFoundError:
         return 127, f"there is no {command[0]} on the PATH"
     except subprocess.TimeoutExpired:
-        return 124, f"no answer within {_PATIENCE:.0f} s"
+        return 124, f"no answer within {_TIMEOUT:.0f} s"
     return done.returncode, " ".join((done.stderr or done.stdout).split())
 
 
@@ -81,6 +94,19 @@ def surroundings(paths: Paths, environ: Mapping[str, str]) -> Surroundings:
         log=paths.log,
         user=_user(environ),
     )
+
+
+def carried(environ: Mapping[str, str]) -> dict[str, str]:
+    """Of an environment, what the service has to have too."""
+    return {name: environ[name] for name in _CARRIED if environ.get(name)}
+
+
+def interpreter() -> Command:
+    """What starts this very synccr, without a console window on Windows."""
+    program = Path(sys.executable)
+    if os.name == "nt" and program.with_name("pythonw.exe").exists():
+        program = program.with_name("pythonw.exe")
+    return (str(program), "-P", "-m", "synccr", "start")
 
 
 def _user(environ: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synccr.errors import ConfigError, Taken, UsageError
-from synccr.service import NAME, File, Service, Surroundings
+from synccr.service.definition import NAME, File, Service, Surroundings
 
 _HOPELESS = (UsageError, ConfigError, Taken)
 """Ends that another start does not change. A model may serve again, so NoModelServes may."""

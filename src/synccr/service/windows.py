@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from xml.sax.saxutils import escape
 
-from synccr.service import NAME, File, Service, Surroundings
+from synccr.service.definition import NAME, File, Service, Surroundings
 
 NAMESPACE = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 

@@ -1,6 +1,6 @@
-"""Backends: one serves, one may be on its way in, some may be draining.
+"""The CCR processes: one serves, one may be starting, some may be draining.
 
-All that starts, replaces and ends CCR processes is here; none of it decides.
+Everything that starts, replaces and ends them is here; when, others decide.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from synccr.settings import Settings
 
 HEALTH_PATIENCE = 5.0
 """Seconds for one answer of ``/health``."""
-_SOON = 1.0
-"""Seconds until the next look after one without an answer."""
-_LAST_BREATH = 2.0
+_RECHECK = 1.0
+"""Seconds until the next health check after one without an answer."""
+_STOP_TIMEOUT = 2.0
+"""Seconds that a CCR without requests gets to end by itself."""
 
 
 class Starter(Protocol):
@@ -41,7 +42,7 @@ class Starter(Protocol):
         ...
 
 
-class Left(SynccrError):
+class SupervisorReplaced(SynccrError):
     """Another supervisor serves; nothing is started here any more."""
 
     def __init__(self) -> None:
@@ -50,14 +51,14 @@ class Left(SynccrError):
 
 @dataclass
 class Backends:
-    """Launches backends and moves the relay between them.
+    """Starts CCR processes and points the proxy to the one that serves.
 
     Attributes:
         paths: CCR's directory.
         settings: timeouts.
         packages: what is run, looked up before each launch.
         launcher: starts one CCR on a private port.
-        relay: the public port.
+        proxy: the public port.
         on_died: called with the reason when the serving backend is gone.
         on_serving: called with each backend that begins to serve.
         before_writing: called before CCR's configuration is replaced.
@@ -80,81 +81,81 @@ class Backends:
     _generation: int = 0
     _healed: Healed | None = None
     _counted: tuple[int, int] = (0, 0)
-    _has_left: bool = False
+    _replaced: bool = False
     _all: list[Backend] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _look: asyncio.Event = field(default_factory=asyncio.Event)
+    _check_asked: asyncio.Event = field(default_factory=asyncio.Event)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def bring(self, healed: Healed) -> Backend:
-        """Start a backend of this configuration and move the relay to it.
+    async def start(self, healed: Healed) -> Backend:
+        """Start a backend of this configuration and point the proxy to it.
 
         The old backend serves until the new one is healthy, then drains. On any
         failure the configuration on disk and the pid file are as before.
 
         Raises:
             SynccrError: it did not come up, or its configuration could not be written.
-            Left: another supervisor serves by now.
+            SupervisorReplaced: another supervisor serves by now.
         """
         async with self._one_at_a_time:
-            return await self._bring(healed)
+            return await self._start(healed)
 
     async def renew(self) -> Backend | None:
         """Start a backend of the configuration that runs, in place of the one that serves.
 
         Returns:
-            None when none has been brought yet.
+            None when none has been started yet.
 
         Raises:
-            SynccrError: as ``bring``.
+            SynccrError: as ``start``.
         """
         async with self._one_at_a_time:  # a swap under way decides which configuration runs
-            return await self._bring(self._healed) if self._healed else None
+            return await self._start(self._healed) if self._healed else None
 
     @contextlib.asynccontextmanager
-    async def standing_still(self) -> AsyncIterator[None]:
+    async def no_starts(self) -> AsyncIterator[None]:
         """No backend is started meanwhile. Should the block fail, configuration and pid
         file are made to name again what serves."""
         async with self._one_at_a_time:
             try:
                 yield
             except BaseException:
-                self._reassert()
+                self._restore_files()
                 raise
 
-    def leave(self) -> None:
+    def stop_for_takeover(self) -> None:
         """Another supervisor's backend serves from now on; ours drains and ends.
 
-        What waits for its turn to start one raises `Left`: configuration and pid file are the
-        other supervisor's.
+        What waits for its turn to start one raises `SupervisorReplaced`: configuration and pid
+        file are the other supervisor's.
         """
-        self._has_left = True
+        self._replaced = True
         old, self.current = self.current, None
         if old is not None:
-            self._spawn(self._retire(old, self._generation))
+            self._spawn(self._drain_and_stop(old, self._generation))
 
     async def replace_dead(self, healed: Healed) -> Backend:
         """Start a backend in place of one that died.
 
         Raises:
-            SynccrError: as ``bring``.
+            SynccrError: as ``start``.
         """
-        backend = await self.bring(healed)
+        backend = await self.start(healed)
         self.restarts += 1
         return backend
 
     def check_now(self) -> None:
-        """Look after the current backend at once: the relay has lost it."""
-        self._look.set()
+        """Check the current backend at once: the proxy has lost it."""
+        self._check_asked.set()
 
-    def toll(self) -> dict[str, int]:
-        """Requests carried over and answers cut since this was asked last."""
+    def take_counters(self) -> dict[str, int]:
+        """Requests carried over and answers cut since the last call."""
         stats, (carried, cut) = self.proxy.stats, self._counted
         self._counted = stats.carried, stats.cut
         return {"carried": stats.carried - carried, "cut": stats.cut - cut}
 
-    def silence(self) -> float | None:
-        """Seconds for which the longest silent request has waited; None when none waits."""
+    def oldest_unanswered(self) -> float | None:
+        """Seconds for which the oldest request without an answer has waited; None without one."""
         return self.proxy.oldest_unanswered(self._generation)
 
     async def close(self, deadline: float) -> None:
@@ -170,9 +171,9 @@ class Backends:
             raise
         self._all.clear()
 
-    async def _bring(self, healed: Healed) -> Backend:
-        if self._has_left:
-            raise Left
+    async def _start(self, healed: Healed) -> Backend:
+        if self._replaced:
+            raise SupervisorReplaced
         package = await self.packages.now()
         ours = [backend.identity for backend in self._all]
         ours += descendants(self.predecessor) if self.predecessor else []
@@ -190,19 +191,19 @@ class Backends:
         self._generation += 1
         self.proxy.switch(BackendConnection(self._generation, "127.0.0.1", backend.port))
         if old is not None:
-            self._spawn(self._retire(old, self._generation - 1))
-        self._spawn(self._mind(backend))
+            self._spawn(self._drain_and_stop(old, self._generation - 1))
+        self._spawn(self._watch(backend))
         self.on_serving(backend)
         return backend
 
-    async def _mind(self, backend: Backend) -> None:
+    async def _watch(self, backend: Backend) -> None:
         """Notice when the serving backend exits, stops listening or no longer answers."""
         generation = self._generation
         ended = asyncio.create_task(backend.wait())
         liveness = Liveness()
         try:
             while backend is self.current:
-                await self._next_look(ended, soon=liveness.uneasy)
+                await self._wait_for_next_check(ended, soon=liveness.uneasy)
                 began, used = time.monotonic(), backend.cpu_seconds()
                 found = Look.CLOSED if ended.done() else await backend.look(HEALTH_PATIENCE)
                 if found is Look.CLOSED:
@@ -213,38 +214,38 @@ class Backends:
                 if ended.done():
                     code = ended.result()
                     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-                    return self._lost(how, self._bury(backend))
+                    return self._lost(how, self._stop(backend))
                 if found is Look.CLOSED:
                     # It was told to end, as by `ccr stop`, and finishes what it has begun.
-                    retire = self._retire(backend, generation)
-                    return self._lost("it stopped listening", retire)
+                    drain = self._drain_and_stop(backend, generation)
+                    return self._lost("it stopped listening", drain)
                 now, used = time.monotonic(), backend.cpu_seconds() - used
                 if liveness.over(found, used=used, waited=now - began, now=now):
                     self.proxy.abandon(generation)
-                    return self._lost("it no longer answers /health", self._bury(backend))
-                self._name_in_pid_file(backend)
+                    return self._lost("it no longer answers /health", self._stop(backend))
+                self._correct_pid_file(backend)
         finally:
             ended.cancel()
 
-    async def _next_look(self, ended: asyncio.Task[int], *, soon: bool) -> None:
-        """Wait until it is time, or the relay asks, or the backend has ended."""
+    async def _wait_for_next_check(self, ended: asyncio.Task[int], *, soon: bool) -> None:
+        """Wait until it is time, or the proxy asks, or the backend has ended."""
         interval = self.settings.health_interval
-        asked = asyncio.create_task(self._look.wait())
+        asked = asyncio.create_task(self._check_asked.wait())
         await asyncio.wait(
             {ended, asked},
-            timeout=min(_SOON, interval) if soon else interval,
+            timeout=min(_RECHECK, interval) if soon else interval,
             return_when=asyncio.FIRST_COMPLETED,
         )
         asked.cancel()
-        self._look.clear()
+        self._check_asked.clear()
 
-    def _lost(self, reason: str, farewell: Coroutine[Any, Any, None]) -> None:
+    def _lost(self, reason: str, cleanup: Coroutine[Any, Any, None]) -> None:
         self.current = None
         self.proxy.hold()
-        self._spawn(farewell)
+        self._spawn(cleanup)
         self.on_died(reason)
 
-    def _reassert(self) -> None:
+    def _restore_files(self) -> None:
         if self.current is None or self._healed is None:
             return
         with contextlib.suppress(SynccrError, OSError):
@@ -253,7 +254,7 @@ class Backends:
             if not file.changed_by_others():
                 file.write(self._healed.config)
 
-    def _name_in_pid_file(self, backend: Backend) -> None:
+    def _correct_pid_file(self, backend: Backend) -> None:
         """``ccr restart`` from a shell leaves the pid of a CCR that never served."""
         if self._one_at_a_time.locked():
             return  # a CCR that is starting would take the one named there for itself
@@ -261,15 +262,15 @@ class Backends:
             with contextlib.suppress(OSError):
                 write_pid_file(self.paths, backend.pid)
 
-    async def _retire(self, backend: Backend, generation: int) -> None:
+    async def _drain_and_stop(self, backend: Backend, generation: int) -> None:
         """Let an old backend finish what it has begun, then end it."""
         self.proxy.retire(generation)
         if not await self.proxy.drained(generation, self.settings.drain_timeout):
             self.proxy.abandon(generation)
-        await self._bury(backend)
+        await self._stop(backend)
 
-    async def _bury(self, backend: Backend) -> None:
-        await backend.stop(_LAST_BREATH)
+    async def _stop(self, backend: Backend) -> None:
+        await backend.stop(_STOP_TIMEOUT)
         with contextlib.suppress(ValueError):
             self._all.remove(backend)
 

@@ -119,7 +119,7 @@ class Commands:
             supervisor.control,
             supervisor.lock,
         )
-        status = await supervisor.succession.carry_out(supervisor.address, supervisor.listener)
+        status = await supervisor.succession.run(supervisor.address, supervisor.listener)
         successor = status["supervisor"]["pid"]
         supervisor.journal.write("restarted", supervisor=successor, asked=True)
         supervisor.loop.post(e.StopAsked())

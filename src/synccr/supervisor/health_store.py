@@ -1,4 +1,4 @@
-"""What the policy learns of models is in the preflight's record, too, for other commands."""
+"""Writes what the policy learns of models into the preflight's record, for other commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from synccr.models.report import ModelRef, Report
 from synccr.policy.machine import State
 from synccr.probe.ask import record_of
 
-_SOON = 0.2
+_DELAY = 0.2
+"""Seconds until news is written."""
 
 
 class HealthStore:
@@ -25,32 +26,32 @@ class HealthStore:
 
     def __init__(self, instance: Path, state: State) -> None:
         self._instance = instance
-        self._known = _reports(state)
+        self._saved = _reports(state)
         self._latest = state
-        self._due: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    def keep(self, state: State) -> None:
+    def save_soon(self, state: State) -> None:
         """Have what is new written down soon: a decision waits for no disk, and a storm of
         errors is one write."""
         self._latest = state
-        if self._due is None and _reports(state) != self._known:
-            self._due = asyncio.get_running_loop().call_later(_SOON, self.write)
+        if self._timer is None and _reports(state) != self._saved:
+            self._timer = asyncio.get_running_loop().call_later(_DELAY, self.save)
 
-    def write(self) -> None:
+    def save(self) -> None:
         """Write down what is new. A record that cannot be written stops nothing."""
-        if self._due:
-            self._due.cancel()
-            self._due = None
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
         state = self._latest
-        before, self._known = self._known, _reports(state)
-        news = {ref for ref, report in self._known.items() if before.get(ref) != report}
+        before, self._saved = self._saved, _reports(state)
+        news = {ref for ref, report in self._saved.items() if before.get(ref) != report}
         if not news:
             return
         record = record_of(self._instance, state.settings)
         for provider, model in probe_targets(state.primary, state.fallback):
             ref = ModelRef(provider.name, model)
             if ref in news:
-                record.update(provider, self._known[ref])
+                record.update(provider, self._saved[ref])
         with contextlib.suppress(OSError, ValueError, OverflowError):
             record.save(utc_now())
 

@@ -19,7 +19,7 @@ from synccr.journal import Journal, utc_now
 from synccr.models.report import ModelRef, Report
 from synccr.policy import events as e
 from synccr.policy.machine import IllegalTransition, Phase, State, decide
-from synccr.supervisor.backends import Backends, Left
+from synccr.supervisor.backends import Backends, SupervisorReplaced
 
 Shapes = Mapping[ModelRef, e.Shape]
 Prober = Callable[[Sequence[ModelRef], Shapes], Awaitable[tuple[Report, ...]]]
@@ -139,8 +139,8 @@ class Loop:
         }
         self.journal.write("swap_started", **story, why=action.explanation)
         try:
-            await self.backends.bring(action.to)
-        except Left:
+            await self.backends.start(action.to)
+        except SupervisorReplaced:
             return  # this loop is about to be stopped
         except Exception as error:  # noqa: BLE001  # whatever it is, the policy must hear of it
             why = self.last_failure = _what(error)
@@ -167,12 +167,12 @@ class Loop:
     async def _restart(self, healed: Healed) -> None:
         try:
             backend = await self.backends.replace_dead(healed)
-        except Left:
+        except SupervisorReplaced:
             return
         except Exception as error:  # noqa: BLE001  # whatever it is, the policy must hear of it
             self.post(e.BackendDied(_what(error)))
             return
-        self.journal.write("restarted", pid=backend.pid, **self.backends.toll())
+        self.journal.write("restarted", pid=backend.pid, **self.backends.take_counters())
         self.tell("restarted", "CCR serves again.", "", False)
         self.post(e.BackendReady())
 

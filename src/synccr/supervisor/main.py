@@ -48,12 +48,13 @@ from synccr.supervisor.public_port import (
 )
 from synccr.supervisor.signals import stoppable
 from synccr.supervisor.status import serving, starting
-from synccr.supervisor.takeover.old import TAKING, Takeover
-from synccr.supervisor.takeover.protocol import Channel, NewProcess, Predecessor
+from synccr.supervisor.takeover.new import Predecessor
+from synccr.supervisor.takeover.old import NewProcess, Takeover
+from synccr.supervisor.takeover.protocol import COMMIT_TIMEOUT, Channel
 from synccr.supervisor.trace import tell_in_time
 from synccr.supervisor.traffic import Traffic
 from synccr.supervisor.turn_desk import TurnDesk
-from synccr.supervisor.watchers import config as drift
+from synccr.supervisor.watchers import files
 from synccr.supervisor.watchers.around import Watchers
 from synccr.supervisor.way_out import WayOut
 from synccr.turns.trace import TraceLog
@@ -127,7 +128,7 @@ class Supervisor:
             for place in (self.paths.ccr, self.paths.config, self.paths.instance):
                 sweep(place, time.time())
             self.profiles = self.load()
-            self._seen_files = drift.signature(self.profiles.watch)
+            self._seen_files = files.signature(self.profiles.watch)
             self.journal = Journal(self.paths.instance / "journal.jsonl", self.profiles.redactor)
             asyncio.get_running_loop().set_exception_handler(exhaustion_told(self.tell))
             self.edges = Watchers(self)
@@ -150,7 +151,7 @@ class Supervisor:
     @property
     def _successor(self) -> NewProcess | None:
         """The supervisor that has replaced this one."""
-        return self.succession.successor if self.succession else None
+        return self.succession.new_process if self.succession else None
 
     # ------------------------------------------------------------ start
 
@@ -166,8 +167,8 @@ class Supervisor:
             self.proxy,
             on_died=lambda reason: self.loop.post(e.BackendDied(reason)),
             on_serving=self._follow,
-            before_writing=self.edges.drift.save_edits,
-            predecessor=self._heritage.predecessor if self._heritage else None,
+            before_writing=self.edges.drift.adopt_edits,
+            predecessor=self._heritage.process if self._heritage else None,
         )
         if not self._heritage:
             await end_orphans(self.paths)
@@ -185,18 +186,20 @@ class Supervisor:
             now(),
         )
         memory = HealthStore(self.paths.instance, state)
-        self.loop = Loop(state, self.backends, self._probe, self.journal, self.tell, memory.keep)
+        self.loop = Loop(
+            state, self.backends, self._probe, self.journal, self.tell, memory.save_soon
+        )
         try:
             self.progress(f"starting Claude Code Router {package.version}")
             if self._heritage:
-                await self._heritage.turn()
-            await self.backends.bring(choice.healed)
+                await self._heritage.wait_to_proceed()
+            await self.backends.start(choice.healed)
             if self._heritage:
                 await self._take_over(self._heritage)
             self._announce(choice)
             await self.loop.run()
         finally:
-            memory.write()
+            memory.save()
             await self._end()
 
     def _way_out(self) -> WayOut:
@@ -224,15 +227,15 @@ class Supervisor:
             launcher,
             self.tell,
             Patience(self.settings.silence_timeout, self.settings.silence_ceiling),
-            self.edges.quota.told,
+            self.edges.quota.observe_headers,
         )
 
     async def _take_over(self, heritage: Predecessor) -> None:
-        await heritage.succeed()
-        self.lock.acquire(TAKING)
+        await heritage.wait_for_commit()
+        self.lock.acquire(COMMIT_TIMEOUT)
         await self._open()
-        heritage.taken(self.status())
-        self._adopting = asyncio.create_task(heritage.adopt(self.proxy.adopt))
+        heritage.announce(self.status())
+        self._adopting = asyncio.create_task(heritage.receive_connections(self.proxy.adopt))
 
     async def _package_and_preflight(self) -> tuple[Package, tuple[Report, ...]]:
         """CCR is fetched, should it have to be, while the models are asked."""
@@ -304,7 +307,7 @@ class Supervisor:
         self.journal.write("started", endpoint=self.endpoint, pid=os.getpid(), why=choice.why)
         if self.backends.current:  # else it has died already, and its death was posted
             self.loop.post(e.BackendReady())
-        self.spawn(drift.watch(self.profiles.watch, self._seen_files, self.reread))
+        self.spawn(files.watch_files(self.profiles.watch, self._seen_files, self.reread))
         self.spawn(self._listen_for_silence())
         self.spawn(tell_in_time(self.way_out.desk.resent_log, self.journal))
         for work in self.edges.at_work():
@@ -367,15 +370,15 @@ class Supervisor:
     async def _end(self) -> None:
         """What was started ends, in order: clients get their answers, then CCR goes."""
         if self.succession:
-            await self.succession.abandon()
+            await self.succession.cancel()
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        if self.succession and self.succession.successor:
+        if self.succession and self.succession.new_process:
             self.tell(
                 "stopping", "Another supervisor serves now; finishing what has begun.", "", False
             )
-            return await self.succession.fade(self._adopting, STOP_GRACE)
+            return await self.succession.drain_and_exit(self._adopting, STOP_GRACE)
         served = not self._heritage or self._adopting is not None
         if served:
             self.tell("stopping", "Ending; requests in flight get 5 seconds.", "", False)
@@ -401,7 +404,7 @@ class Supervisor:
         redact = self.profiles.redactor
         match error:
             case ProviderError(provider, model, status, body, at):
-                self.edges.overrides.suspect(provider, model)
+                self.edges.overrides.on_error(provider, model)
                 self.loop.post(e.ProviderFailed(provider, model, status, redact(body), at))
             case FetchFailed(message):
                 self.loop.post(e.NetworkFailed(redact(message)))
@@ -426,7 +429,7 @@ class Supervisor:
             proxy=self.profiles.proxy,
             like=self.way_out.like(like),
         )
-        self.edges.quota.take(result.quotas)
+        self.edges.quota.observe(result.quotas)
         self.way_out.probed(result.reports.values())
         return tuple(result.reports.values())
 
@@ -434,13 +437,13 @@ class Supervisor:
         """An upstream that never answers is noticed long before CCR's own 301 s."""
         while True:
             await asyncio.sleep(min(_SILENCE_LOOKS, self.settings.silence_timeout / 4))
-            age = self.backends.silence()
+            age = self.backends.oldest_unanswered()
             if age is not None and age > self.settings.silence_timeout:
                 self.loop.post(e.UpstreamSilent(age))  # the policy bounds what follows
 
     def reread(self) -> bool:
         """Whether no profile was edited. One that was is taken, or it is said why it cannot be."""
-        return self.edges.drift.reread()
+        return self.edges.drift.reload()
 
     # ------------------------------------------------------------ for all
 

@@ -1,4 +1,4 @@
-"""Who is told, and how often: the terminal always, a person elsewhere once for one trouble."""
+"""Notifications for a person who does not look at the terminal: one for one trouble."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from synccr.notify import Notice, Target, lacks, send, target
 from synccr.redact import Redactor
 from synccr.supervisor.loop import Teller, now
 
-AGAIN = 6 * 3600.0
+REPEAT_AFTER = 6 * 3600.0
 """Seconds until the same trouble is worth another message."""
-MOST = 10
-"""Messages within ``HOUR``, whatever happens."""
-HOUR = 3600.0
-_FAREWELL = 3.0
+MAX_MESSAGES = 10
+"""Messages within ``WINDOW``."""
+WINDOW = 3600.0
+"""Seconds."""
+_CLOSE_TIMEOUT = 3.0
+"""Seconds for messages under way when the supervisor ends."""
 _DURATION = re.compile(r"\d+(?:\.\d+)?(?= (?:s|ms)\b)")
 
 
@@ -33,13 +35,13 @@ class RateLimiter:
     _passed: dict[tuple[str, str], float] = field(default_factory=dict)
     _recent: deque[float] = field(default_factory=deque)
 
-    def admits(self, kind: str, text: str, moment: float) -> bool:
+    def allows(self, kind: str, text: str, moment: float) -> bool:
         """Whether this is worth a message at ``moment``, monotonic seconds."""
-        while self._recent and self._recent[0] <= moment - HOUR:
+        while self._recent and self._recent[0] <= moment - WINDOW:
             self._recent.popleft()
-        self._passed = {k: t for k, t in self._passed.items() if t > moment - AGAIN}
+        self._passed = {k: t for k, t in self._passed.items() if t > moment - REPEAT_AFTER}
         key = (kind, _DURATION.sub("#", text))
-        if key in self._passed or len(self._recent) >= MOST:
+        if key in self._passed or len(self._recent) >= MAX_MESSAGES:
             return False
         self._passed[key] = moment
         self._recent.append(moment)
@@ -48,13 +50,14 @@ class RateLimiter:
 
 @dataclass
 class Notifier:
-    """Sends in the background; nothing waits for it.
+    """Sends notifications in the background; nothing waits for it.
 
     Attributes:
         to: where messages go.
-        journal: hears of each message that was not delivered, and why.
+        journal: gets an entry for each message, delivered or not.
         redact: applied to what goes out and to what a notifier says.
         environ: of the notifier.
+        limiter: bounds how many there are.
         unusable: why messages will not arrive, should that be known.
     """
 
@@ -63,11 +66,11 @@ class Notifier:
     redact: Callable[[], Redactor]
     environ: Mapping[str, str]
     unusable: str | None = None
-    gate: RateLimiter = field(default_factory=RateLimiter)
+    limiter: RateLimiter = field(default_factory=RateLimiter)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @classmethod
-    def of(
+    def from_setting(
         cls,
         setting: str,
         journal: Journal,
@@ -87,19 +90,19 @@ class Notifier:
             to, why = Target("off"), str(error)
         return cls(to, journal, redact, environ, unusable=why)
 
-    def aloud(self, tell: Teller) -> Teller:
-        """``tell``, and a message besides when the line is worth one."""
+    def with_notifications(self, tell: Teller) -> Teller:
+        """``tell``, which also sends a message when the line is worth one."""
 
         def both(kind: str, text: str, todo: str, notify: bool) -> None:
             tell(kind, text, todo, notify)
             if notify:
-                self.offer(kind, text, todo)
+                self.notify(kind, text, todo)
 
         return both
 
-    def offer(self, kind: str, text: str, todo: str = "") -> None:
-        """Send this unless there was a message about it."""
-        if self.to.way == "off" or not self.gate.admits(kind, text, now().mono):
+    def notify(self, kind: str, text: str, todo: str = "") -> None:
+        """Send a message in the background, unless the limiter says no."""
+        if self.to.way == "off" or not self.limiter.allows(kind, text, now().mono):
             return
         line = self.redact().line
         notice = Notice(kind, line(text), line(todo), stamp(utc_now()))
@@ -125,7 +128,7 @@ class Notifier:
     async def close(self) -> None:
         """Messages under way get a moment, then they are given up."""
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=_FAREWELL)
+            _, late = await asyncio.wait(self._tasks, timeout=_CLOSE_TIMEOUT)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)

@@ -1,25 +1,51 @@
-"""A supervisor replaced by a fresh one, and no client notices (POSIX).
+"""The takeover: a supervisor is replaced by a fresh one, and no client notices (POSIX).
 
-The old one starts the new one with its own command line, and both talk over a pair of
-sockets, one JSON object a line. A line may come with an open socket (``SCM_RIGHTS``), and
-with as many bytes after it as its ``bytes`` says::
+`old` is the part of the supervisor that is replaced, `new` the part of the one that replaces
+it; here is what both say. The old one starts the new one with its own command line, and they
+talk over a pair of sockets, one JSON object a line. A line may come with an open socket
+(``SCM_RIGHTS``), and with as many bytes after it as its ``bytes`` says.
 
-    old                                       new
-    {"host", "port"} + the listening socket ->  reads settings and profiles, asks the models
-                                            <-  {"turn"}   about to start its CCR
-    swaps no more of its own      {"go"}    ->  starts its CCR beside the old one's
-                                            <-  {"ready"}
-    leaves the lock             {"yours"}   ->  takes lock and control socket, accepts clients
-                                            <-  {"taken": its status}
-    accepts none; each connection, once no
-    answer is on its way:     {"bytes"} + it ->  serves it, beginning with what was read ahead
-    ends when none is left: end of the channel
+The sequence is a two-phase commit. After each step, *files* says who writes CCR's
+configuration and pid file, *lock* who holds the instance, *clients* who accepts them:
+
+====  ====  =====================  ==============================  =====  ====  =======
+step  says  message                upon which the other            files  lock  clients
+====  ====  =====================  ==============================  =====  ====  =======
+1     old   address and listener   reads settings and profiles,    old    old   old
+                                   asks the models
+2     new   `PREPARED`             ends a swap under way, starts   new    old   old
+                                   no CCR any more
+3     old   `PROCEED`              starts its CCR beside the       new    old   old
+                                   old one's
+4     new   `READY`                releases the lock               new    none  old
+5     old   `COMMIT`               takes lock and control socket,  new    new   both
+                                   accepts clients
+6     new   `SERVING`: its status  accepts none, drains its CCRs   new    new   new
+7     old   each connection, once  serves it, beginning with what  new    new   new
+            no answer is under     was read ahead
+            way on it
+8     old   end of the channel     takes no more                   new    new   new
+====  ====  =====================  ==============================  =====  ====  =======
+
+When one of them dies, the other sees the end of the channel:
+
+========  ===============================  ============================================
+when      the old one dies                 the new one dies
+========  ===============================  ============================================
+before 5  the new one ends, and its CCR    the old one kills what is left of it, writes
+                                           the files again and goes on
+before 6  the new one takes the lock and   the same, after it has taken lock and control
+          serves                           socket back
+after 6   the new one serves; answers      the old one ends, with a short grace for
+          under way at the old one break   requests in flight: to stop the new one is to
+                                           stop both
+========  ===============================  ============================================
+
+`FAILED` in place of any message of the new one is its death with its reason. So is a timeout:
+``5 x start_timeout`` for `READY`, `COMMIT_TIMEOUT` for `SERVING`.
 
 A message that could not be sent whole is the last one: the new one takes what it has of it for
 the end, and the connections that are left end at the old one as when it is stopped.
-
-On ``{"failed": ...}`` or the end of the channel before ``taken``, the old one goes on as if
-nothing had been. Afterwards the end of the channel tells the old one to end at once.
 """
 
 from __future__ import annotations
@@ -31,15 +57,9 @@ import json
 import os
 import select
 import socket
-import subprocess
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
 from typing import Any
-
-from synccr.ccr.process import ProcessId, end_tree_now, identify
-from synccr.errors import SynccrError
 
 POSSIBLE = sys.platform != "win32"
 """Whether open sockets can be given to another process here."""
@@ -50,9 +70,20 @@ CHANNEL = "_SYNCCR_HANDOVER"
 DETACHED = "_SYNCCR_DETACHED"
 """Environment variable: nobody waits for this process to end."""
 
-_PATIENCE = 5.0
+# The words on the wire. The two ends may be of different versions: a restart after an upgrade.
+PREPARED = "turn"
+PROCEED = "go"
+READY = "ready"
+COMMIT = "yours"
+SERVING = "taken"
+FAILED = "failed"
+
+COMMIT_TIMEOUT = 15.0
+"""Seconds for the new one to take lock and control socket: two moves without a wait."""
+SEND_TIMEOUT = 5.0
+"""Seconds for which a message waits for an end that does not read."""
 _PIECE = 256 * 1024
-_GONE = "The supervisor that was to be replaced is gone."
+"""Bytes that are read at once."""
 
 
 class Channel:
@@ -75,7 +106,7 @@ class Channel:
         """Send a line at once, and a socket and bytes with it.
 
         Raises:
-            OSError: the other end is gone, or has read nothing for ``_PATIENCE`` seconds, now
+            OSError: the other end is gone, or has read nothing for ``SEND_TIMEOUT`` seconds, now
                 or at an earlier message: what follows a part of one would be taken for its rest.
         """
         if sys.platform == "win32":
@@ -91,7 +122,7 @@ class Channel:
                 try:
                     sent = socket.send_fds(self._end, [data], rights)
                 except BlockingIOError:
-                    if not select.select([], [self._end], [], _PATIENCE)[1]:
+                    if not select.select([], [self._end], [], SEND_TIMEOUT)[1]:
                         raise TimeoutError("the other supervisor reads nothing") from None
                     continue
                 data, rights = data[sent:], []
@@ -107,21 +138,21 @@ class Channel:
             EOFError: the other end is closed, maybe within a message, or sends no such thing.
         """
         while (end := self._buffer.find(b"\n")) < 0:
-            await self._more()
-        message, size = _understood(bytes(self._buffer[:end]))
+            await self._receive_more()
+        message, size = _parsed(bytes(self._buffer[:end]))
         if size is None:
             del self._buffer[: end + 1]
             return message, None, b""
         whole = end + 1 + size
         while len(self._buffer) < whole:
-            await self._more()
+            await self._receive_more()
         if not self._sockets:
             raise EOFError
         payload = bytes(self._buffer[end + 1 : whole])
         del self._buffer[:whole]
         return message, self._sockets.popleft(), payload
 
-    async def _more(self) -> None:
+    async def _receive_more(self) -> None:
         if sys.platform == "win32":
             raise NotImplementedError  # see POSSIBLE
         await self._readable()
@@ -173,7 +204,7 @@ class Channel:
             loop.remove_reader(self._end)
 
 
-def _understood(line: bytes) -> tuple[dict[str, Any], int | None]:
+def _parsed(line: bytes) -> tuple[dict[str, Any], int | None]:
     """A message, and how many bytes come after it with a socket, if one comes."""
     try:
         message = json.loads(line)
@@ -188,198 +219,3 @@ def _understood(line: bytes) -> tuple[dict[str, Any], int | None]:
 def _wake(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
-
-
-class NewProcess:
-    """The new supervisor, seen from the old one.
-
-    Raises:
-        OSError: it cannot be started; nothing is left of it.
-    """
-
-    def __init__(self, command: Sequence[str], environ: dict[str, str]) -> None:
-        ours, theirs = socket.socketpair()
-        self.channel = Channel(ours)
-        with contextlib.ExitStack() as failed, theirs:
-            failed.callback(self.channel.close)
-            # A session of its own: what a terminal sends to its foreground is for us to pass on.
-            self._process = subprocess.Popen(
-                command,
-                env={**environ, CHANNEL: str(theirs.fileno())},
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-            failed.pop_all()
-        self._identity = identify(self.pid)  # now, as its number may become a stranger's
-
-    @property
-    def pid(self) -> int:
-        """Its number."""
-        return self._process.pid
-
-    async def expect(self, word: str, timeout: float | None = None) -> Any:
-        """What it says next, which has to be this.
-
-        Raises:
-            SynccrError: it failed, in its own words; or it said nothing in time.
-        """
-        try:
-            async with asyncio.timeout(timeout):
-                message, _, _ = await self.channel.receive()
-        except EOFError:
-            code = await self.exit_code(_PATIENCE)
-            raise SynccrError(
-                f"The new supervisor ended at once (exit code {code}); the old one goes on.",
-                "Look at: synccr logs",
-            ) from None
-        except TimeoutError:
-            raise SynccrError(
-                f"The new supervisor was not ready within {timeout:.0f} s; the old one goes on.",
-                "Look at: synccr logs",
-            ) from None
-        if failed := message.get("failed"):
-            error = SynccrError(failed["what"], failed["todo"])
-            error.exit_code = failed["exit_code"]  # type: ignore[misc]  # its own
-            raise error
-        if word not in message:
-            raise SynccrError("The new supervisor speaks another language; the old one goes on.")
-        return message[word]
-
-    def tell(self, message: dict[str, Any], with_socket: socket.socket | None = None) -> None:
-        """Say something to it.
-
-        Raises:
-            SynccrError: it is gone.
-        """
-        try:
-            self.channel.send(message, with_socket)
-        except OSError as error:
-            raise SynccrError(
-                "The new supervisor is gone; the old one goes on.", "Look at: synccr logs"
-            ) from error
-
-    def take(self, connection: socket.socket, ahead: bytes) -> bool:
-        """Give it a client's connection and what has been read from it; False when it is gone
-        or reads nothing. Then it takes none any more."""
-        try:
-            self.channel.send({}, connection, ahead)
-        except OSError:
-            return False
-        return True
-
-    def signal(self, number: int) -> None:
-        """Pass a signal on."""
-        if self._process.poll() is None:
-            self._process.send_signal(number)
-
-    async def exit_code(self, timeout: float | None = None) -> int | None:
-        """Wait for its end; the code as a shell would say it, None when it still runs."""
-        try:
-            code = await asyncio.to_thread(self._process.wait, timeout)
-        except subprocess.TimeoutExpired:
-            return None
-        return code if code >= 0 else 128 - code
-
-    async def discard(self) -> None:
-        """End it and everything it started, now."""
-        identity = self._identity
-        if identity is not None and self._process.poll() is None:
-            end_tree_now(identity)
-        await self.exit_code()
-        self.channel.close()
-
-
-@dataclass
-class Predecessor:
-    """What the old supervisor leaves to this one.
-
-    Attributes:
-        channel: to the old one.
-        predecessor: the old one.
-        address: host and port of the listener.
-        listener: the public port, bound and listening.
-    """
-
-    channel: Channel
-    predecessor: ProcessId | None
-    address: tuple[str, int]
-    listener: socket.socket
-
-    @classmethod
-    async def receive(cls, channel: Channel) -> Predecessor:
-        """What the old supervisor says first.
-
-        Raises:
-            SynccrError: it is gone.
-        """
-        try:
-            message, listener, _ = await channel.receive()
-        except EOFError as error:
-            raise SynccrError(_GONE) from error
-        assert listener is not None  # noqa: S101  # it comes with the port
-        address = (message["host"], message["port"])
-        return cls(channel, identify(os.getppid()), address, listener)
-
-    async def turn(self) -> None:
-        """Wait until this supervisor may start its CCR, as the old one swaps no more.
-
-        Raises:
-            SynccrError: the old one is gone.
-        """
-        await self._ask({"turn": True}, "go")
-
-    async def succeed(self) -> None:
-        """Say that this supervisor could serve, and wait until the lock is free.
-
-        Raises:
-            SynccrError: the old one is gone.
-        """
-        await self._ask({"ready": True}, "yours")
-
-    def taken(self, status: dict[str, Any]) -> None:
-        """Say that this supervisor serves."""
-        with contextlib.suppress(OSError):
-            self.channel.send({"taken": status})
-
-    async def adopt(self, relay_adopt: Callable[[socket.socket, bytes], Awaitable[None]]) -> None:
-        """Serve the connections that the old supervisor passes over, until it has none left or
-        one does not come whole."""
-        try:
-            while True:
-                _, connection, ahead = await self.channel.receive()
-                if connection is not None:
-                    await relay_adopt(connection, ahead)
-        except EOFError:
-            self.channel.refuse()
-
-    async def _ask(self, message: dict[str, Any], answer: str) -> None:
-        try:
-            self.channel.send(message)
-            received, _, _ = await self.channel.receive()
-        except (EOFError, OSError) as error:
-            raise SynccrError(_GONE) from error
-        if answer not in received:
-            raise SynccrError("The supervisor that was to be replaced speaks another language.")
-
-
-@contextlib.contextmanager
-def channel_of(environ: MutableMapping[str, str]) -> Iterator[Channel | None]:
-    """The channel to the supervisor that this one is to replace, if there is one.
-
-    An error of the block is told there, so that ``synccr restart`` can show it.
-    """
-    number = environ.pop(CHANNEL, None)
-    if number is None:
-        yield None
-        return
-    channel = Channel(socket.socket(fileno=int(number)))
-    try:
-        yield channel
-    except SynccrError as error:
-        words = {"what": error.what, "todo": error.todo, "exit_code": error.exit_code}
-        with contextlib.suppress(OSError):
-            channel.send({"failed": words})
-        raise
-    finally:
-        channel.close()

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from synccr.config.profile import Provider, probe_targets
+from synccr.config.store import Profiles
 from synccr.models.report import ModelRef, Quota, Report
 from synccr.policy import events as e
 from synccr.probe.ask import ask_models
@@ -15,7 +16,7 @@ from synccr.supervisor.notifier import Notifier
 from synccr.supervisor.watchers.config import ConfigWatcher
 from synccr.supervisor.watchers.overrides import OverrideWatcher
 from synccr.supervisor.watchers.quota import QuotaWatcher
-from synccr.supervisor.watchers.weekly import Found, WeeklyCheck
+from synccr.supervisor.watchers.weekly import CheckResult, WeeklyCheck
 
 if TYPE_CHECKING:
     from synccr.supervisor.main import Supervisor
@@ -34,11 +35,10 @@ class Watchers:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._found: Found | None = None
-        self.drift = ConfigWatcher(supervisor)
+        self._found: CheckResult | None = None
         instance, settings = supervisor.paths.instance, supervisor.settings
         journal = supervisor.journal
-        self.notices = Notifier.of(
+        self.notices = Notifier.from_setting(
             settings.notify,
             journal,
             lambda: supervisor.profiles.redactor,
@@ -49,7 +49,15 @@ class Watchers:
             text = f"Messages will not arrive: {self.notices.unusable}."
             journal.write("notified", delivered=False, text=text)
             supervisor.tell("notified", text, "Try it: synccr notify", False)
-        supervisor.tell = tell = self.notices.aloud(supervisor.tell)
+        supervisor.tell = tell = self.notices.with_notifications(supervisor.tell)
+        self.drift = ConfigWatcher(
+            supervisor.paths,
+            supervisor.load,
+            lambda: supervisor.loop.state,
+            self._use,
+            journal,
+            tell,
+        )
         self.quota = QuotaWatcher(
             instance / "quota.json", self._ask_quotas, settings.quota_interval, journal, tell
         )
@@ -70,14 +78,20 @@ class Watchers:
             lambda text: supervisor.profiles.redactor.line(text, 400),
         )
 
+    def _use(self, profiles: Profiles) -> None:
+        self._supervisor.profiles = profiles
+        self._supervisor.loop.post(
+            e.ProfilesRead(profiles.primary, profiles.fallback, profiles.local)
+        )
+
     def first(self, result: Result) -> None:
         """What the start's preflight found."""
-        self.quota.take(result.quotas)
+        self.quota.observe(result.quotas)
         self._found = _found(result)
 
     def at_work(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What runs from now on, until it is cancelled."""
-        self.schedule.begin(self._found)
+        self.schedule.on_start(self._found)
         self._found = None
         yield self.quota.run()
         yield self.schedule.run()
@@ -86,7 +100,7 @@ class Watchers:
     def status(self) -> dict[str, Any]:
         """More for ``status --json``."""
         names = {provider.name for provider in self._providers()}
-        return {"quota": self.quota.rows(names), "overrides": self.overrides.rows}
+        return {"quota": self.quota.status(names), "overrides": self.overrides.status()}
 
     # --------------------------------------------------------- asking
 
@@ -97,11 +111,11 @@ class Watchers:
     async def _ask_quotas(self) -> tuple[Quota, ...]:
         return await ask_quotas(self._providers(), proxy=self._supervisor.profiles.proxy)
 
-    async def _check_everything(self) -> Found:
+    async def _check_everything(self) -> CheckResult:
         """Every model of both profiles afresh; the policy hears of it as of any probe."""
         profiles = self._supervisor.profiles
         result = await self._ask(probe_targets(profiles.primary, profiles.fallback))
-        self.quota.take(result.quotas)
+        self.quota.observe(result.quotas)
         self._supervisor.loop.post(e.Probed(tuple(result.reports.values())))
         self.overrides.reports.clear()
         return _found(result)
@@ -122,6 +136,6 @@ class Watchers:
         )
 
 
-def _found(result: Result) -> Found:
+def _found(result: Result) -> CheckResult:
     offered = {name: [row.id for row in rows] for name, rows in result.offered.items()}
     return tuple(result.reports.values()), offered

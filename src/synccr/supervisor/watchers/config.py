@@ -1,117 +1,88 @@
-"""Noticing that a person, or CCR's own page, changed a profile while it runs."""
+"""What a person, or CCR's own page, edits in a profile while it runs."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from synccr.ccr.config_file import ConfigFile
 from synccr.config.store import Profiles, keep_adopted
 from synccr.errors import SynccrError
 from synccr.heal import Local
-from synccr.policy import events as e
-
-if TYPE_CHECKING:
-    from synccr.supervisor.main import Supervisor
-
-INTERVAL = 1.0
-"""Seconds between looks. Three ``stat`` calls cost less than a watcher would."""
-
-Signature = tuple[tuple[int, int, int] | None, ...]
+from synccr.journal import Journal
+from synccr.paths import Paths
+from synccr.policy.machine import State
+from synccr.supervisor.loop import Teller
 
 
-def signature(files: Sequence[Path]) -> Signature:
-    """What tells one state of some files from another."""
-    return tuple(_one(path) for path in files)
-
-
-def _one(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-async def watch(files: Sequence[Path], seen: Signature, changed: Callable[[], object]) -> None:
-    """Call ``changed`` once files differ from ``seen`` and are left alone for one interval."""
-    while True:
-        await asyncio.sleep(INTERVAL)
-        found = signature(files)
-        if found == seen:
-            continue
-        while True:
-            await asyncio.sleep(INTERVAL)
-            again = signature(files)
-            if again == found:
-                break
-            found = again
-        seen = found
-        changed()
-
-
+@dataclass
 class ConfigWatcher:
-    """Takes edits into a supervisor that runs."""
+    """Takes edits of the profiles into a supervisor that runs.
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
-        self._refused = ""
+    Attributes:
+        paths: CCR's directory.
+        load: reads the profiles; raises `SynccrError` when they cannot be used.
+        state: the policy's state now.
+        use: goes on with other profiles.
+        journal, tell: get what was taken, and why something was not.
+    """
 
-    def reread(self) -> bool:
+    paths: Paths
+    load: Callable[[], Profiles]
+    state: Callable[[], State]
+    use: Callable[[Profiles], None]
+    journal: Journal
+    tell: Teller
+    _refused: str = field(default="", init=False)
+
+    def reload(self) -> bool:
         """Take what was edited when it can be used, else say once why not; what runs goes on.
 
         Returns:
             Whether nothing was edited.
         """
-        supervisor = self._supervisor
-        state = supervisor.loop.state
+        state = self.state()
         try:
-            profiles = settled(supervisor.load(), state.local)
+            profiles = on_running_port(self.load(), state.local)
             before = (state.primary.raw, state.fallback.raw, state.local)
-            if (profiles.primary.raw, profiles.fallback.raw, profiles.local) == before:
-                self._refused = ""
-                keep_adopted(profiles)
-                if profiles.taken and profiles.notes:  # it was about the other profile
-                    self._say(" ".join(profiles.notes), "", applied=False)
-                return True
+            edited = (profiles.primary.raw, profiles.fallback.raw, profiles.local) != before
             keep_adopted(profiles)
         except (SynccrError, OSError) as error:
-            self._refuse(error)
+            self._report_refusal(error)
             return False
         self._refused = ""
-        supervisor.profiles = profiles
-        text = story(profiles)
-        supervisor.journal.write("edited", text=text, applied=True)
-        supervisor.tell("edited", text, "", False)
-        supervisor.loop.post(e.ProfilesRead(profiles.primary, profiles.fallback, profiles.local))
-        return False
+        if edited:
+            self.use(profiles)
+            text = edit_message(profiles)
+            self.journal.write("edited", text=text, applied=True)
+            self.tell("edited", text, "", False)
+        elif profiles.taken and profiles.notes:  # it was about the other profile
+            self._report(" ".join(profiles.notes), "", applied=False)
+        return not edited
 
-    def save_edits(self) -> None:
+    def adopt_edits(self) -> None:
         """What a person wrote into CCR's configuration a moment before it is replaced becomes
         the profile's, and is noticed there; a copy of what cannot be read is kept anyhow."""
         with contextlib.suppress(SynccrError, OSError):
-            if ConfigFile(self._supervisor.paths).changed_by_others():
-                keep_adopted(self._supervisor.load())
+            if ConfigFile(self.paths).changed_by_others():
+                keep_adopted(self.load())
 
-    def _refuse(self, error: SynccrError | OSError) -> None:
+    def _report_refusal(self, error: SynccrError | OSError) -> None:
         what = error.what if isinstance(error, SynccrError) else str(error)
         todo = error.todo if isinstance(error, SynccrError) else "Free the disk or mend the mode."
         if what == self._refused:
             return
         self._refused = what
         text = f"An edit is not applied: {what}"
-        self._say(text, todo, applied=False)
+        self._report(text, todo, applied=False)
 
-    def _say(self, text: str, todo: str, *, applied: bool) -> None:
-        self._supervisor.journal.write("edited", text=text, todo=todo, applied=applied)
-        self._supervisor.tell("edited", text, todo, not applied)
+    def _report(self, text: str, todo: str, *, applied: bool) -> None:
+        self.journal.write("edited", text=text, todo=todo, applied=applied)
+        self.tell("edited", text, todo, not applied)
 
 
-def settled(profiles: Profiles, local: Local) -> Profiles:
+def on_running_port(profiles: Profiles, local: Local) -> Profiles:
     """The same profiles on the port that is open, which clients know: it stays until the end.
     So does a key that is taken away, because the port may be open to other machines, and a
     random one."""
@@ -119,7 +90,7 @@ def settled(profiles: Profiles, local: Local) -> Profiles:
     return replace(profiles, local=replace(profiles.local, port=local.port, api_key=key))
 
 
-def story(profiles: Profiles) -> str:
+def edit_message(profiles: Profiles) -> str:
     """What an edit that is taken means, for a person."""
     text = " ".join(["A profile was edited; its models are checked.", *profiles.notes])
     later = []

@@ -18,12 +18,12 @@ from synccr.journal import Journal
 from synccr.models.report import TRANSIENT, ModelRef, Report
 from synccr.policy.machine import State
 from synccr.supervisor.loop import Teller, now
-from synccr.supervisor.watchers.config import signature
+from synccr.supervisor.watchers.files import signature
 
-LOOKS = 5.0
-"""Seconds between looks at which files there are."""
-_SOONEST = 60.0
-"""Seconds between questions about one model that only an override names."""
+INTERVAL = 5.0
+"""Seconds between two looks for files."""
+_PROBE_INTERVAL = 60.0
+"""Seconds between probes of one model that only an override names."""
 
 Key = tuple[str, str, str]
 """File, route and what is wrong with it."""
@@ -53,12 +53,11 @@ class OverrideWatcher:
     found: tuple[Override, ...] = ()
     reports: dict[ModelRef, Report] = field(default_factory=dict)
     _asked: dict[ModelRef, float] = field(default_factory=dict)
-    _told: dict[Key, str] = field(default_factory=dict)
+    _reported: dict[Key, str] = field(default_factory=dict)
     _seen: tuple[object, ...] = ()
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
-    @property
-    def rows(self) -> list[dict[str, Any]]:
+    def status(self) -> list[dict[str, Any]]:
         """For ``status --json``."""
         return [
             {
@@ -83,23 +82,23 @@ class OverrideWatcher:
         """Look at the files, and at what they name, for ever."""
         while True:
             with suppress(OSError):  # a directory that may not be read; as before then
-                self._look()
+                self._find_files()
             with suppress(SynccrError):  # the environment's proxy, for one
-                await self._ask_what_is_due()
-            self.judge()
+                await self._probe_due()
+            self.report_changes()
             self._wake.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOKS):
+                async with asyncio.timeout(INTERVAL):
                     await self._wake.wait()
 
-    def _look(self) -> None:
+    def _find_files(self) -> None:
         files = sorted(file for file, _, _ in override_files(self.ccr))
         there = (*signature(files), *map(str, files))
         if there != self._seen:
             self._seen = there
             self.found = find_overrides(self.ccr)
 
-    def suspect(self, provider: str, model: str | None) -> None:
+    def on_error(self, provider: str, model: str | None) -> None:
         """CCR logged an error of this model; when no profile has it, it is ours to ask."""
         for ref in self._own():
             report = self.reports.get(ref)
@@ -108,7 +107,7 @@ class OverrideWatcher:
                 self.reports.pop(ref, None)
                 self._wake.set()
 
-    def judge(self) -> None:
+    def report_changes(self) -> None:
         """Tell what is new since the last time: once for each trouble, once for its end."""
         current: dict[Key, str] = {}
         advice: dict[Key, str] = {}
@@ -124,15 +123,15 @@ class OverrideWatcher:
                 if override.kind != "preset":
                     serves = self.state().current.scenario(trouble.route)
                     advice[key] = f"Name one that serves there, such as {serves}."
-        for key in current.keys() - self._told.keys():
-            self._say(key[0], current[key], advice.get(key, "Mend it, or move it away."))
-        for file, route, _ in self._told.keys() - current.keys():
+        for key in current.keys() - self._reported.keys():
+            self._report(key[0], current[key], advice.get(key, "Mend it, or move it away."))
+        for file, route, _ in self._reported.keys() - current.keys():
             if not any(key[:2] == (file, route) for key in current):
                 what = f"Router.{route}" if route else "the file"
                 self.journal.write("override", file=file, text=f"{file}: {what} is in order again.")
-        self._told = current
+        self._reported = current
 
-    def _say(self, file: str, text: str, todo: str) -> None:
+    def _report(self, file: str, text: str, todo: str) -> None:
         text = self.line(text)  # a preset may be anybody's
         self.journal.write("override", file=file, text=text, todo=todo)
         self.tell("override", text, todo, True)
@@ -153,13 +152,13 @@ class OverrideWatcher:
         named = (ref for o in self.found if o.kind != "preset" for ref in o.models())
         return [r for r in dict.fromkeys(named) if r.provider in names and r not in state.models]
 
-    async def _ask_what_is_due(self) -> None:
+    async def _probe_due(self) -> None:
         own, moment = self._own(), now().mono
         self.reports = {ref: report for ref, report in self.reports.items() if ref in own}
         due = []
         for ref in own:
             report, asked = self.reports.get(ref), self._asked.get(ref)
-            pause = self.again if report else _SOONEST
+            pause = self.again if report else _PROBE_INTERVAL
             if (report is None or not report.serves) and (asked is None or moment - asked >= pause):
                 due.append(ref)
         if not due:

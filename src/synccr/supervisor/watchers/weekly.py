@@ -15,10 +15,10 @@ from synccr.models.last_check import LastCheck
 from synccr.models.report import Report
 from synccr.supervisor.loop import Teller
 
-_LONGEST_NAP = 60.0
+_LONGEST_SLEEP = 60.0
 """Seconds; a timer of the loop does not count the time a machine sleeps."""
 
-Found = tuple[Iterable[Report], Mapping[str, Sequence[str]]]
+CheckResult = tuple[Iterable[Report], Mapping[str, Sequence[str]]]
 """Reports, and the names in each provider's list of models."""
 
 
@@ -36,7 +36,7 @@ class WeeklyCheck:
     """
 
     path: Path
-    check: Callable[[], Awaitable[Found]]
+    check: Callable[[], Awaitable[CheckResult]]
     interval: float
     journal: Journal
     tell: Teller
@@ -46,11 +46,11 @@ class WeeklyCheck:
     def __post_init__(self) -> None:
         self.last = last_check.load(self.path)
 
-    def begin(self, found: Found | None) -> None:
+    def on_start(self, found: CheckResult | None) -> None:
         """The start's preflight is the first inventory there is, and counts when one is due."""
         if self.last is None:
             reports, offered = found or ((), {})
-            self._keep(last_check.take(None, reports, offered, self.clock()))
+            self._save(last_check.take(None, reports, offered, self.clock()))
         elif found is not None and self.interval and self.due_in() <= 0:
             self._report(found)
 
@@ -66,20 +66,20 @@ class WeeklyCheck:
         while self.interval:
             wait = self.due_in()
             if wait > 0:
-                await asyncio.sleep(min(wait, _LONGEST_NAP))
+                await asyncio.sleep(min(wait, _LONGEST_SLEEP))
                 continue
             try:
                 self._report(await self.check())
             except SynccrError as error:  # the environment's proxy, for one
                 self.journal.write("checked", text=f"The weekly check failed: {error}")
-                await asyncio.sleep(_LONGEST_NAP)
+                await asyncio.sleep(_LONGEST_SLEEP)
 
-    def _report(self, found: Found) -> None:
+    def _report(self, found: CheckResult) -> None:
         reports, offered = found
         last = last_check.load(self.path) or self.last  # ``models --changes`` writes it too
         after = last_check.take(last, reports, offered, self.clock())
         changes = last_check.compare(last, after)
-        self._keep(after)
+        self._save(after)
         said = last_check.lines(changes)
         text = "Weekly check: " + ("; ".join(said) if said else "nothing changed") + "."
         self.journal.write(
@@ -92,6 +92,6 @@ class WeeklyCheck:
         todo = "Look at them: synccr models" if said else ""
         self.tell("checked", text, todo, bool(said))
 
-    def _keep(self, found: LastCheck) -> None:
+    def _save(self, found: LastCheck) -> None:
         self.last = found
         last_check.save(self.path, found)
