@@ -44,7 +44,7 @@ def pins(tmp_path: Path) -> dict[str, Pin]:
     lock.mkdir()
     (lock / "package.json").write_text(json.dumps({"dependencies": {NAME: "2.0.0"}}))
     (lock / "package-lock.json").write_text(json.dumps(LOCK))
-    return {"2.0.0": Pin({"dist/cli.js": GOOD}, lock)}
+    return {"2.0.0": Pin(lock, f"{NAME}/dist/cli.js", {f"{NAME}/dist/cli.js": GOOD})}
 
 
 @pytest.fixture
@@ -507,7 +507,9 @@ def test_pins_are_whole() -> None:
     assert set(PINS) == {"1.0.73", "2.0.0"}
     for version, pin in PINS.items():
         assert pin.integrity.startswith("sha512-")
-        assert set(pin.files) == {"dist/cli.js", "dist/tiktoken_bg.wasm", "dist/index.html"}
+        names = {name.removeprefix(f"{NAME}/") for name in pin.files}
+        assert names == {"dist/cli.js", "dist/tiktoken_bg.wasm", "dist/index.html"}
+        assert pin.entry in pin.files
         assert all(len(digest) == 64 for digest in pin.files.values())
         manifest = json.loads((pin.lock / "package.json").read_bytes())
         assert manifest["dependencies"] == {NAME: version}

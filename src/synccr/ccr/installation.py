@@ -28,50 +28,56 @@ from synccr.ccr.npm import NAME, install
 from synccr.errors import RuntimeMissing
 from synccr.files import own_directory, write_atomic
 
-_LOCKS = Path(__file__).parent / "pinned"
 _MANIFEST, _LOCK = "package.json", "package-lock.json"
 _BESIDE, _FORMER = ".new-", "former"
 _OLD_TRASH = 3600.0
 _SETTLED = 2.0
-_WASM = "dedd9a7b5d8d98b44448bedb371ade1c5327f7bb5dd9effe159da816473a415f"
 
 
 @dataclass(frozen=True)
 class Pin:
-    """What a version is known to be.
+    """What a version is known to be. Paths are below ``node_modules``.
 
     Attributes:
-        files: sha256 of each file that runs, on Node or in the browser of ``ccr ui``, by its
-            path in the package. Both versions are bundles: they load nothing else, measured by
-            tracing.
         lock: the directory with its ``package.json`` and ``package-lock.json``.
+        entry: the script that Node runs.
+        files: sha256 of each file that runs, on Node or in the browser of ``ccr ui``.
     """
 
-    files: Mapping[str, str]
     lock: Path
+    entry: str
+    files: Mapping[str, str]
 
     @property
     def integrity(self) -> str:
-        """Of the archive, as npm's registry publishes it (``dist.integrity``)."""
+        """Of CCR's archive, as npm's registry publishes it (``dist.integrity``)."""
         return str(_json(self.lock / _LOCK)["packages"][f"node_modules/{NAME}"]["integrity"])
 
 
+def _bundle(version: str, program: str, page: str) -> Pin:
+    """1.x and 2.x are one script that loads nothing else, measured by tracing; 1.0.73 names
+    180 packages all the same."""
+    entry = f"{NAME}/dist/cli.js"
+    files = {
+        entry: program,
+        f"{NAME}/dist/tiktoken_bg.wasm": (
+            "dedd9a7b5d8d98b44448bedb371ade1c5327f7bb5dd9effe159da816473a415f"
+        ),
+        f"{NAME}/dist/index.html": page,
+    }
+    return Pin(Path(__file__).parent / "pinned" / version, entry, files)
+
+
 PINS: Mapping[str, Pin] = {
-    "2.0.0": Pin(
-        {
-            "dist/cli.js": "e84ad34983150bf97c0470299acc56ec97dd0e07343fe19d4d383bded9a1eb56",
-            "dist/tiktoken_bg.wasm": _WASM,
-            "dist/index.html": "b8e1126f1ffbee77759aaf4560f6b30ffa034bdc261e586eb7da16f0d9624b92",
-        },
-        _LOCKS / "2.0.0",
+    "2.0.0": _bundle(
+        "2.0.0",
+        "e84ad34983150bf97c0470299acc56ec97dd0e07343fe19d4d383bded9a1eb56",
+        "b8e1126f1ffbee77759aaf4560f6b30ffa034bdc261e586eb7da16f0d9624b92",
     ),
-    "1.0.73": Pin(
-        {
-            "dist/cli.js": "8fb0beb3364884b118008bf489179a3594bd5e6adcf932229f7df93890f6e16f",
-            "dist/tiktoken_bg.wasm": _WASM,
-            "dist/index.html": "2e1f9d9090e60bdbf95ff8f1d90dfbf5b4ee393e750f011eb4dc13e867ee765a",
-        },
-        _LOCKS / "1.0.73",
+    "1.0.73": _bundle(
+        "1.0.73",
+        "8fb0beb3364884b118008bf489179a3594bd5e6adcf932229f7df93890f6e16f",
+        "2e1f9d9090e60bdbf95ff8f1d90dfbf5b4ee393e750f011eb4dc13e867ee765a",
     ),
 }
 
@@ -227,19 +233,20 @@ class Installation:
                     shutil.rmtree(path, ignore_errors=True)
 
     def _entry_in(self, place: Path) -> Path | None:
-        root = place / "node_modules" / NAME
+        modules = place / "node_modules"
+        root = modules / NAME
         manifest = _json(root / _MANIFEST)
         if manifest.get("version") != self._version:
             return None
         if self._pin:
-            return self._checked(place, root, self._pin)
+            return self._checked(place, modules, self._pin)
         binaries = manifest.get("bin")
         script = binaries.get("ccr") if isinstance(binaries, dict) else binaries
         entry = root / str(script)
         inside = entry.resolve().is_relative_to(root.resolve())
         return entry if inside and entry.is_file() else None
 
-    def _checked(self, place: Path, root: Path, pin: Pin) -> Path | None:
+    def _checked(self, place: Path, modules: Path, pin: Pin) -> Path | None:
         """The program of a pinned version.
 
         Raises:
@@ -248,16 +255,17 @@ class Installation:
         with contextlib.suppress(OSError):
             if (place / _LOCK).read_bytes() != (pin.lock / _LOCK).read_bytes():
                 return None  # installed by a synccr that knew other dependencies
-        found = self._hashes.of(root / name for name in pin.files)
+        found = self._hashes.of(modules / name for name in pin.files)
         wanted = zip(pin.files.items(), found, strict=True)
         wrong = [name for (name, sha256), there in wanted if there != sha256]
         if wrong:
+            named = ", ".join(name.removeprefix(f"{NAME}/") for name in wrong)
             raise Altered(
                 f"Claude Code Router {self._version} in {place} is not what its authors published "
-                f"(not the same: {', '.join(wrong)}), so it is not run.",
+                f"(not the same: {named}), so it is not run.",
                 f"Remove {place} and start again.",
             )
-        return root / "dist/cli.js"
+        return modules / pin.entry
 
 
 class FileHashes:
