@@ -237,7 +237,7 @@ def test_detail_is_one_printable_line() -> None:
     """The detail has no line break, no escape, and at most 200 characters."""
     body = json.dumps({"error": "no\n\x1b[31mmoney\u202e " + "x" * 5000})
     detail = classify(402, body, now=NOW).detail
-    assert detail.startswith("no [31mmoney x")
+    assert detail.startswith("no money x")
     assert detail.isprintable()
     assert len(detail) == 200
 

@@ -20,7 +20,7 @@ from synccr.config.store import (
     recorded,
     shipped,
 )
-from synccr.heal import heal
+from synccr.heal import heal_supervised
 from synccr.paths import Paths
 
 
@@ -148,7 +148,7 @@ def run_beside(paths: Paths, role: Role) -> dict[str, Any]:
     profiles = read(paths)
     pair = {"primary": profiles.primary, "fallback": profiles.fallback}
     profile = pair.pop(role)
-    healed = heal(profile, {}, profiles.local, beside=next(iter(pair.values())))
+    healed = heal_supervised(profile, *pair.values(), {}, profiles.local)
     with (
         recorded(paths, role, healed.config, profile.source, healed.added),
         ConfigFile(paths).transaction(healed.config),

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from synccr.config.profile import FALLBACK_SCENARIOS, Profile
 from synccr.config.reader import understand
 from synccr.errors import NoModelServes
-from synccr.heal import Local, advice_on, heal
+from synccr.heal import Healed, Local, heal, heal_supervised
+from synccr.heal.advice import advice_on
 from synccr.models.report import DEAD, ModelRef, Report, Status
 
+LOCAL = Local(3456)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMES = [ModelRef(p, m) for p in ("a", "b") for m in ("m", "n", "o")]
 
@@ -71,13 +73,22 @@ knowledge = st.builds(
 )
 
 
-@given(documents, knowledge)
-def test_what_holds_for_every_healing(raw: dict[str, Any], known: dict[ModelRef, Report]) -> None:
+@given(documents, knowledge, st.booleans())
+def test_what_holds_for_every_healing(
+    raw: dict[str, Any], known: dict[ModelRef, Report], supervised: bool
+) -> None:
     """No route and no in-flight fallback leads to a model known dead; unknown keys survive; the
     profile stays as it was; healing again changes nothing more."""
+
+    def healed_of(document: dict[str, Any]) -> Healed:
+        owner = profile(document)
+        return (
+            heal_supervised(owner, owner, known, LOCAL) if supervised else heal(owner, known, LOCAL)
+        )
+
     before = copy.deepcopy(raw)
     try:
-        healed = heal(profile(raw), known, Local(3456))
+        healed = healed_of(raw)
     except NoModelServes:
         assert not any(ref not in known or known[ref].serves for ref in NAMES)
         return
@@ -93,12 +104,13 @@ def test_what_holds_for_every_healing(raw: dict[str, Any], known: dict[ModelRef,
     assert all(healed.config[k] == raw[k] for k in ("plugins", "StatusLine", "x") if k in raw)
     assert healed.config["Providers"] == raw["Providers"]
     written = json.loads(json.dumps(healed.config))
-    assert heal(profile(written), known, Local(3456)).changes == ()
+    assert healed_of(written).changes == ()
+    assert not (supervised and healed.config.get("fallback"))
 
 
 def test_a_dead_default_goes_to_the_owners_fallback() -> None:
     """The owner's ``fallback`` route comes before models that are only listed."""
-    healed = heal(profile(document()), reports(("a,m", Status.BILLING)))
+    healed = heal(profile(document()), reports(("a,m", Status.BILLING)), LOCAL)
     assert healed.config["Router"]["default"] == "a,o"
     change = next(c for c in healed.changes if c.path == "Router.default")
     assert (change.before, change.after) == ("a,m", "a,o")
@@ -109,7 +121,7 @@ def test_a_dead_long_context_goes_to_the_largest() -> None:
     """Among models that serve, the one with the most context."""
     known = reports(("a,n", Status.MISSING))
     known[ModelRef("b", "n")] = report(ModelRef("b", "n"), Status.OK, context_length=1_000_000)
-    healed = heal(profile(document()), known)
+    healed = heal(profile(document()), known, LOCAL)
     assert healed.config["Router"]["longContext"] == "b,n"
     assert healed.config["Router"]["default"] == "a,m"
 
@@ -117,7 +129,7 @@ def test_a_dead_long_context_goes_to_the_largest() -> None:
 def test_trouble_of_the_account_prefers_another_provider() -> None:
     """A wrong key for one model makes its provider's others the last choice."""
     known = {ModelRef("a", "m"): report(ModelRef("a", "m"), Status.AUTH, account=True)}
-    healed = heal(profile(document()), known)
+    healed = heal(profile(document()), known, LOCAL)
     assert healed.routes["default"].provider == "b"
     assert healed.config["fallback"]["default"][0].startswith("b,")
 
@@ -126,7 +138,7 @@ def test_nothing_serves() -> None:
     """Without one model that serves it refuses, and says what to do."""
     known = {ref: report(ref, Status.BILLING) for ref in NAMES}
     with pytest.raises(NoModelServes, match="billing") as caught:
-        heal(profile(document()), known)
+        heal(profile(document()), known, LOCAL)
     assert "Top up" in caught.value.todo
 
 
@@ -137,7 +149,7 @@ def test_nothing_serves() -> None:
 def test_log_level(level: str | None, after: str) -> None:
     """Errors are kept; neither prompts nor keys are written."""
     raw = document(LOG=False, **({"LOG_LEVEL": level} if level else {}))
-    healed = heal(profile(raw), {})
+    healed = heal(profile(raw), {}, LOCAL)
     assert (healed.config["LOG"], healed.config["LOG_LEVEL"]) == (True, after)
 
 
@@ -164,10 +176,10 @@ def test_a_proxy_that_ccr_refuses_is_not_written() -> None:
     """Where synccr leads CCR's requests; plain CCR keeps what its owner wrote."""
     for proxy, written in (("socks5://me:word@proxy:1080", None), ("http://proxy:3128",) * 2):
         owner = profile(document(PROXY_URL=proxy))
-        led = heal(owner, {}, in_flight=False)
+        led = heal_supervised(owner, owner, {}, LOCAL)
         assert led.config.get("PROXY_URL") == written
         assert all("word" not in str(change) for change in led.changes)
-        assert heal(owner, {}).config["PROXY_URL"] == proxy
+        assert heal(owner, {}, LOCAL).config["PROXY_URL"] == proxy
 
 
 @pytest.mark.parametrize(

@@ -4,57 +4,14 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from synccr.cli import output
-
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-ESCAPES = [
-    "\x1b]0;owned\x07",
-    "\x1b[2J\x1b[H",
-    "\x1b[8mhidden\x1b[0m",
-    "\x9b31m",
-    "a\rb",
-    "\x1b]52;c;aGk=\x07",
-    "\u202egnp.exe",
-    "\x08\x08",
-]
-
-
-@pytest.mark.parametrize("text", ESCAPES)
-def test_escapes_are_shown(text: str) -> None:
-    """Nothing that a terminal obeys is left, not even among colours."""
-    assert not CONTROL.search(output.harmless(text))
-    left = re.sub(r"\x1b\[[0-7;]*m", "", output.harmless(text, coloured=True))
-    assert not CONTROL.search(left)
-    assert "\x1b[8m" not in output.harmless(text, coloured=True)
-
-
-@given(st.text())
-def test_harmless(text: str) -> None:
-    """Whatever the text, no control character but newline and tab is left, the rest stays as
-    it is, and a JSON document means the same as before."""
-    assert not CONTROL.search(output.harmless(text))
-    if not CONTROL.search(text) and not re.search("[\u061c\u200e\u200f\u2028\u2029]", text):
-        assert output.harmless(text) == text
-    document = json.dumps({"text": text}, ensure_ascii=False)
-    assert json.loads(output.harmless(document)) == {"text": text}
-
-
-def test_our_own_colours_stay() -> None:
-    """What paint makes is left alone where colours are shown."""
-    line = "\x1b[31mred\x1b[0m plain"
-    assert output.harmless(line, coloured=True) == line
 
 
 class Terminal(io.StringIO):

@@ -24,6 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from synccr import jsonc
 from synccr.models.report import SERVING, ModelRef, Report
 
 ROUTED = ("default", "think", "longContext", "webSearch")
@@ -188,7 +189,7 @@ def _preset(file: Path, name: str) -> Override:
         document = _relaxed(file)
     except OSError as error:
         return Override(file, "preset", name, problem=f"cannot be read ({error.strerror})")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return Override(file, "preset", name, problem=f"is no JSON, so CCR leaves it out ({error})")
     router, providers = document.get("Router"), document.get("Providers")
     rows = providers if isinstance(providers, list) else []
@@ -201,13 +202,7 @@ def _relaxed(file: Path) -> dict[str, Any]:
     """A manifest, with comments and trailing commas."""
     if file.stat().st_size > _LARGEST:
         raise ValueError("too large to be read here")
-    text = file.read_bytes().decode("utf-8-sig")
-    try:
-        document = json.loads(text)
-    except ValueError:
-        import json5
-
-        document = json5.loads(text)
+    document = jsonc.loads(file.read_bytes().decode("utf-8"))
     if not isinstance(document, dict):
         raise ValueError("not an object")
     return document

@@ -19,8 +19,9 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from synccr.classify import phrases, retry_time
-from synccr.classify.body import Words, line, read
+from synccr.classify.body import Words, read
 from synccr.models.report import TRANSIENT, Status
+from synccr.redact import printable
 
 __all__ = ["Confidence", "Scope", "Verdict", "classify"]
 
@@ -250,7 +251,7 @@ def _retry_at(
 
 
 def _detail(words: Words, otherwise: str) -> str:
-    said = line(words.text)
+    said = printable(words.text)
     if words.html:
         said = f"answered with an HTML page: {said}" if said else "answered with an HTML page"
     return (said or otherwise)[:_DETAIL_LIMIT]
@@ -258,6 +259,6 @@ def _detail(words: Words, otherwise: str) -> str:
 
 def _fault_detail(words: Words, http: int) -> str:
     """Without the provider's sentence, which may repeat the prompt."""
-    known = sorted(words.codes & phrases.REQUEST_CODES) or [line(words.param)]
+    known = sorted(words.codes & phrases.REQUEST_CODES) or [printable(words.param)]
     said = f"the request's own fault (HTTP {http}{f', {known[0]}' if known[0] else ''})"
     return said[:_DETAIL_LIMIT]

@@ -93,11 +93,6 @@ def failed_choice(document: Any) -> dict[str, Any] | None:
     return first if first.get("error") or first.get("finish_reason") == "error" else None
 
 
-def line(text: str) -> str:
-    """``text`` as one printable line."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
 def _json(text: str) -> Any:
     try:
         return json.loads(text.lstrip(_BEFORE))

@@ -247,7 +247,7 @@ def show_models(found: Survey) -> None:
         for finding in profile.findings:
             say(f"{profile.source}: {finding.place} {finding.what}. {finding.instead}".rstrip())
     if found.healed is None:
-        from synccr.heal import advice_lines
+        from synccr.heal.advice import advice_lines
 
         say("No model can serve.", "red")
         for line in advice_lines(found.result.reports.values()):

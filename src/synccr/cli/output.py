@@ -3,42 +3,25 @@
 Data goes to stdout, everything for people beside it to stderr. Colour only on
 a terminal and without ``NO_COLOR``; rich is loaded only where a table is drawn.
 What comes from outside can carry sequences that move, hide or rename things on a
-terminal: they are shown as ``\\u001b`` and the like, which is what JSON calls them, too.
+terminal: their control characters are shown and not obeyed.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from synccr.errors import SynccrError
+from synccr.redact import escape_controls
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
-
-
-_ODD = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
-_UNSEEN = re.compile(_ODD)
-_UNSEEN_BUT_COLOUR = re.compile(rf"\x1b\[[0-7;]*m|({_ODD})")  # without 8, which hides
-
-
-def harmless(text: str, *, coloured: bool = False) -> str:
-    """``text`` with everything visible that a terminal would obey; newline and tab stay, and
-    with ``coloured`` so do colours."""
-    if coloured:
-        return _UNSEEN_BUT_COLOUR.sub(lambda m: _named(m[1]) if m[1] else m[0], text)
-    return _UNSEEN.sub(lambda m: _named(m[0]), text)
-
-
-def _named(character: str) -> str:
-    return f"\\u{ord(character):04x}"
 
 
 def coloured(stream: TextIO) -> bool:
@@ -53,7 +36,7 @@ def paint(text: str, colour: str, stream: TextIO) -> str:
 
 def put(text: str) -> None:
     """Data for stdout."""
-    sys.stdout.write(harmless(text, coloured=coloured(sys.stdout)) + "\n")
+    sys.stdout.write(escape_controls(text, coloured=coloured(sys.stdout)) + "\n")
     sys.stdout.flush()
 
 
@@ -93,7 +76,7 @@ def say(text: str, colour: str | None = None) -> None:
     """A line for a person, on stderr; when nobody can hear it, the work goes on."""
     try:
         line = paint(text, colour, sys.stderr) if colour else text
-        sys.stderr.write(harmless(line, coloured=coloured(sys.stderr)) + "\n")
+        sys.stderr.write(escape_controls(line, coloured=coloured(sys.stderr)) + "\n")
         sys.stderr.flush()
     except BrokenPipeError:
         into_the_void(sys.stderr)
@@ -155,4 +138,4 @@ def draw(what: RenderableType, *, stream: TextIO | None = None) -> None:
     drawing = console(stream)
     with drawing.capture() as drawn:
         drawing.print(what)
-    stream.write(harmless(drawn.get(), coloured=coloured(stream)))
+    stream.write(escape_controls(drawn.get(), coloured=coloured(stream)))

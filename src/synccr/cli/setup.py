@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,8 @@ from synccr.config.keys import with_keys
 from synccr.config.store import Profiles, load_profiles
 from synccr.errors import SynccrError
 from synccr.paths import Paths
-from synccr.redact import Redactor
+from synccr.redact import Redactor, is_secret_variable
 from synccr.settings import Settings, load
-
-_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def redactor() -> Redactor:
     from synccr.config.reader import understand
     from synccr.config.store import read_written
 
-    secrets = [value for name, value in os.environ.items() if _SECRET.search(name)]
+    secrets = [value for name, value in os.environ.items() if is_secret_variable(name)]
     with contextlib.suppress(SynccrError):
         setup = Setup.make()
         if written := read_written(setup.paths):

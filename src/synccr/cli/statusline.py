@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synccr.errors import SynccrError
+from synccr.redact import printable
 
 _PATIENCE = 1.0  # seconds for the supervisor
 _INPUT_PATIENCE = 0.1  # seconds for the rest of Claude Code's JSON
@@ -71,7 +72,7 @@ def line(status: Mapping[str, Any], session: Mapping[str, Any]) -> str:
     elif status["profile"] == "fallback":
         parts.append("fallback")
     parts += _quota(status.get("quota"))
-    return _printable(" | ".join(parts))
+    return printable(" | ".join(parts))
 
 
 def _asked_for(session: Mapping[str, Any]) -> str:
@@ -117,7 +118,3 @@ def _quota(quota: Any) -> list[str]:
 def _short(ref: str) -> str:
     """``provider,vendor/model`` as people call it: ``model``."""
     return ref.partition(",")[2].rpartition("/")[2]
-
-
-def _printable(text: str) -> str:
-    return "".join(sign for sign in text if sign.isprintable())

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from synccr.cli.output import harmless, put, say
+from synccr.cli.output import put, say
 from synccr.errors import NotRunning, RuntimeMissing, SynccrError, UsageError
 from synccr.paths import Paths
+from synccr.redact import escape_controls
 
 COMPLETE = "_SYNCCR_COMPLETE"
 """The variable with which a shell's completion script asks what could come next."""
@@ -109,7 +110,7 @@ def ask(
                 answered = value
             else:
                 # A pipe gets the answer as it is; a terminal would obey what is in it.
-                sys.stdout.write(harmless(value) if sys.stdout.isatty() else value)
+                sys.stdout.write(escape_controls(value) if sys.stdout.isatty() else value)
                 sys.stdout.flush()
                 ended = value.endswith("\n")
     finally:

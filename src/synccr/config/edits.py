@@ -14,7 +14,7 @@ from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from synccr.config.carried import NOTHING, Added, left_out, own_part
+from synccr.config.combined import NOTHING, Added, edits_of_added, own_part
 from synccr.config.keyring import restore
 from synccr.config.profile import interpolate, variables
 
@@ -43,7 +43,7 @@ def not_taken(
     written: Mapping[str, Any], edited: Mapping[str, Any], environ: Mapping[str, str], added: Added
 ) -> tuple[str, ...]:
     """Places of edits that ``rebase`` passes over, because they are about what was added."""
-    return left_out(_restored(edited, tuple(_texts(written)), environ), written, added)
+    return edits_of_added(_restored(edited, tuple(_texts(written)), environ), written, added)
 
 
 def _merge(written: Any, edited: Any, onto: Any) -> Any:

@@ -16,7 +16,8 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from synccr.config.profile import interpolate, is_secret_name, variables
+from synccr.config.profile import interpolate, variables
+from synccr.redact import is_secret_parameter
 
 _PLACEHOLDER = re.compile(r"synccr\.([A-Za-z_][A-Za-z0-9_]*)\.[0-9a-f]{24}")
 _MARK = b"synccr."
@@ -247,7 +248,7 @@ def _carries_secret(url: str) -> bool:
     except ValueError:
         return False
     named = parse_qsl(address.query)
-    return "@" in address.netloc or any(is_secret_name(name) for name, _ in named)
+    return "@" in address.netloc or any(is_secret_parameter(name) for name, _ in named)
 
 
 def _is_literal(entry: Mapping[str, Any]) -> bool:
@@ -257,7 +258,7 @@ def _is_literal(entry: Mapping[str, Any]) -> bool:
         return True
     if any(variables(url)):
         named = parse_qsl(_query(entry))
-        return any(is_secret_name(n) and v and not any(variables(v)) for n, v in named)
+        return any(is_secret_parameter(n) and v and not any(variables(v)) for n, v in named)
     return _carries_secret(url)
 
 

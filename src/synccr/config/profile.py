@@ -16,6 +16,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from synccr.models.report import ModelRef
+from synccr.redact import is_secret_parameter
 
 Role = Literal["primary", "fallback"]
 
@@ -30,7 +31,6 @@ FALLBACK_SCENARIOS = SCENARIOS[:5]
 DEFAULT_PORT = 3456
 """Where CCR listens when its configuration does not say."""
 
-_SECRET = re.compile(r"key|token|secret|passw|auth|sig", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{([^}]+)\}|\$([A-Z_][A-Z0-9_]*)")
 
 
@@ -58,7 +58,7 @@ class Provider:
         """Values that must never be shown: the key, and what the address carries of that kind.
         A key that is the provider's own name (``ollama``) is none."""
         address = urlsplit(self.url)
-        carried = [value for name, value in parse_qsl(address.query) if is_secret_name(name)]
+        carried = [value for name, value in parse_qsl(address.query) if is_secret_parameter(name)]
         found = (self.key, address.username, address.password, *carried)
         return tuple(value for value in found if value and value != self.name)
 
@@ -180,11 +180,6 @@ def derive_fallback(primary: Profile) -> Profile:
         routes=routes,
         findings=(),
     )
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether a parameter of an address is called as a key is."""
-    return bool(_SECRET.search(name))
 
 
 def variables(value: object) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from synccr.ccr.config_file import ConfigFile
-from synccr.config.carried import NOTHING, Added, apart, entries
+from synccr.config.combined import NOTHING, Added, entries, tell_apart
 from synccr.config.edits import not_taken, rebase
 from synccr.config.profile import PROXY_NAMES, Profile, Role, derive_fallback
 from synccr.config.reader import read_profile, require_key, understand
@@ -137,7 +137,7 @@ def load_profiles(
                 primary, fallback = mended, _fallback(paths, environ, fallback_config, mended)
             else:
                 fallback = mended
-    fallback = apart(primary, fallback)
+    fallback = tell_apart(primary, fallback)
     if not keyless:
         require_key((primary, fallback))
     local = Local(port or primary.port, _api_key(primary, written), log_level)

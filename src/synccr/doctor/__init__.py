@@ -4,7 +4,6 @@ result      what a check says: state, one sentence, a fix to paste, perhaps a me
 context     what a check may look at, made once and shared by all
 lines       lines to paste, quoted for the shell
 secrets     which texts are keys, and where they stand
-json_text   one value of a JSON file changed, its comments kept
 checks/     the checks, one file a subject
 registry    all of them, slow ones last
 runner      all side by side, each guarded; mends, and looks again

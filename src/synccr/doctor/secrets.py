@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import mmap
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_SECRET_NAME = re.compile(r"(?i)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$")
+from synccr.redact import KEY_FIELD, LOGGED_KEY, is_secret_variable
+
 _SHORTEST = 8
 _CHUNK = 64 * 1024 * 1024
-
-_KEY_FIELD = re.compile(
-    rb"""["']?(?P<name>api_?key|apiKey)["']?\s*:\s*["'](?P<value>[^"'\\\n]{4,})["']"""
-)
-_LOGGED = re.compile(
-    rb"""(?i)\\*"(?:authorization|x-api-key|x-goog-api-key|api_?key)\\*"\s*:\s*\\*"(?:bearer\s+)?"""
-    rb"""(?!\$|\[redacted|\xe2\x80\xa2)[^"\\\s]{8,}"""
-)
-"""A header or field with a key in a line of CCR's log, nested JSON included."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +32,7 @@ class Secrets:
         values: dict[str, str | None] = {text: None for text in literals if len(text) >= _SHORTEST}
         for name, value in environ.items():
             text = value.strip()
-            secret = name in wanted or _SECRET_NAME.search(name)
+            secret = name in wanted or is_secret_variable(name)
             if secret and len(text) >= _SHORTEST and (name in wanted or not values.get(text)):
                 values[text] = name
         return cls(values)
@@ -64,14 +55,14 @@ class Secrets:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as m:
                 if any(m.find(value.encode()) >= 0 for value in self.values):
                     return True
-                return _LOGGED.search(m) is not None
+                return LOGGED_KEY.search(m) is not None
         except (OSError, ValueError):  # an empty file cannot be mapped
             return False
 
 
 def key_fields(path: Path) -> Iterator[str]:
     """Values of ``api_key`` fields of a JSON file that are no ``$NAME``."""
-    for match in _KEY_FIELD.finditer(read(path)):
+    for match in KEY_FIELD.finditer(read(path)):
         value = match["value"].decode("utf-8", "replace")
         if not value.startswith("$") and "{{" not in value:
             yield value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -109,6 +110,10 @@ RATE = "rate limit, "
 
 ROLLING = frozenset({FIVE_HOURS, WEEK})
 """Windows that renew bit by bit: the time they name is that of the next bit."""
+
+
+Reports = Mapping[ModelRef, Report]
+"""What is known; a model that is not in it is not known to be in trouble."""
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from synccr.config.profile import SCENARIOS, Profile, Role, owner_order
 from synccr.errors import NoModelServes
-from synccr.heal import Grade, Healed, Local, Reports, heal
-from synccr.models.report import SERVING, ModelRef
+from synccr.heal import Healed, Local, heal_supervised
+from synccr.heal.routes import Grade
+from synccr.models.report import SERVING, ModelRef, Reports
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def choose(
     passed_over: dict[Role, str] = {}
     for profile, other in pairs:
         try:
-            candidate = heal(profile, reports, local, beside=other, in_flight=False)
+            candidate = heal_supervised(profile, other, reports, local)
         except NoModelServes:
             passed_over[profile.role] = "has no model that can serve"
             continue

@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from synccr.config.profile import SCENARIOS
-from synccr.heal import Healed, Reports, advice_on, summary
-from synccr.models.report import ModelRef
+from synccr.heal import Healed
+from synccr.heal.advice import advice_on, summary
+from synccr.models.report import ModelRef, Reports
 from synccr.policy import events as e
 from synccr.policy import health as h
 from synccr.policy.choice import Choice, choose, digest, serves

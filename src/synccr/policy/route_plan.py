@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from synccr.config.profile import SCENARIOS, Profile, owner_order
-from synccr.heal import Healed, Reports, by_preference
+from synccr.heal import Healed
+from synccr.heal.routes import by_preference
 from synccr.judge.outcome import Trouble
-from synccr.models.report import ModelRef
+from synccr.models.report import ModelRef, Reports
 from synccr.policy.health import Health
 from synccr.policy.life import Breaker
 from synccr.settings import OnTrouble, Settings

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from synccr.classify import Confidence, Verdict
-from synccr.heal import advice_on
+from synccr.heal.advice import advice_on
 from synccr.models.report import DEAD, ModelRef, Report
 from synccr.policy import events as e
 from synccr.policy import health as h

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from synccr.classify import Verdict, classify
-from synccr.classify.body import line, read
+from synccr.classify.body import read
 from synccr.config.profile import Provider
 from synccr.models.report import TRANSIENT, Quota, Report, Status
 from synccr.policy.events import Shape
@@ -18,7 +18,7 @@ from synccr.probe.hints import transformer_hint, url_hint
 from synccr.probe.quotas import quotas_in_headers
 from synccr.probe.streamed import Judged, judged
 from synccr.probe.transport import SYSTEM_CLOCK, Clock, Fetcher, NoReply, Reply, send
-from synccr.redact import Redactor
+from synccr.redact import Redactor, printable
 from synccr.turns.last_word import verdict_of
 
 _PAUSE_FIRST = 0.5
@@ -202,7 +202,7 @@ def _may_be_the_tool(verdict: Verdict, reply: Reply) -> bool:
 
 
 def _said(reply: Reply) -> str:
-    return line(read(reply.body).text)
+    return printable(read(reply.body).text)
 
 
 @dataclass(frozen=True)

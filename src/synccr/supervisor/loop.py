@@ -196,7 +196,7 @@ def _swap_line(action: e.Swap, source: str, took_ms: int) -> str:
 
 
 def _todo(action: e.Swap) -> str:
-    from synccr.heal import advice
+    from synccr.heal.advice import advice
     from synccr.models.report import Status
 
     return " ".join(advice([Status(action.reason)])) if action.reason in set(Status) else ""

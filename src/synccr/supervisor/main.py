@@ -280,7 +280,7 @@ class Supervisor:
         profiles = self.profiles
         choice = choose(profiles.primary, profiles.fallback, known, profiles.local, None)
         if choice is None:
-            from synccr.heal import advice_on
+            from synccr.heal.advice import advice_on
 
             raise NoModelServes(
                 "No model can serve: "

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
+from synccr.redact import printable
 from synccr.transport.proxies import ProxyAddress
 from synccr.transport.tls import Trust
 
@@ -16,6 +17,8 @@ _EYEBALLS: Final = 0.25
 """Seconds before the next address is tried beside the first (RFC 8305)."""
 _GRACE: Final = 1.0
 """Seconds that a connection nobody waits for any more may take to come and be dropped."""
+_WORDS: Final = 120
+"""Characters that are kept of what a proxy says."""
 
 _Made = TypeVar("_Made", bound=asyncio.Protocol)
 
@@ -111,7 +114,7 @@ async def tunnel(
     try:
         await proxy.connect(host, port)
     except ProxyError as error:
-        raise Refusal("refused", _one_line(error)) from None
+        raise Refusal("refused", printable(str(error))[:_WORDS]) from None
     except EOFError:
         raise Refusal("refused", "it ended the connection") from None
     except (TimeoutError, Refusal):
@@ -157,8 +160,3 @@ class _Dialer:
     async def close(self) -> None:
         """At once: TLS would wait for the other side's farewell."""
         self.transport.abort()
-
-
-def _one_line(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    return "".join(sign if sign.isprintable() else "?" for sign in words)[:120]

@@ -15,10 +15,11 @@ from datetime import datetime
 from typing import Final
 
 from synccr.classify import Verdict, classify
-from synccr.classify.body import line, read
-from synccr.heal import advice
+from synccr.classify.body import read
+from synccr.heal.advice import advice
 from synccr.judge.outcome import Failure, Trouble
 from synccr.models.report import TRANSIENT, Status
+from synccr.redact import printable
 from synccr.turns.turn import Try
 
 _FINAL: Final = {
@@ -85,7 +86,7 @@ def last_word(tries: Sequence[Try], now: datetime) -> LastWord:
     for one, failure, verdict in failed:
         faulty = one is first and failure.http_status in _FAULTS
         if verdict.request_fault or faulty:
-            words = line(read(failure.body.decode("utf-8", "replace")).text)[:_WORDS]
+            words = printable(read(failure.body.decode("utf-8", "replace")).text)[:_WORDS]
             return LastWord(failure.http_status, words or "Refused.")
     verdicts = [verdict for _, _, verdict in failed]
     passing = [v for v in verdicts if v.status in TRANSIENT]
@@ -114,7 +115,7 @@ def _known(failure: Failure) -> Verdict:
 
 
 def _said(verdict: Verdict) -> str:
-    detail = f" ({line(verdict.detail)[:_SHORT].rstrip('.')})" if verdict.detail else ""
+    detail = f" ({printable(verdict.detail)[:_SHORT].rstrip('.')})" if verdict.detail else ""
     return f"{verdict.status}{detail}"
 
 

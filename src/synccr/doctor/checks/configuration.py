@@ -15,9 +15,9 @@ from synccr.config.store import keep_copy, read_written
 from synccr.control import request
 from synccr.doctor import lines
 from synccr.doctor.context import Context
-from synccr.doctor.json_text import set_value
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import ConfigError, SynccrError
+from synccr.jsonc import set_value
 
 _LEVELS = ("fatal", "error", "warn", "info", "debug", "trace")
 

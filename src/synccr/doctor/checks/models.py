@@ -10,7 +10,8 @@ from synccr.doctor.checks.keys import another_key
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import NoModelServes
-from synccr.heal import advice_on, heal
+from synccr.heal import heal
+from synccr.heal.advice import advice_on
 from synccr.models.report import DEAD, ModelRef, Report, Status
 
 _BILLING_PAGES = {

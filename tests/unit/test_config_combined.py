@@ -11,14 +11,15 @@ import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synccr.config.carried import Added, apart
+from synccr.config.combined import Added, tell_apart
 from synccr.config.edits import not_taken, rebase
 from synccr.config.profile import Profile, interpolate, owner_order, probe_targets
 from synccr.config.reader import understand
-from synccr.heal import Healed, Local, heal
-from synccr.models.report import ModelRef, Report, Status
+from synccr.heal import Healed, Local, heal, heal_supervised
+from synccr.models.report import ModelRef
 
 ENVIRON = strategies.ENVIRON
+LOCAL = Local(3456)
 
 
 def entry(name: str, *models: str, **more: Any) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def document(*providers: dict[str, Any], **more: Any) -> dict[str, Any]:
 def both(primary: dict[str, Any], fallback: dict[str, Any]) -> tuple[Profile, Profile]:
     """The two profiles as they are loaded."""
     first = understand(primary, "primary", "primary", ENVIRON)
-    return first, apart(first, understand(fallback, "fallback", "fallback", ENVIRON))
+    return first, tell_apart(first, understand(fallback, "fallback", "fallback", ENVIRON))
 
 
 def names(config: Any) -> list[str]:
@@ -53,13 +54,13 @@ def test_the_other_profiles_providers_come_after_its_own() -> None:
     """Whole and unchanged, whichever profile runs; routes lead to the profile's own."""
     theirs = entry("b", "x", **OTHER, api_key="$KEY_TWO")
     primary, fallback = both(document(entry("a", "m")), document(theirs))
-    one = heal(primary, {}, beside=fallback)
+    one = heal_supervised(primary, fallback, {}, LOCAL)
     assert one.config["Providers"] == [entry("a", "m"), theirs]
     assert one.added == Added(("b",))
     assert one.routes == {"default": ModelRef("a", "m")}
-    two = heal(fallback, {}, beside=primary)
+    two = heal_supervised(fallback, primary, {}, LOCAL)
     assert names(two.config) == ["b", "a"]
-    assert names(heal(primary, {}).config) == ["a"]
+    assert names(heal(primary, {}, LOCAL).config) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -75,11 +76,11 @@ def test_one_name_two_accounts(more: dict[str, Any]) -> None:
     )
     assert owner_order(primary, fallback) == (ModelRef("a", "m"), ModelRef("a@fallback", "m"))
     assert [finding.place for finding in fallback.findings] == ["Providers[0].name"]
-    healed = heal(fallback, {}, beside=primary)
+    healed = heal_supervised(fallback, primary, {}, LOCAL)
     assert names(healed.config) == ["a@fallback", "a"]
     assert healed.config["Router"] == {"default": "a@fallback,m"}
     assert fallback.fallbacks == {"think": (ModelRef("a@fallback", "m"),)}
-    assert names(heal(primary, {}, beside=fallback).config) == ["a", "a@fallback"]
+    assert names(heal_supervised(primary, fallback, {}, LOCAL).config) == ["a", "a@fallback"]
 
 
 def test_the_made_up_name_is_free() -> None:
@@ -92,39 +93,29 @@ def test_the_made_up_name_is_free() -> None:
 def test_one_account_with_two_lists_of_models() -> None:
     """One provider that lists all, its own first; no name is made up."""
     primary, fallback = both(document(entry("a", "m", "n")), document(entry("a", "o", "m")))
-    healed = heal(primary, {}, beside=fallback)
+    healed = heal_supervised(primary, fallback, {}, LOCAL)
     assert healed.config["Providers"] == [entry("a", "m", "n", "o")]
     assert healed.added == Added(models={"a": ("o",)})
-    assert heal(fallback, {}, beside=primary).config["Providers"] == [entry("a", "o", "m", "n")]
+    assert heal_supervised(fallback, primary, {}, LOCAL).config["Providers"] == [
+        entry("a", "o", "m", "n")
+    ]
 
 
 def test_a_provider_that_is_renamed_keeps_its_own_models() -> None:
     """Those of the other profile do not come along with the new name."""
     mine = document(entry("a", "m"))
     primary, fallback = both(mine, document(entry("a", "o")))
-    healed = heal(primary, {}, beside=fallback)
+    healed = heal_supervised(primary, fallback, {}, LOCAL)
     edited = healed.config | document(entry("z", "m", "o"))
     found = rebase(healed.config, edited, mine, {}, healed.added)
     assert found == document(entry("z", "m"))
-
-
-def test_a_failed_request_may_go_to_the_other_profile() -> None:
-    """In CCR's own lists, behind the profile's models; a dead one is left out."""
-    theirs = document(entry("b", "x", "y", **OTHER))
-    primary, fallback = both(document(entry("a", "m", "n")), theirs)
-    ref = ModelRef("b", "x")
-    dead = Report(
-        provider="b", model="x", status=Status.BILLING, checked_at=strategies.NOW, detail=""
-    )
-    healed = heal(primary, {ref: dead}, beside=fallback)
-    assert healed.config["fallback"]["default"] == ["a,n", "b,y"]
 
 
 def test_where_synccr_sends_again_ccr_does_not() -> None:
     """No lists in the running configuration; the profile's are still the person's."""
     mine = document(entry("a", "m", "n"), fallback={"default": ["a,n"]}, LOG_LEVEL="error")
     primary, fallback = both(mine, document(entry("b", "x", **OTHER)))
-    healed = heal(primary, {}, beside=fallback, in_flight=False)
+    healed = heal_supervised(primary, fallback, {}, LOCAL)
     assert "fallback" not in healed.config
     assert [c.path for c in healed.changes] == ["Providers", "fallback"]
     written = healed.config
@@ -163,9 +154,7 @@ def running(draw: st.DrawFn) -> tuple[dict[str, Any], Healed]:
     at = draw(st.sampled_from([0, 1]))
     pair = [draw(documents()), draw(documents("more"))]
     profiles = both(*deepcopy(pair if at == 0 else pair[::-1]))
-    healed = heal(
-        profiles[at], {}, Local(3456), beside=profiles[1 - at], in_flight=draw(st.booleans())
-    )
+    healed = heal_supervised(profiles[at], profiles[1 - at], {}, LOCAL)
     return pair[0], healed
 
 
@@ -201,7 +190,7 @@ def test_every_model_of_both_has_its_name(one: dict[str, Any], two: dict[str, An
     providers = {(p.name, p.url, p.key) for profile in profiles for p in profile.providers}
     assert len({name for name, _, _ in providers}) == len(providers)
     for profile, other in (profiles, profiles[::-1]):
-        config = heal(profile, {}, beside=other).config
+        config = heal_supervised(profile, other, {}, LOCAL).config
         running = understand(config, "running", "primary", ENVIRON)
         assert {(p.name, p.url, p.key) for p in running.providers} == providers
         assert {*profile.models(), *other.models()} <= set(running.models())

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synccr.doctor.json_text import with_value
 from synccr.errors import SynccrError
+from synccr.jsonc import with_value
 
 
 @pytest.mark.parametrize(

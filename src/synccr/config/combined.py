@@ -60,12 +60,7 @@ class Added:
 NOTHING = Added()
 
 
-def same(one: Provider, other: Provider) -> bool:
-    """Whether two entries lead to one account in one way, whatever they are called."""
-    return (one.url, one.key, one.transformer) == (other.url, other.key, other.transformer)
-
-
-def apart(primary: Profile, fallback: Profile) -> Profile:
+def tell_apart(primary: Profile, fallback: Profile) -> Profile:
     """The fallback profile, each provider that only shares its name with one of the primary's
     under a name of its own."""
     taken = {p.name.lower() for profile in (primary, fallback) for p in profile.providers}
@@ -87,31 +82,30 @@ def apart(primary: Profile, fallback: Profile) -> Profile:
     return _renamed(fallback, names, tuple(findings)) if names else fallback
 
 
-def carry(profile: Profile, other: Profile | None, config: dict[str, Any]) -> Added:
-    """Put the providers and models of ``other`` that ``profile`` lacks into ``config``, after its
-    own.
+def combine(profile: Profile, other: Profile) -> tuple[dict[str, Any], Added]:
+    """The document of ``profile`` with the providers and models of ``other`` that it lacks, after
+    its own.
 
     Every ``provider,model`` of both profiles is a name in the result, so an account that the
     profiles call by two names is there under both.
 
     Args:
-        profile: what ``config`` is made from.
-        other: the other profile, its names told apart; None adds nothing.
-        config: a copy of the profile's document; changed in place.
+        profile: what runs.
+        other: the other profile, their names told apart.
     """
-    own = {p.name: (p, e) for p, e in zip(profile.providers, entries(config), strict=True)}
+    document = copy.deepcopy(dict(profile.raw))
+    own = {p.name: (p, e) for p, e in zip(profile.providers, entries(document), strict=True)}
     providers, models = [], {}
-    pairs = zip(other.providers, entries(other.raw), strict=True) if other else ()
-    for provider, entry in pairs:
+    for provider, entry in zip(other.providers, entries(other.raw), strict=True):
         if provider.name not in own:
-            entries(config).append(copy.deepcopy(entry))
+            entries(document).append(copy.deepcopy(entry))
             providers.append(provider.name)
             continue
         known, mine = own[provider.name]
         if more := tuple(model for model in provider.models if model not in known.models):
             mine["models"] = [*mine["models"], *more]
             models[provider.name] = more
-    return Added(tuple(providers), models, profile.own_names)
+    return document, Added(tuple(providers), models, profile.own_names)
 
 
 def own_part(
@@ -146,7 +140,7 @@ def own_part(
     return mine
 
 
-def left_out(
+def edits_of_added(
     document: Mapping[str, Any], written: Mapping[str, Any], added: Added
 ) -> tuple[str, ...]:
     """Places where a person changed what is not the profile's own: not taken into it."""
@@ -176,9 +170,15 @@ def entries(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _clashes(provider: Provider, primary: Profile) -> bool:
+    """Whether it only shares its name with one of the primary's."""
     namesakes = [p for p in primary.providers if p.name.lower() == provider.name.lower()]
     exact = [p for p in namesakes if p.name == provider.name]
-    return any(not same(p, provider) for p in exact or namesakes)
+    return any(not _same_account(p, provider) for p in exact or namesakes)
+
+
+def _same_account(one: Provider, other: Provider) -> bool:
+    """Whether two entries lead to one account in one way, whatever they are called."""
+    return (one.url, one.key, one.transformer) == (other.url, other.key, other.transformer)
 
 
 def _free(name: str, taken: set[str]) -> str:
