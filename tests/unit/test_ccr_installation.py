@@ -70,7 +70,7 @@ def npm_does(
     """A registered npm that works where it is started."""
 
     def beside(_: object) -> None:
-        for directory in place.parent.glob(".new-*"):
+        for directory in place.parent.glob(".new-*/*"):
             work(directory)
 
     fp.register([fp.any(min=2, max=2), what, fp.any()], callback=beside, **more)  # type: ignore[arg-type]
@@ -154,12 +154,12 @@ async def test_what_npm_is_told(
     """npm gives up soon, unless the person says otherwise, and runs by the Node beside it."""
     environ["npm_config_fetch_retries"] = "7"
     seen = fp.register(
-        [fp.any()], callback=lambda _: [install(d, "2.0.0") for d in place.parent.glob(".new-*")]
+        [fp.any()], callback=lambda _: [install(d, "2.0.0") for d in place.parent.glob(".new-*/*")]
     )
     node = fake_node(tmp_path)
     await provide("2.0.0", node, environ, cache, pins=pins)
     options = seen.calls[0].kwargs
-    assert options["cwd"].parent == place.parent  # no project's .npmrc has a say
+    assert options["cwd"].parents[1] == place.parent  # no project's .npmrc has a say
     assert options["env"]["npm_config_fetch_retries"] == "7"
     assert options["env"]["npm_config_fetch_retry_mintimeout"] == "500"
     assert options["env"]["PATH"].startswith(str(node.path.parent))
@@ -259,7 +259,7 @@ async def test_a_version_younger_than_npms_record(
     fp.register([fp.any(), "--prefer-offline"], stderr="npm error code ETARGET", returncode=1)
     fp.register(
         [fp.any(), "--prefer-online"],
-        callback=lambda _: [install(d, "2.0.0") for d in place.parent.glob(".new-*")],
+        callback=lambda _: [install(d, "2.0.0") for d in place.parent.glob(".new-*/*")],
     )
     assert await provide("2.0.0", fake_node(tmp_path), environ, cache, pins=pins)
 
@@ -394,9 +394,8 @@ async def test_what_a_kill_left_is_removed(
 ) -> None:
     """A directory of an installation that was killed goes with the next one; that of an
     installation under way stays."""
-    for name in (".new-old", ".new-young", ".new-aside"):
-        install(place.parent / name, "2.0.0")
-    (place.parent / ".new-aside" / "former").mkdir()
+    for name in (".new-old", ".new-young"):
+        install(place.parent / name / "2.0.0", "2.0.0")
     os.utime(place.parent / ".new-old", (time.time() - 7200,) * 2)
     npm_does(fp, place, lambda directory: install(directory, "2.0.0"))
     await provide("2.0.0", fake_node(tmp_path), environ, cache, pins=pins)

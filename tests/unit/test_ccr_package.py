@@ -80,7 +80,8 @@ async def test_own_command(
         (f"npx {NAME}@3.1.1 start", "3.1.1 is not supported"),
         ("nowhere-to-be-found start", "no command 'nowhere-to-be-found'"),
         ("ccr 'start", "cannot be read: No closing quotation"),
-        ("''", "cannot be read: it is empty"),
+        ("''", "no command ''"),
+        (" ", "no command ''"),
     ],
 )
 def test_own_command_that_cannot_be_run(programs: dict[str, str], line: str, what: str) -> None:

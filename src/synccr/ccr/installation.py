@@ -176,31 +176,33 @@ class Installation:
             RuntimeMissing: npm failed, what it brought is not what was published, or the cache
                 cannot be written.
         """
+        version, parent = self._version, self.place.parent
         try:
-            own_directory(self.place.parent)
+            own_directory(parent)
             self._sweep()
-            beside = Path(tempfile.mkdtemp(prefix=_BESIDE, dir=self.place.parent))
+            with tempfile.TemporaryDirectory(
+                prefix=_BESIDE, dir=parent, ignore_cleanup_errors=True
+            ) as name:
+                # One below, so that it can be given the name while the rest is removed.
+                beside = Path(name, version)
+                self._lay_out(beside)
+                await install(version, beside, node, environ, timeout, locked=bool(self._pin))
+                if self._entry_in(beside) is None:
+                    raise RuntimeMissing(
+                        f"npm fetched Claude Code Router {version}, but there is no program of it "
+                        "that can be run.",
+                        f"Run: npx --yes --package={NAME}@{version} -- ccr -v",
+                    )
+                return await asyncio.to_thread(self._take, beside)
         except OSError as error:
-            raise _unwritable(error, self.place.parent) from error
-        try:
-            self._lay_out(beside)
-            await install(
-                self._version, beside, node, environ, timeout, locked=self._pin is not None
-            )
-            if self._entry_in(beside) is None:
-                raise RuntimeMissing(
-                    f"npm fetched Claude Code Router {self._version}, but there is no program of "
-                    "it that can be run.",
-                    f"Run: npx --yes --package={NAME}@{self._version} -- ccr -v",
-                )
-            return await asyncio.to_thread(self._take, beside)
-        except OSError as error:
-            raise _unwritable(error, self.place.parent) from error
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            raise RuntimeMissing(
+                f"{parent} cannot be written: {error.strerror or error}.",
+                "Make it writable, or free space.",
+            ) from error
 
     def _lay_out(self, directory: Path) -> None:
-        """What npm goes by."""
+        """What npm goes by, in a directory made for it."""
+        directory.mkdir(mode=0o700)
         if self._pin:
             for name in (_MANIFEST, _LOCK):
                 shutil.copyfile(self._pin.lock / name, directory / name)
@@ -213,23 +215,17 @@ class Installation:
             with contextlib.suppress(Altered):
                 if entry := self.entry():
                     return entry
-            with tempfile.TemporaryDirectory(
-                prefix=_BESIDE, dir=self.place.parent, ignore_cleanup_errors=True
-            ) as aside:
-                with contextlib.suppress(FileNotFoundError):
-                    self.place.rename(Path(aside, _FORMER))
-                with contextlib.suppress(OSError):  # another one was faster
-                    beside.rename(self.place)
-        if entry := self.entry():
-            return entry
+            with contextlib.suppress(OSError):
+                self.place.rename(beside.with_name(_FORMER))
+            with contextlib.suppress(OSError):  # another one was faster
+                beside.rename(self.place)
         raise OSError(f"{self.place} is in the way")
 
     def _sweep(self) -> None:
-        """Remove what was set aside, and what a kill in the middle of an installation left."""
+        """Remove what a kill in the middle of an installation left."""
         for path in self.place.parent.glob(f"{_BESIDE}*"):
             with contextlib.suppress(OSError):
-                former = (path / _FORMER).exists()
-                if former or time.time() - path.lstat().st_mtime > _OLD_TRASH:
+                if time.time() - path.lstat().st_mtime > _OLD_TRASH:
                     shutil.rmtree(path, ignore_errors=True)
 
     def _entry_in(self, place: Path) -> Path | None:
@@ -308,12 +304,6 @@ class FileHashes:
 def _stamp(stat: os.stat_result) -> list[int]:
     # The change time is the kernel's own: it cannot be set back.
     return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-
-
-def _unwritable(error: OSError, place: Path) -> RuntimeMissing:
-    return RuntimeMissing(
-        f"{place} cannot be written: {error.strerror or error}.", "Make it writable, or free space."
-    )
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def own_command(line: str, environ: Mapping[str, str]) -> Package:
             supported.
     """
     try:
-        program, *rest = _words(line)
+        words = [word.strip('"') for word in shlex.split(line, posix=os.name != "nt")]
     except ValueError as error:
         raise RuntimeMissing(f"ccr_command cannot be read: {error}.", _EXAMPLE) from error
     version = _version_in(line)
@@ -104,24 +104,12 @@ def own_command(line: str, environ: Mapping[str, str]) -> Package:
         )
     if version:
         check_supported(version)
-    path = environ.get("PATH", os.defpath)
-    found = shutil.which(str(Path(program).expanduser()), path=path)
+    program, *rest = words or [""]
+    found = shutil.which(Path(program).expanduser(), path=environ.get("PATH", os.defpath))
     if found is None:
         raise RuntimeMissing(f"There is no command {program!r}, which ccr_command names.", _EXAMPLE)
-    words = rest if rest[-1:] == ["start"] else [*rest, "start"]
-    return Package(version or UNKNOWN, (str(Path(found).absolute()), *words), None)
-
-
-def _words(line: str) -> list[str]:
-    """The words of a command line.
-
-    Raises:
-        ValueError: its quotes do not match, or it is empty.
-    """
-    words = [word.strip('"') for word in shlex.split(line, posix=os.name != "nt")]
-    if not words or not words[0]:
-        raise ValueError("it is empty")
-    return words
+    start = () if rest[-1:] == ["start"] else ("start",)
+    return Package(version or UNKNOWN, (str(Path(found).absolute()), *rest, *start), None)
 
 
 def _version_in(line: str) -> str | None:
