@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from synccr.ccr.node import Node, find_node
-from synccr.ccr.package import provide
+from synccr.ccr.package import PackageSource
 from synccr.ccr.pid_file import read_pid_file
 from synccr.control import request as control
 from synccr.errors import SynccrError
@@ -275,9 +275,11 @@ class Stage:
 
     @contextlib.contextmanager
     def home(self) -> Iterator[Home]:
-        """An empty one, removed at the end with all that runs in it."""
+        """One with CCR installed, removed at the end with all that runs in it."""
         root = Path(tempfile.mkdtemp(prefix="synccr-benchmark-"))
         home = Home(root)
+        installed = self.entry.parents[5]
+        shutil.copytree(installed, home.paths.cache / installed.name, copy_function=os.link)
         try:
             yield home
         finally:
@@ -317,7 +319,7 @@ def stage() -> Iterator[Stage]:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="synccr-benchmark-")))
         node = find_node(os.environ)
         environ = Home(root).environ
-        package = asyncio.run(provide(VERSION, node, environ, root / "cache"))
+        package = asyncio.run(PackageSource(VERSION, environ, root / "cache" / "synccr").now())
         assert package.entry is not None
         behaviours = root / "behaviours.json"
         behaviours.write_text(json.dumps({"models": {MAIN: "ok", FALLBACK: "ok"}}))

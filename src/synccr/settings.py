@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes:
         ccr_version: exact version of @musistudio/claude-code-router.
+        ccr_command: a person's own command that runs CCR; empty for synccr's own installation.
         preflight_timeout: for one model, retries included.
         preflight_attempts: how often a model with a passing trouble is asked.
         preflight_concurrency: probes at one time.
@@ -62,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     ccr_version: str = "2.0.0"
+    ccr_command: str = ""
     preflight_timeout: Positive = 30.0
     preflight_attempts: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
     preflight_concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 16
@@ -176,6 +178,7 @@ def _suggestion(name: str, origin: str) -> str:
 
 _TAKES = {
     "ccr_version": "an exact version",
+    "ccr_command": "a command line, such as npx -y @musistudio/claude-code-router@2.0.0",
     "on_trouble": "a word (move, wait or stop), or one for each route (default=move,named=stop)",
     "on_trouble_floor": "a model as provider,model",
 }

@@ -100,7 +100,7 @@ CASES = [
         "ccr.package",
         not_cached,
         "fail",
-        ("not in npm's cache",),
+        ("not installed yet",),
         paste=False,
         then=lambda s: s.home.env.update(npm_config_registry=registry(s)),
     ),

@@ -22,7 +22,7 @@ import pytest
 from provider import __main__ as provider_main
 from synccr import files, paths
 from synccr.ccr import process_markers as marks
-from synccr.ccr.process_id import identify
+from synccr.ccr.process import identify
 from synccr.cli import detach
 from synccr.cli.commands import code
 from synccr.cli.endpoint import Endpoint, client_environment

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from synccr.ccr.orphans import end_orphans
-from synccr.ccr.process_id import ProcessId, ask_to_end, end_now, identify, is_alive, resume
+from synccr.ccr.process import ProcessId, ask_to_end, end_now, identify, is_alive, resume
 from synccr.cli.output import print_note
 from synccr.cli.result import Note, Result
 from synccr.cli.running_instance import PATIENCE

@@ -44,10 +44,12 @@ def npm(context: Context) -> Diagnosis:
 
 
 def package(context: Context) -> Diagnosis:
-    """The pinned CCR: in npm's cache and as its authors published it, or to be had."""
-    from synccr.ccr.package import cached, check_supported
+    """The pinned CCR: installed and as its authors published it, or to be had."""
+    from synccr.ccr.installation import PINS, Installation, check_supported
 
     version, paths = context.settings.ccr_version, context.paths
+    if context.settings.ccr_command:
+        return _own_command(context)
     try:
         check_supported(version)
     except RuntimeMissing as error:
@@ -56,35 +58,46 @@ def package(context: Context) -> Diagnosis:
             error.what,
             lines.unset(["SYNCCR_CCR_VERSION"]) if in_environment else lines.edit(paths.settings),
         )
-    fetch = f"npx --yes --package={_PACKAGE}@{version} -- ccr -v"
+    installed = Installation(paths.cache, version, PINS.get(version))
     try:
-        found = cached(version, context.node, context.environ, paths.cache)
+        found = installed.entry()
     except RuntimeMissing as error:
-        from synccr.ccr.package import npx_directory
-
-        place = npx_directory(version, context.environ).parent
-        return fail(error.what, f"{lines.remove([place])} && {fetch}", lambda: _fetch(context))
+        return fail(error.what, lines.remove([installed.place]), lambda: _fetch(context))
     if found:
-        return ok(f"Claude Code Router {version}, checked against what its authors published")
-    return _offered(context, version, fetch)
+        by = "against what its authors published" if version in PINS else "by npm alone"
+        return ok(f"Claude Code Router {version}, checked {by}")
+    return _offered(context, version)
+
+
+def _own_command(context: Context) -> Diagnosis:
+    from synccr.ccr.package import own_command
+
+    try:
+        command = own_command(context.settings.ccr_command, context.environ).command
+    except RuntimeMissing as error:
+        in_environment = "SYNCCR_CCR_COMMAND" in context.environ
+        edit = lines.edit(context.paths.settings)
+        return fail(error.what, lines.unset(["SYNCCR_CCR_COMMAND"]) if in_environment else edit)
+    return ok(f"your own command runs it, unchecked: {' '.join(command)}")
 
 
 def _fetch(context: Context) -> str:
-    from synccr.ccr.package import provide
+    from synccr.ccr.installation import provide
 
     version = context.settings.ccr_version
     asyncio.run(provide(version, context.node, context.environ, context.paths.cache))
     return f"Claude Code Router {version} was fetched anew."
 
 
-def _offered(context: Context, version: str, fetch: str) -> Diagnosis:
+def _offered(context: Context, version: str) -> Diagnosis:
     """Whether npm's registry has the version; asked without fetching it."""
-    from synccr.ccr.package import PINS
+    from synccr.ccr.installation import PINS
 
     if not context.node.npm:
         raise Blocked("npm.present")
+    view = ("view", f"{_PACKAGE}@{version}", "dist.integrity")
     asked = subprocess.run(
-        [*context.node.npm, "view", f"{_PACKAGE}@{version}", "dist.integrity", "--json"],
+        [*context.node.npm, *view, "--prefer-offline", "--json"],
         env={
             "npm_config_fetch_retries": "0",
             **context.node.environ(context.environ),
@@ -100,7 +113,8 @@ def _offered(context: Context, version: str, fetch: str) -> Diagnosis:
         integrity = json.loads(asked.stdout or b"null")
     except ValueError:
         integrity = None
-    missing = f"Claude Code Router {version} is not in npm's cache"
+    missing = f"Claude Code Router {version} is not installed yet"
+    fetch = f"npx --yes --package={_PACKAGE}@{version} -- ccr -v"
     if asked.returncode or not isinstance(integrity, str):
         code = next(
             (

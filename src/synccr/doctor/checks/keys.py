@@ -264,7 +264,7 @@ def _being_written(context: Context) -> set[Path]:
     """Logs that a live process has open; on a system that does not tell, the newest."""
     from synccr.ccr.log_files import find_log
     from synccr.ccr.pid_file import read_pid_file
-    from synccr.ccr.process_id import identify
+    from synccr.ccr.process import identify
 
     status = context.status
     pids = [read_pid_file(context.paths), status["ccr"]["pid"] if status else None]

@@ -14,7 +14,7 @@ from synccr.ccr.pid_file import (
     read_pid_file,
     remove_pid_file,
 )
-from synccr.ccr.process_id import ProcessId, identify
+from synccr.ccr.process import ProcessId, identify
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, warn
@@ -125,7 +125,7 @@ def supervisor(context: Context) -> Diagnosis:
     if status["state"] == "degraded":
         return warn(f"It is {where}: some route has no healthy model.", lines.synccr("models"))
     version = status["ccr"]["version"]
-    if version != context.settings.ccr_version:
+    if version != context.settings.ccr_version and not context.settings.ccr_command:
         return warn(
             f"It runs CCR {version}, and the settings say {context.settings.ccr_version}.",
             f"{lines.synccr('stop')} && {lines.synccr('start', '--detach')}",

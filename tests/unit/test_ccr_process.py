@@ -14,7 +14,7 @@ import psutil
 import pytest
 from ccr_kit import NAME, fake_entry, make_paths
 
-from synccr.ccr import process_id as module
+from synccr.ccr import process as module
 from synccr.ccr.pid_file import (
     ForeignCCR,
     Ours,
@@ -24,7 +24,7 @@ from synccr.ccr.pid_file import (
     remove_pid_file,
     write_pid_file,
 )
-from synccr.ccr.process_id import (
+from synccr.ccr.process import (
     ProcessId,
     ask_to_end,
     descendants,
