@@ -17,7 +17,7 @@ import pytest
 from turns_kit import MAIN, SPARE, moved, tried, turn
 
 from synccr.background import Background
-from synccr.cli.trace import seconds_of, turn_line
+from synccr.cli.commands.trace import seconds_of, turn_line
 from synccr.control.server import ControlServer
 from synccr.errors import UsageError
 from synccr.journal import Journal

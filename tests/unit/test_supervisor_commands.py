@@ -35,6 +35,7 @@ def stage() -> Stage:
                 config=SimpleNamespace(settings=Settings(), profiles=profiles),
                 tracing=SimpleNamespace(log=TraceLog()),
                 endpoint="http://127.0.0.1:3456",
+                packages=lambda settings: SimpleNamespace(named=settings.ccr_version),
             ),
         )
     )

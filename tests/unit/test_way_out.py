@@ -11,6 +11,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from provider import ProviderThread
 from synccr.clock import now
 from synccr.config.profile import Provider
 from synccr.config.reader import understand
@@ -20,7 +21,6 @@ from synccr.models.report import ModelRef, Status
 from synccr.policy.events import Shape
 from synccr.probe.ask import ask_models
 from synccr.redact import Redactor
-from synccr.sandbox import ProviderThread
 from synccr.settings import Settings
 from synccr.supervisor.turn_desk import TurnDesk
 from synccr.supervisor.way_out import WayOut

@@ -108,7 +108,8 @@ class Stage(ABC):
         """What can be told at once."""
         parts = self.parts
         supervisor = {"pid": os.getpid(), "started_at": parts.context.started_at}
-        return starting(parts.endpoint, parts.config.settings.ccr_version, supervisor)
+        version = parts.packages(parts.config.settings).named
+        return starting(parts.endpoint, version, supervisor)
 
     def origin_status(self) -> dict[str, Any]:
         """Where the configuration comes from, and the turns so far."""

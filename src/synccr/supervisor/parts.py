@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 from synccr.background import Background
-from synccr.ccr.node import find_node
-from synccr.ccr.package import Package, provide
+from synccr.ccr.package import PackageSource
 from synccr.files import sweep
 from synccr.journal import Journal
 from synccr.models.report import Quota
@@ -72,15 +71,12 @@ class Parts:
         """Show what takes a moment."""
         self.tell("progress", text, "", False)
 
-    async def install(self, settings: Settings) -> Package:
-        """CCR of the version that the settings name; fetched, should it have to be.
-
-        Raises:
-            SynccrError: there is no Node.js, or no such package.
-        """
+    def packages(self, settings: Settings) -> PackageSource:
+        """The CCR to run, as settings say."""
         environ, cache = self.context.environ, self.context.paths.cache
-        node = find_node(environ, cache)
-        return await provide(settings.ccr_version, node, environ, cache, progress=self.progress)
+        return PackageSource(
+            settings.ccr_version, environ, cache, settings.ccr_command, self.progress
+        )
 
     def _notifier(self) -> Notifier:
         notifier = Notifier.from_setting(

@@ -7,7 +7,7 @@ import os
 import signal
 from typing import Any
 
-from synccr.ccr.spawn import guarded
+from synccr.ccr.process import with_parent_death_signal
 from synccr.errors import SynccrError
 from synccr.policy import events as e
 from synccr.policy.machine import Phase
@@ -68,7 +68,9 @@ class Restarting:
         context, proxy = self._parts.context, self._endpoints.proxy
         settings = context.reload()
         context.load()  # what cannot be used is said here and now
-        self._backends.package = await self._parts.install(settings)
+        packages = self._parts.packages(settings)
+        await packages.now()
+        self._backends.packages = packages
         self._parts.config.settings = self._backends.settings = settings
         proxy.set_limits(hold_timeout=settings.hold_timeout, carry_limit=settings.carry_limit)
         self._loop.post(e.SettingsChanged(settings))
@@ -94,7 +96,7 @@ class Restarting:
         command = tuple(context.command)
         return Takeover(
             # In the foreground whoever ends this process, however, means what it waits for.
-            command if context.detached else guarded(command, signal.SIGTERM),
+            command if context.detached else with_parent_death_signal(command, signal.SIGTERM),
             # Not the context's environment: what keys.env added to it is read again.
             {**os.environ, **({DETACHED: "1"} if context.detached else {})},
             self._parts.config.settings,

@@ -6,7 +6,6 @@ import asyncio
 import os
 from typing import Any
 
-from synccr.ccr.package import Package
 from synccr.config.profile import Role
 from synccr.policy import events as e
 from synccr.policy.state import PolicyState
@@ -31,14 +30,11 @@ class Running(Stage):
 
     Args:
         endpoints: open.
-        package: the CCR to run.
         prober: asks models; has done so once.
         state: the policy's first.
     """
 
-    def __init__(
-        self, endpoints: Endpoints, package: Package, prober: Prober, state: PolicyState
-    ) -> None:
+    def __init__(self, endpoints: Endpoints, prober: Prober, state: PolicyState) -> None:
         parts = endpoints.parts
         super().__init__(parts)
         self._endpoints = endpoints
@@ -47,7 +43,7 @@ class Running(Stage):
         self._backends = Backends(
             parts.context.paths,
             parts.config.settings,
-            package,
+            parts.packages(parts.config.settings),
             endpoints.way_out,
             endpoints.proxy,
             on_died=lambda reason: self._loop.post(e.BackendDied(reason)),
@@ -138,7 +134,6 @@ class Running(Stage):
 
     async def _launch(self) -> None:
         parts, predecessor = self.parts, self.parts.predecessor
-        parts.progress(f"starting Claude Code Router {self._backends.package.version}")
         if predecessor:
             await predecessor.wait_to_proceed()
         await self._backends.start(self._loop.state.current)

@@ -61,11 +61,12 @@ class Starting(Stage):
             profiles.local,
             now(),
         )
-        return Running(endpoints, package, prober, state), choice.why
+        parts.progress(f"starting Claude Code Router {package.version}")
+        return Running(endpoints, prober, state), choice.why
 
     async def _package_and_preflight(self, prober: Prober) -> tuple[Package, tuple[Report, ...]]:
         """CCR is fetched, should it have to be, while the models are asked."""
-        package = asyncio.create_task(self.parts.install(self.parts.config.settings))
+        package = asyncio.create_task(self.parts.packages(self.parts.config.settings).now())
         try:
             reports = await self._preflight(prober)
             return await package, reports
