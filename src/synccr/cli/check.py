@@ -244,8 +244,8 @@ def show_models(found: Survey) -> None:
     """The table and what to do."""
     draw(_table(found))
     for profile in (found.profiles.primary, found.profiles.fallback):
-        for finding in profile.findings:
-            say(f"{profile.source}: {finding.place} {finding.what}. {finding.instead}".rstrip())
+        for warning in profile.warnings:
+            say(f"{profile.source}: {warning}")
     if found.healed is None:
         from synccr.heal.advice import advice_lines
 
