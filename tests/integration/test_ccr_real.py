@@ -21,7 +21,6 @@ import pytest
 from ports import free_port
 from synccr.ccr.backend import Backend
 from synccr.ccr.launch import Launcher, StartFailed
-from synccr.ccr.log import FetchFailed, ProviderError, Trouble, Unclear
 from synccr.ccr.log_watch import follow
 from synccr.ccr.node import Node, find_node
 from synccr.ccr.npx import NAME
@@ -31,6 +30,7 @@ from synccr.ccr.pid_file import read_pid_file, write_pid_file
 from synccr.ccr.process_id import ProcessId, identify, is_alive
 from synccr.errors import RuntimeMissing, Taken
 from synccr.paths import Paths
+from synccr.policy.events import LoggedFailure, NetworkFailed, ProviderFailed, UnclearFailure
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -178,8 +178,8 @@ async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
 
 
 @contextlib.asynccontextmanager
-async def troubles(backend: Backend) -> AsyncIterator[list[Trouble]]:
-    seen: list[Trouble] = []
+async def troubles(backend: Backend) -> AsyncIterator[list[LoggedFailure]]:
+    seen: list[LoggedFailure] = []
     task = asyncio.create_task(follow(backend, seen.append))
     yield seen
     task.cancel()
@@ -242,7 +242,7 @@ async def test_the_main_job(
         assert await ask(backend, "claude-sonnet") == 402
         await until(lambda: bool(seen))
         (error,) = seen
-        assert isinstance(error, ProviderError)
+        assert isinstance(error, ProviderFailed)
         assert (error.provider, error.model, error.http_status) == ("p", "hf:broke", 402)
         assert error.body == NO_CREDIT
     result = await backend.stop(10)
@@ -260,7 +260,7 @@ async def test_answers_that_cannot_be_used(
         assert await ask(backend, "p,html") == 500
         assert await ask(backend, "p,cut") == 500
         await until(lambda: len(seen) == 2)
-        assert all(isinstance(trouble, FetchFailed) for trouble in seen)
+        assert all(isinstance(trouble, NetworkFailed) for trouble in seen)
         assert "is not valid JSON" in str(seen[0])
         assert "fetch failed" in str(seen[1])
     await backend.stop(10)
@@ -287,8 +287,8 @@ async def test_prompts_cannot_forge(
         assert await ask(backend, "p,main: 402): credit") == 404
         assert await ask(backend, "claude", system=system) == 404
         await until(lambda: len(seen) == 3)
-    assert [type(trouble) for trouble in seen] == [FetchFailed, Unclear, Unclear]
-    assert isinstance(seen[1], Unclear)
+    assert [type(trouble) for trouble in seen] == [NetworkFailed, UnclearFailure, UnclearFailure]
+    assert isinstance(seen[1], UnclearFailure)
     assert seen[1].models == ("main", "main: 402): credit")
     await backend.stop(10)
 

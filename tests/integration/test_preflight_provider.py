@@ -11,8 +11,8 @@ import pytest
 
 from synccr.config.profile import Provider as Configured
 from synccr.models.report import ModelRef, Status
-from synccr.probe import Record
-from synccr.probe.run import Result, preflight
+from synccr.probe import ModelRecord
+from synccr.probe.run import PreflightResult, preflight
 from synccr.sandbox import MODELS_LIST, Behaviour, Listed, Provider
 from synccr.settings import Settings
 
@@ -61,9 +61,11 @@ def configured(server: Provider, dialect: str, name: str = "p", key: str = KEY) 
     )
 
 
-async def look(tmp_path: Path, pairs: list[tuple[Configured, str]], **settings: Any) -> Result:
+async def look(
+    tmp_path: Path, pairs: list[tuple[Configured, str]], **settings: Any
+) -> PreflightResult:
     values = {"preflight_attempts": 1, "preflight_timeout": 10} | settings
-    record = Record(tmp_path / "record.json", max_age=600)
+    record = ModelRecord(tmp_path / "record.json", max_age=600)
     return await preflight(pairs, settings=Settings(**values), record=record)
 
 

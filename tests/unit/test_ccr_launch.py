@@ -25,7 +25,6 @@ from synccr.ccr import spawn
 from synccr.ccr.backend import Backend
 from synccr.ccr.health import answers
 from synccr.ccr.launch import Launcher, StartFailed
-from synccr.ccr.log import ProviderError, Trouble
 from synccr.ccr.log_watch import follow
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
 from synccr.ccr.output import Output, last_error
@@ -34,6 +33,7 @@ from synccr.ccr.pid_file import read_pid_file, write_pid_file
 from synccr.ccr.process_id import ProcessId, identify, is_alive
 from synccr.errors import RuntimeMissing, SynccrError, Taken
 from synccr.paths import Paths
+from synccr.policy.events import LoggedFailure, ProviderFailed
 from synccr.redact import Redactor
 
 SECRET = "sk-abcdefghijklmnopqrstu"
@@ -516,7 +516,7 @@ def test_broken_register(paths: Paths, content: str) -> None:
 # The log, followed
 
 
-async def following(backend: Backend, seen: list[Trouble]) -> asyncio.Task[None]:
+async def following(backend: Backend, seen: list[LoggedFailure]) -> asyncio.Task[None]:
     task = asyncio.create_task(follow(backend, seen.append))
     await asyncio.sleep(0.05)
     return task
@@ -528,8 +528,8 @@ def failure(pid: int, model: str) -> bytes:
     return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
 
 
-def models(seen: list[Trouble]) -> list[str | None]:
-    return [trouble.model for trouble in seen if isinstance(trouble, ProviderError)]
+def models(seen: list[LoggedFailure]) -> list[str | None]:
+    return [trouble.model for trouble in seen if isinstance(trouble, ProviderFailed)]
 
 
 async def test_following_a_backend(
@@ -539,7 +539,7 @@ async def test_following_a_backend(
     backend = await launcher().launch(package)
     log = backend.log_path
     assert log is not None
-    seen: list[Trouble] = []
+    seen: list[LoggedFailure] = []
     with log.open("ab") as file:
         file.write(failure(backend.pid, "before") + failure(backend.pid + 1, "another"))
     task = await following(backend, seen)
@@ -573,7 +573,7 @@ async def test_following_without_notifications(
     monkeypatch.setattr("synccr.ccr.log_watch.changes", deaf)
     backend = await launcher().launch(package)
     assert backend.log_path is not None
-    seen: list[Trouble] = []
+    seen: list[LoggedFailure] = []
     task = await following(backend, seen)
     with backend.log_path.open("ab") as file:
         file.write(failure(backend.pid, "m"))
@@ -592,7 +592,7 @@ async def test_following_a_backend_without_a_log(
     with pytest.MonkeyPatch.context() as patch:
         found: list[Path] = []
         patch.setattr("synccr.ccr.backend.find_log", lambda *_: found[0] if found else None)
-        seen: list[Trouble] = []
+        seen: list[LoggedFailure] = []
         task = await following(backend, seen)
         found.append(log)
         with log.open("ab") as file:

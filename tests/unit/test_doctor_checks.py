@@ -24,7 +24,7 @@ from synccr.doctor.context import Context
 from synccr.doctor.registry import CHECKS, select
 from synccr.errors import UsageError, out_of_order
 from synccr.models.report import Status
-from synccr.probe.transport import NoReply, Reply
+from synccr.probe.transport import NoReply, ProbeReply
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -251,7 +251,7 @@ def test_clock(
     headers = {}
     if skew is not None:
         headers["date"] = f"{NOW - timedelta(seconds=skew):%a, %d %b %Y %H:%M:%S GMT}"
-    answer = Reply(404, "", headers, 0.1)
+    answer = ProbeReply(404, "", headers, 0.1)
     monkeypatch.setattr(Context, "visits", {"p": answer})
     assert network.clock(context).level == level
 
@@ -309,7 +309,7 @@ def test_the_proxy_looks_names_up(context: Context) -> None:
 
 def test_certificates_that_are_not_there(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that names a missing file is told beside providers that answer."""
-    monkeypatch.setattr(Context, "visits", {"p": Reply(404, "", {}, 0.1)})
+    monkeypatch.setattr(Context, "visits", {"p": ProbeReply(404, "", {}, 0.1)})
     environ = {**context.environ, "NODE_EXTRA_CA_CERTS": "/none/ca.pem"}
     found = network.connect(replace(context, environ=environ))
     assert (found.level, found.fix) == ("warn", "unset NODE_EXTRA_CA_CERTS")

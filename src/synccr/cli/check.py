@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from synccr.heal import Change, Healed
     from synccr.models.last_check import Changes
     from synccr.models.report import ModelRef, Report
-    from synccr.probe.run import Result
+    from synccr.probe.run import PreflightResult
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,7 +45,7 @@ class Survey:
     """
 
     profiles: Profiles
-    result: Result
+    result: PreflightResult
     healed: Healed | None
     alternatives: dict[ModelRef, tuple[ModelRef, ...]] = field(default_factory=dict)
 

@@ -25,8 +25,8 @@ from synccr.settings import Settings, load
 if TYPE_CHECKING:
     from synccr.ccr.node import Node
     from synccr.models.report import Report
-    from synccr.probe.run import Result as Survey
-    from synccr.probe.transport import NoReply, Reply
+    from synccr.probe.run import PreflightResult as Survey
+    from synccr.probe.transport import NoReply, ProbeReply
 
 _VISIT_TIMEOUT = 10.0
 _STATUS_TIMEOUT = 5.0
@@ -276,7 +276,7 @@ class Context:
         )
 
     @property
-    def visits(self) -> Mapping[str, Reply | NoReply]:
+    def visits(self) -> Mapping[str, ProbeReply | NoReply]:
         """What each provider's server answers to a request without a key, by provider.
 
         Raises:
@@ -287,21 +287,24 @@ class Context:
         except ConfigError as error:
             raise Blocked("provider.proxy") from error
 
-    def _visit(self) -> Mapping[str, Reply | NoReply]:
+    def _visit(self) -> Mapping[str, ProbeReply | NoReply]:
         import asyncio
         from urllib.parse import urlsplit
 
-        from synccr.probe.dialects import Ask
+        from synccr.probe.dialects import ProbeRequest
         from synccr.probe.transport import make_client, send
 
         providers = self.providers()
         roots = {p.name: "{0.scheme}://{0.netloc}/".format(urlsplit(p.url)) for p in providers}
 
-        async def visit() -> dict[str, Reply | NoReply]:
+        async def visit() -> dict[str, ProbeReply | NoReply]:
             async with make_client(providers, proxy=self.profiles.proxy) as client:
                 urls = list(dict.fromkeys(roots.values()))
                 answers = await asyncio.gather(
-                    *(send(Ask("GET", url, {}), client, timeout=_VISIT_TIMEOUT) for url in urls)
+                    *(
+                        send(ProbeRequest("GET", url, {}), client, timeout=_VISIT_TIMEOUT)
+                        for url in urls
+                    )
                 )
             found = dict(zip(urls, answers, strict=True))
             return {name: found[url] for name, url in roots.items()}

@@ -22,8 +22,7 @@ from synccr.config.store import recorded
 from synccr.errors import SynccrError
 from synccr.heal import Healed
 from synccr.paths import Paths
-from synccr.proxy import Backend as BackendConnection
-from synccr.proxy import Proxy
+from synccr.proxy import BackendAddress, Proxy
 from synccr.settings import Settings
 
 HEALTH_PATIENCE = 5.0
@@ -156,7 +155,7 @@ class Backends:
 
     def oldest_unanswered(self) -> float | None:
         """Seconds for which the oldest request without an answer has waited; None without one."""
-        return self.proxy.oldest_unanswered(self._generation)
+        return self.proxy.switch.oldest_unanswered(self._generation)
 
     async def close(self, deadline: float) -> None:
         """End every backend, within ``deadline`` seconds or by force; cancelled, at once."""
@@ -188,7 +187,7 @@ class Backends:
         self._healed = healed
         self._all.append(backend)
         self._generation += 1
-        self.proxy.switch(BackendConnection(self._generation, "127.0.0.1", backend.port))
+        self.proxy.switch.use(BackendAddress(self._generation, "127.0.0.1", backend.port))
         if old is not None:
             self._spawn(self._drain_and_stop(old, self._generation - 1))
         self._spawn(self._watch(backend))
@@ -220,7 +219,7 @@ class Backends:
                     return self._lost("it stopped listening", drain)
                 now, used = time.monotonic(), backend.cpu_seconds() - used
                 if patience.over(found, used=used, waited=now - began, now=now):
-                    self.proxy.abandon(generation)
+                    self.proxy.switch.abandon(generation)
                     return self._lost("it no longer answers /health", self._stop(backend))
                 self._correct_pid_file(backend)
         finally:
@@ -240,7 +239,7 @@ class Backends:
 
     def _lost(self, reason: str, cleanup: Coroutine[Any, Any, None]) -> None:
         self.current = None
-        self.proxy.hold()
+        self.proxy.switch.hold()
         self._spawn(cleanup)
         self.on_died(reason)
 
@@ -263,9 +262,9 @@ class Backends:
 
     async def _drain_and_stop(self, backend: Backend, generation: int) -> None:
         """Let an old backend finish what it has begun, then end it."""
-        self.proxy.retire(generation)
-        if not await self.proxy.drained(generation, self.settings.drain_timeout):
-            self.proxy.abandon(generation)
+        self.proxy.switch.retire(generation)
+        if not await self.proxy.switch.drained(generation, self.settings.drain_timeout):
+            self.proxy.switch.abandon(generation)
         await self._stop(backend)
 
     async def _stop(self, backend: Backend) -> None:

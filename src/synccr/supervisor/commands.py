@@ -15,7 +15,7 @@ from synccr.ccr.spawn import guarded
 from synccr.config.profile import interpolate
 from synccr.errors import SynccrError, UsageError
 from synccr.policy import events as e
-from synccr.policy.machine import Phase, State
+from synccr.policy.machine import Phase, PolicyState
 from synccr.proxy import Request, Response, error
 from synccr.settings import Settings
 from synccr.supervisor import trace
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _LOOK = 0.02
 
 
-def _on_its_way(state: State) -> bool:
+def _on_its_way(state: PolicyState) -> bool:
     """Whether a backend is being started at this moment."""
     starting = state.phase is Phase.RESTARTING and state.restart_at is None
     return starting or state.phase is Phase.SWAPPING
@@ -139,7 +139,7 @@ class Commands:
             progress=supervisor.progress,
         )
         supervisor.settings = backends.settings = settings
-        proxy.hold_timeout, proxy.carry_limit = settings.hold_timeout, settings.carry_limit
+        proxy.set_limits(hold_timeout=settings.hold_timeout, carry_limit=settings.carry_limit)
         loop.state = replace(loop.state, settings=settings)
 
     async def _renew(self) -> dict[str, Any]:

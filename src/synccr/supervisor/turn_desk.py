@@ -21,10 +21,10 @@ from synccr.judge.outcome import Failure, Trouble, failure
 from synccr.models.report import ModelRef
 from synccr.policy import events as e
 from synccr.policy.breaker import allows, trial_for
-from synccr.policy.events import Event, Now
+from synccr.policy.events import Now, PolicyEvent
 from synccr.policy.retry_budget import RetryBudget
 from synccr.policy.route_plan import NOTHING, Need, Tried, next_try
-from synccr.policy.state import State
+from synccr.policy.state import PolicyState
 from synccr.policy.traffic import wants
 from synccr.proxy import Response, error
 from synccr.proxy.framing import RequestHead
@@ -57,8 +57,8 @@ class TurnDesk:
         resent_log: makes few entries of many.
     """
 
-    state: Callable[[], State | None]
-    post: Callable[[Event], None]
+    state: Callable[[], PolicyState | None]
+    post: Callable[[PolicyEvent], None]
     journal: Journal
     now: Callable[[], Now]
     trace: TraceLog
@@ -147,7 +147,7 @@ class TurnDesk:
 
     # ------------------------------------------------------------ its own
 
-    def _next(self, state: State, turn: Turn) -> Resend | None:
+    def _next(self, state: PolicyState, turn: Turn) -> Resend | None:
         """Who is asked now; None when the client is to be told."""
         last = turn.tries[-1].failure
         if last and last.trouble is Trouble.TRIAL and turn.trial is not None:
@@ -240,10 +240,9 @@ def _tried(attempt: Try) -> Tried:
         attempt.ref,
         found.trouble,
         found.http_status,
-        request_fault=verdict.request_fault,
+        scope=verdict.scope,
         too_long=verdict.too_long,
         retry_after=after,
-        account=verdict.account,
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from synccr.classify import Verdict, classify
+from synccr.classify import Scope, Verdict, classify
 from synccr.classify.body import read
 from synccr.heal.advice import advice
 from synccr.judge.outcome import Failure, Trouble
@@ -85,7 +85,7 @@ def last_word(tries: Sequence[Try], now: datetime) -> LastWord:
     first = next((one for one, _, _ in failed if one.sent), None)
     for one, failure, verdict in failed:
         faulty = one is first and failure.http_status in _FAULTS
-        if verdict.request_fault or faulty:
+        if verdict.scope is Scope.REQUEST or faulty:
             words = printable(read(failure.body.decode("utf-8", "replace")).text)[:_WORDS]
             return LastWord(failure.http_status, words or "Refused.")
     verdicts = [verdict for _, _, verdict in failed]

@@ -12,7 +12,7 @@ from synccr.doctor.result import Finding, fail, ok, skip, together, warn
 from synccr.errors import NoModelServes
 from synccr.heal import heal
 from synccr.heal.advice import advice_on
-from synccr.models.report import DEAD, ModelRef, Report, Status
+from synccr.models.report import FATAL, ModelRef, Report, Status
 
 _BILLING_PAGES = {
     "api.synthetic.new": "https://synthetic.new/billing",
@@ -52,7 +52,7 @@ def state(context: Context) -> Finding:
         return ok(f"{len(reports)} of {len(reports)} serve{speed}")
     findings = []
     for report in bad:
-        dead = report.status in DEAD and report.ref in routed
+        dead = report.status in FATAL and report.ref in routed
         say = fail if dead or len(bad) == len(reports) else warn
         findings.append(say(_described(context, report), _fix(context, report)))
     return together(findings)

@@ -54,11 +54,11 @@ def dns(context: Context) -> Finding:
 
 def connect(context: Context) -> Finding:
     """Each provider's server answers: TCP, TLS, HTTP."""
-    from synccr.probe.transport import Reply
+    from synccr.probe.transport import ProbeReply
 
     findings = []
     for name, answer in context.visits.items():
-        if isinstance(answer, Reply):
+        if isinstance(answer, ProbeReply):
             findings.append(ok(f"{name} answers in {1000 * answer.seconds:.0f} ms"))
         elif answer.detail.startswith("DNS"):
             findings.append(skip(f"{name}: cannot be looked at before provider.dns is in order"))
@@ -159,11 +159,11 @@ def _of_clients(context: Context, named: list[str]) -> Iterator[Finding]:
 
 def clock(context: Context) -> Finding:
     """This machine's clock agrees with the providers'."""
-    from synccr.probe.transport import Reply
+    from synccr.probe.transport import ProbeReply
 
     skews = {}
     for name, answer in context.visits.items():
-        if isinstance(answer, Reply) and (date := answer.headers.get("date")):
+        if isinstance(answer, ProbeReply) and (date := answer.headers.get("date")):
             try:
                 skews[name] = (context.now() - parsedate_to_datetime(date)).total_seconds()
             except (TypeError, ValueError):

@@ -8,11 +8,11 @@ import msgspec
 
 from synccr.judge.outcome import Trouble
 from synccr.models.report import TRANSIENT, Report, Status
-from synccr.policy import health as h
+from synccr.policy import model_health as h
 from synccr.policy import outcomes as o
+from synccr.policy.availability import Availability, Breaker
 from synccr.policy.events import Now, Shape
-from synccr.policy.health import Health, Trial
-from synccr.policy.life import Breaker, Life
+from synccr.policy.model_health import Health, Trial
 from synccr.settings import Settings
 
 
@@ -37,9 +37,9 @@ def request_failed(
     counts = counts or passed
     if health is None:
         health = Health(msgspec.structs.replace(report, status=Status.UNVERIFIED))
-    if health.life is Life.RETURNING and counts:
+    if health.availability is Availability.RETURNING and counts:
         return _of_traffic(h.gone(health, report, now, settings), shape)
-    if health.away:
+    if health.unavailable:
         return health
     outcomes = o.failed(health.outcomes, trouble, turn, now.mono, counts=counts, passed=passed)
     if counts and o.persists(outcomes, settings.trouble_count):
@@ -60,7 +60,7 @@ def _rest(report: Report, now: Now) -> float:
 def request_refused(
     health: Health | None, report: Report, now: Now, settings: Settings, shape: Shape | None
 ) -> Health:
-    """The egress saw a dead status."""
+    """The egress saw a fatal status."""
     after = h.seen_failing(health, report, now, settings)
     news = health is None or health.breaker is not Breaker.OPEN
     return replace(after, judged=True, shape=shape or after.shape if news else after.shape)
@@ -74,8 +74,10 @@ def request_served(health: Health, session: str, now: Now, settings: Settings) -
     """The egress saw a request go well that was sent after the latest failure."""
     outcomes = o.served(health.outcomes, now.mono)
     health = replace(health, judged=True, served_at=now.mono)
-    if not health.away:
-        calm = replace(health, marks=(), probe_at=None, doubted_until=None, outcomes=outcomes)
+    if not health.unavailable:
+        calm = replace(
+            health, failure_times=(), probe_at=None, doubted_until=None, outcomes=outcomes
+        )
         return replace(calm, rest=None)
     if health.report.status in TRANSIENT and not health.needs_trial:
         return h.back(health, well(health.report, now), now)
@@ -94,7 +96,9 @@ def request_served(health: Health, session: str, now: Now, settings: Settings) -
 
 def trial_started(health: Health, session: str, now: Now) -> Health:
     """A session begins to try this model, or takes the place of one that went silent."""
-    if health.life is not Life.RETURNING or not health.may_be_tried_by(session, now.mono):
+    if health.availability is not Availability.RETURNING or not health.may_be_tried_by(
+        session, now.mono
+    ):
         return health
     served = health.trial.served if health.trial else 0
     return replace(health, trial=Trial(session, now.mono, served))

@@ -1,8 +1,9 @@
-"""What is known of one model over time: is it here, away, or on its way back?
+"""What is known of one model over time: is it available, unavailable, or returning?
 
-A model goes *away* at once on a dead status and, on a passing trouble, when
-that persists. It comes back after two good probes in a row; when its traffic failed
-while probes passed, one session has to try it first. ``LIVES`` in ``life.py`` says it all.
+A model becomes unavailable at once on a fatal status and, on a passing trouble, when
+that persists. It returns after two good probes in a row; when its traffic failed
+while probes passed, one session has to try it first. ``MODEL_TRANSITIONS`` in
+``availability.py`` says it all.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from synccr.models.report import SERVING, TRANSIENT, ModelRef, Report, Status
+from synccr.policy.availability import BREAKERS, Availability, Breaker
 from synccr.policy.events import Now, Shape
-from synccr.policy.life import BREAKERS, Breaker, Life
 from synccr.policy.outcomes import Outcomes
 from synccr.settings import Settings
 
 CONFIRMATIONS = 2
-"""Good probes in a row after which a model that was away is trusted again."""
+"""Good probes in a row after which an unavailable model is trusted again."""
 
 STEADY = 2.0
-"""A model that stayed here this many times the pause it would get has stopped flapping."""
+"""A model that stayed available this many times the pause it would get has stopped flapping."""
 
 TRIAL_SUCCESSES = 5
 """Requests of the session that tries a model, after which it is trusted again."""
@@ -73,10 +74,10 @@ class Health:
     """One model's state. Times are monotonic seconds.
 
     Attributes:
-        report: the latest that counts; the trouble while the model is away.
-        marks: recent passing troubles while it is here.
-        away_since: None while it is here.
-        confirmed: good probes in a row while it is away.
+        report: the latest that counts; the trouble while the model is unavailable.
+        failure_times: of recent passing troubles while it is available.
+        unavailable_since: None while it is available.
+        confirmed: good probes in a row while it is unavailable.
         failures: probes that failed in a row in this absence.
         flaps: absences in a row with only short returns between them; one that comes
             and goes is asked ever more rarely.
@@ -91,7 +92,7 @@ class Health:
         served_at: when one last went well.
         doubted_until: until when no route is led here, as another model of its account is in
             trouble and this one is being asked.
-        needs_trial: it went away for its traffic, and no probe has shown the trouble since.
+        needs_trial: its traffic made it unavailable, and no probe has shown the trouble since.
         shape: of a request that it failed.
         half_open_at: when it first answered well in this absence.
         trial: the session that tries it.
@@ -100,8 +101,8 @@ class Health:
     """
 
     report: Report
-    marks: tuple[float, ...] = ()
-    away_since: float | None = None
+    failure_times: tuple[float, ...] = ()
+    unavailable_since: float | None = None
     confirmed: int = 0
     failures: int = 0
     flaps: int = 0
@@ -123,21 +124,21 @@ class Health:
     rest_until: float = 0.0
 
     @property
-    def away(self) -> bool:
+    def unavailable(self) -> bool:
         """Whether no route should lead here."""
-        return self.away_since is not None
+        return self.unavailable_since is not None
 
     @property
-    def life(self) -> Life:
-        """Where it is."""
-        if not self.away:
-            return Life.HERE
-        return Life.RETURNING if self.confirmed else Life.AWAY
+    def availability(self) -> Availability:
+        """Whether routes may lead here."""
+        if not self.unavailable:
+            return Availability.AVAILABLE
+        return Availability.RETURNING if self.confirmed else Availability.UNAVAILABLE
 
     @property
     def breaker(self) -> Breaker:
         """Whether its requests are sent."""
-        return BREAKERS[self.life]
+        return BREAKERS[self.availability]
 
     def resting(self, now: float) -> bool:
         """Whether it failed a request just now, so that the next ones go elsewhere."""
@@ -155,26 +156,26 @@ class Health:
 
 def seen_failing(health: Health | None, report: Report, now: Now, settings: Settings) -> Health:
     """A running CCR reported a trouble of this model."""
-    if health is not None and health.away:
-        return _still_away(health, report, now, settings)
+    if health is not None and health.unavailable:
+        return _still_unavailable(health, report, now, settings)
     if report.status in TRANSIENT:
         return _in_trouble(health, report, now, settings)
-    away = gone(health, report, now, settings)
-    if report.status is Status.QUOTA and report.retry_at is None and not away.flaps:
+    after = gone(health, report, now, settings)
+    if report.status is Status.QUOTA and report.retry_at is None and not after.flaps:
         # CCR's log has no headers; a probe sees them, and what the provider tells of its quotas.
-        return replace(away, probe_at=now.mono + _FIRST_LOOK)
-    return away
+        return replace(after, probe_at=now.mono + _FIRST_LOOK)
+    return after
 
 
 def _in_trouble(health: Health | None, report: Report, now: Now, settings: Settings) -> Health:
-    """A passing trouble of a model that is here: it counts, and leads away when it persists."""
+    """A passing trouble of an available model: it counts, and ends that when it persists."""
     if health is None:
         health = Health(msgspec.structs.replace(report, status=Status.UNVERIFIED))
     since = now.mono - settings.trouble_window
-    marks = (*(m for m in health.marks if m > since), now.mono)
-    if len(marks) >= settings.trouble_count:
+    times = (*(t for t in health.failure_times if t > since), now.mono)
+    if len(times) >= settings.trouble_count:
         return gone(health, report, now, settings)
-    return replace(health, marks=marks, calm_until=calm_of(health, report, now, settings))
+    return replace(health, failure_times=times, calm_until=calm_of(health, report, now, settings))
 
 
 def calm_of(health: Health, report: Report, now: Now, settings: Settings) -> float | None:
@@ -187,8 +188,8 @@ def calm_of(health: Health, report: Report, now: Now, settings: Settings) -> flo
     return max(named, health.calm_until or named)
 
 
-def _still_away(health: Health, report: Report, now: Now, settings: Settings) -> Health:
-    """Traffic runs into a model that is away. However often it does, the next probe
+def _still_unavailable(health: Health, report: Report, now: Now, settings: Settings) -> Health:
+    """Traffic runs into an unavailable model. However often it does, the next probe
     comes no later for it: what counts as failed are probes, not requests."""
     if report.status in TRANSIENT:
         return health
@@ -208,13 +209,13 @@ def doubted(health: Health, now: Now) -> Health:
     after = suspected(health, now)
     if after.doubted_until is not None or after.probe_at is None or after.probe_at > now.mono:
         return after
-    return after if after.away else replace(after, doubted_until=now.mono + _DOUBT)
+    return after if after.unavailable else replace(after, doubted_until=now.mono + _DOUBT)
 
 
 def suspected(health: Health, now: Now) -> Health:
     """Something failed and this model may be why: ask it, unless that was done just now, or
     it has just served."""
-    if health.away or health.probe_at is not None or health.just_served(now.mono):
+    if health.unavailable or health.probe_at is not None or health.just_served(now.mono):
         return health
     calm = now.mono if health.calm_until is None else health.calm_until
     return replace(health, probe_at=max(now.mono, calm))
@@ -240,7 +241,7 @@ def probed(
         return gone(health, report, now, settings)
     if health is None:
         return Health(report)
-    if not health.away:
+    if not health.unavailable:
         return _reassured(health, report, now, settings)
     confirmed = health.confirmed + 1
     since = now.mono if health.half_open_at is None else health.half_open_at
@@ -253,7 +254,7 @@ def probed(
 
 
 def back(health: Health, report: Report, now: Now) -> Health:
-    """A model that was away is here again."""
+    """An unavailable model is available again."""
     return Health(
         report,
         flaps=health.flaps,
@@ -294,7 +295,7 @@ def _reassured(health: Health, report: Report, now: Now, settings: Settings) -> 
     return replace(
         health,
         report=report,
-        marks=(),
+        failure_times=(),
         probe_at=None,
         alarms=alarms,
         calm_until=now.mono + calm,
@@ -304,17 +305,19 @@ def _reassured(health: Health, report: Report, now: Now, settings: Settings) -> 
 
 
 def gone(health: Health | None, report: Report, now: Now, settings: Settings) -> Health:
-    """The model is away (again): when will it be asked next?"""
+    """The model is unavailable (again): when will it be asked next?"""
     if health is None:
         failures = flaps = 0
-    elif health.away:
+    elif health.unavailable:
         failures, flaps = health.failures + 1, health.flaps
     else:
         failures, flaps = 0, _flaps(health, now, settings)
-    away_since = health.away_since if health and health.away_since is not None else now.mono
+    unavailable_since = (
+        health.unavailable_since if health and health.unavailable_since is not None else now.mono
+    )
     return Health(
         report,
-        away_since=away_since,
+        unavailable_since=unavailable_since,
         failures=failures,
         flaps=flaps,
         probe_at=now.mono + _pause(report, failures, flaps, now, settings),

@@ -23,7 +23,7 @@ from proxy_kit import (
 )
 
 from ports import free_port
-from synccr.proxy import Backend, Proxy
+from synccr.proxy import BackendAddress, Proxy
 from synccr.proxy.exchange import MAX_SENDS
 
 CLOSING = response(b'{"error":"Service Unavailable"}', "Connection: close", status="503 No")
@@ -46,7 +46,7 @@ async def test_a_request_whose_backend_is_killed() -> None:
 
 
 async def test_a_request_whose_backend_is_killed_after_part_of_a_head() -> None:
-    """A response head that breaks off has not reached the client, so the request is carried."""
+    """A response head that breaks off has not reached the client, so the request is sent again."""
 
     async def half(seen: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-")
@@ -211,7 +211,7 @@ async def test_a_large_503_is_passed_whole() -> None:
 
 @pytest.mark.parametrize("how", ["retire", "switch", "hold"])
 async def test_503_of_a_backend_that_is_no_longer_current(how: str) -> None:
-    """A backend whose time is over says 503 because it closes: the request is carried over."""
+    """A backend whose time is over says 503 because it closes: the request is sent again."""
     release = asyncio.Event()
 
     async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -225,13 +225,13 @@ async def test_503_of_a_backend_that_is_no_longer_current(how: str) -> None:
         await first.until(lambda: len(first.seen) == 1)
         second = await scene.backend(switch=how == "switch")
         if how == "retire":
-            scene.proxy.retire(1)
+            scene.proxy.switch.retire(1)
         elif how == "hold":
-            scene.proxy.hold()
+            scene.proxy.switch.hold()
         release.set()
         await scene.until(lambda: scene.proxy.stats.carried == 1)
         if how != "switch":
-            scene.proxy.switch(second.address)
+            scene.proxy.switch.use(second.address)
         assert (await wire.receive()).body.endswith(b"nonce")
 
 
@@ -255,14 +255,14 @@ async def test_other_answers_of_an_old_backend_are_passed() -> None:
 
 
 async def test_a_body_that_comes_while_its_backends_die() -> None:
-    """A request still on its way is carried too, and reaches one backend whole."""
+    """A request still on its way is sent again too, and reaches one backend whole."""
     message = request("/slow", b"a" * 300 + b"b" * 300 + b"c" * 300)
     async with stage() as scene:
         wire = await scene.wire()
         for end in (400, 700):
             backend = await scene.backend()
             await wire.send(message[end - 300 : end] if end > 400 else message[:end])
-            await scene.until(lambda: scene.proxy.in_flight(len(scene.backends)) == 1)
+            await scene.until(lambda: scene.proxy.switch.in_flight(len(scene.backends)) == 1)
             await backend.kill()
         last = await scene.backend()
         await wire.send(message[700:])
@@ -270,7 +270,7 @@ async def test_a_body_that_comes_while_its_backends_die() -> None:
         assert last.seen[0].body == message.split(b"\r\n\r\n", 1)[1]
 
 
-async def test_a_large_request_is_carried() -> None:
+async def test_a_large_request_is_sent_again() -> None:
     """20 MB, sent while no backend is there and then lost by the first one, arrive whole."""
     body = bytes(range(256)) * (20 * 4096)
     async with stage() as scene:
@@ -301,7 +301,7 @@ async def test_a_request_beyond_the_limit(lost: bool) -> None:
         await wire.send(request("/large", body))
         await first.until(lambda: len(first.seen) == 1)
         assert proxy.stats.not_carried == 1
-        assert proxy.budget.used < 1_000_000
+        assert proxy.shared.budget.used < 1_000_000
         if lost:
             await first.kill()
             await scene.backend()
@@ -319,9 +319,9 @@ async def test_a_request_beyond_the_limit_waits_too() -> None:
     async with stage(proxy) as scene:
         wire = await scene.wire()
         sending = asyncio.create_task(wire.send(request("/large", body)))
-        await scene.until(lambda: proxy.budget.used > 1_000_000)
+        await scene.until(lambda: proxy.shared.budget.used > 1_000_000)
         await asyncio.sleep(0.05)
-        assert proxy.budget.used < 2_000_000
+        assert proxy.shared.budget.used < 2_000_000
         await scene.backend(_length)
         assert (await wire.receive()).body == b"8000000"
         await sending
@@ -337,7 +337,7 @@ async def test_the_budget_of_all_requests() -> None:
             await wire.send(request("/r", b"x" * 600_000))
             await first.until(lambda: len(first.seen) == number)  # noqa: B023 - awaited here
         assert proxy.stats.not_carried == 2
-        assert proxy.budget.used < 1_000_000
+        assert proxy.shared.budget.used < 1_000_000
         await first.kill()
         await scene.backend(_length)
         answers = [status(await wire.receive()) for wire in wires]
@@ -368,7 +368,7 @@ STEPS = st.lists(
 def test_no_request_is_lost(steps: list[str], slow: list[bool]) -> None:
     """Swaps, kills and drains in any order: each request gets one answer, and it is its own.
 
-    Fewer backends die under one request than the relay allows, so none may fail.
+    Fewer backends die under one request than the proxy allows, so none may fail.
     """
 
     async def run() -> None:
@@ -399,7 +399,7 @@ def test_no_request_is_lost(steps: list[str], slow: list[bool]) -> None:
                     await asyncio.sleep(0.005)
                     gate.clear()
                 elif step == "hold":
-                    scene.proxy.hold()
+                    scene.proxy.switch.hold()
                 elif step == "switch":
                     await scene.backend(handler(slow[number]))
                 elif lost < 2:
@@ -407,7 +407,7 @@ def test_no_request_is_lost(steps: list[str], slow: list[bool]) -> None:
                     if step == "kill":
                         await current.kill()
                     else:
-                        scene.proxy.abandon(current.generation)
+                        scene.proxy.switch.abandon(current.generation)
                     await scene.backend(handler(slow[number]))
                 await asyncio.sleep(0.002)
             await scene.backend(handler(False))
@@ -434,7 +434,7 @@ async def test_a_backend_lost_is_reported_once() -> None:
             await wire.send(request("/2"))
         await scene.until(lambda: proxy.stats.held == 3)
         await scene.until(lambda: bool(lost))
-        await scene.until(lambda: proxy.connect_failures(1) > 1)
+        await scene.until(lambda: proxy.switch.connect_failures(1) > 1)
         assert lost == [1]
         await scene.backend()
         for wire in wires:
@@ -445,10 +445,10 @@ async def test_a_backend_that_comes_back_on_its_port() -> None:
     """A backend that refused connections and takes them again is used without a switch."""
     port = free_port()
     async with stage() as scene:
-        scene.proxy.switch(Backend(7, "127.0.0.1", port))
+        scene.proxy.switch.use(BackendAddress(7, "127.0.0.1", port))
         wire = await scene.wire()
         await wire.send(request("/r", b"nonce"))
-        await scene.until(lambda: scene.proxy.connect_failures(7) >= 2)
+        await scene.until(lambda: scene.proxy.switch.connect_failures(7) >= 2)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.suppress(asyncio.IncompleteReadError):
@@ -459,5 +459,5 @@ async def test_a_backend_that_comes_back_on_its_port() -> None:
 
         server = await asyncio.start_server(serve, "127.0.0.1", port)
         assert (await wire.receive()).body == b"back"
-        assert scene.proxy.connect_failures(7) == 0
+        assert scene.proxy.switch.connect_failures(7) == 0
         server.close()
