@@ -10,7 +10,7 @@ from synccr.ccr.dir_watch import changes
 from synccr.ccr.follower import LogFollower
 from synccr.ccr.log import CANDIDATES, parse_line
 from synccr.ccr.log_files import trim_logs
-from synccr.ccr.process_id import paused
+from synccr.ccr.process import paused
 from synccr.policy.events import LoggedFailure
 
 _LOOK = 1.0

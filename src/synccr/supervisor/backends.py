@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 from synccr.ccr.backend import Backend
 from synccr.ccr.config_file import ConfigFile
-from synccr.ccr.health import Look, Patience
-from synccr.ccr.package import Package
+from synccr.ccr.health import Liveness, Look
+from synccr.ccr.package import Package, PackageSource
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
-from synccr.ccr.process_id import ProcessId, descendants
+from synccr.ccr.process import ProcessId, descendants
 from synccr.config.store import recorded
 from synccr.errors import SynccrError
 from synccr.heal import Healed
@@ -55,7 +55,7 @@ class Backends:
     Attributes:
         paths: CCR's directory.
         settings: timeouts.
-        package: what is run.
+        packages: what is run, looked up before each launch.
         launcher: starts one CCR on a private port.
         proxy: the public port.
         on_died: called with the reason when the serving backend is gone.
@@ -68,7 +68,7 @@ class Backends:
 
     paths: Paths
     settings: Settings
-    package: Package
+    packages: PackageSource
     launcher: Starter
     proxy: Proxy
     on_died: Callable[[str], None]
@@ -173,6 +173,7 @@ class Backends:
     async def _start(self, healed: Healed) -> Backend:
         if self._replaced:
             raise SupervisorReplaced
+        package = await self.packages.now()
         ours = [backend.identity for backend in self._all]
         ours += descendants(self.predecessor) if self.predecessor else []
         self.before_writing()
@@ -182,7 +183,7 @@ class Backends:
             ),
             ConfigFile(self.paths).transaction(healed.config),
         ):
-            backend = await self.launcher.launch(self.package, ours=ours)
+            backend = await self.launcher.launch(package, ours=ours)
         old, self.current = self.current, backend
         self._healed = healed
         self._all.append(backend)
@@ -198,10 +199,10 @@ class Backends:
         """Notice when the serving backend exits, stops listening or no longer answers."""
         generation = self._generation
         ended = asyncio.create_task(backend.wait())
-        patience = Patience()
+        liveness = Liveness()
         try:
             while backend is self.current:
-                await self._wait_for_next_check(ended, soon=patience.uneasy)
+                await self._wait_for_next_check(ended, soon=liveness.uneasy)
                 began, used = time.monotonic(), backend.cpu_seconds()
                 found = Look.CLOSED if ended.done() else await backend.look(HEALTH_PATIENCE)
                 if found is Look.CLOSED:
@@ -218,7 +219,7 @@ class Backends:
                     drain = self._drain_and_stop(backend, generation)
                     return self._lost("it stopped listening", drain)
                 now, used = time.monotonic(), backend.cpu_seconds() - used
-                if patience.over(found, used=used, waited=now - began, now=now):
+                if liveness.over(found, used=used, waited=now - began, now=now):
                     self.proxy.switch.abandon(generation)
                     return self._lost("it no longer answers /health", self._stop(backend))
                 self._correct_pid_file(backend)

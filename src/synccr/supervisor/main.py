@@ -15,9 +15,8 @@ from typing import Any
 from synccr.ccr.backend import Backend
 from synccr.ccr.launch import Launcher
 from synccr.ccr.log_watch import follow
-from synccr.ccr.node import find_node
 from synccr.ccr.orphans import Register, end_orphans
-from synccr.ccr.package import Package, provide
+from synccr.ccr.package import Package, PackageSource
 from synccr.config.keys import read_keys
 from synccr.config.profile import interpolate, probe_targets
 from synccr.config.store import Profiles, keep_adopted
@@ -162,7 +161,7 @@ class Supervisor:
         self.backends = Backends(
             self.paths,
             self.settings,
-            package,
+            self.packages(self.settings),
             self.way_out,
             self.proxy,
             on_died=lambda reason: self.loop.post(e.BackendDied(reason)),
@@ -239,21 +238,22 @@ class Supervisor:
 
     async def _package_and_preflight(self) -> tuple[Package, tuple[Report, ...]]:
         """CCR is fetched, should it have to be, while the models are asked."""
-        node = find_node(self.environ, self.paths.cache)
-        package = asyncio.create_task(
-            provide(
-                self.settings.ccr_version,
-                node,
-                self.environ,
-                self.paths.cache,
-                progress=self.progress,
-            )
-        )
+        package = asyncio.create_task(self.packages(self.settings).now())
         try:
             reports = await self._preflight()
             return await package, reports
         finally:
             package.cancel()
+
+    def packages(self, settings: Settings) -> PackageSource:
+        """What is run, as settings say."""
+        return PackageSource(
+            settings.ccr_version,
+            self.environ,
+            self.paths.cache,
+            settings.ccr_command,
+            self.progress,
+        )
 
     async def _preflight(self) -> tuple[Report, ...]:
         if self.skip_preflight:
@@ -443,7 +443,7 @@ class Supervisor:
     def status(self) -> dict[str, Any]:
         """The contract's ``status --json``, and a little more."""
         supervisor = {"pid": os.getpid(), "started_at": self.started_at}
-        version = self.settings.ccr_version
+        version = self.packages(self.settings).named
         profiles = self.profiles
         origin = {
             "options": {

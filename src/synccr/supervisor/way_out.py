@@ -11,7 +11,7 @@ from synccr.ccr.backend import Backend
 from synccr.ccr.egress_lead import PRELOAD, EgressAddress
 from synccr.ccr.launch import Launcher
 from synccr.ccr.package import Package
-from synccr.ccr.process_id import ProcessId
+from synccr.ccr.process import ProcessId
 from synccr.config.keyring import Keyring
 from synccr.config.profile import Provider
 from synccr.config.store import Profiles
