@@ -8,7 +8,7 @@ import pytest
 from probe_kit import provider as configured
 
 from synccr.demo.provider import CHAT_PATH, NO_CREDIT, DemoProvider
-from synccr.probe.dialects import TOOL, Chat
+from synccr.probe.dialects import TOOL, ChatProbe
 
 KEY = "demo-key-0123456789"
 ASKED = {"model": "main", "messages": [{"role": "user", "content": "echo:two"}]}
@@ -70,7 +70,7 @@ def test_a_body_that_cannot_be_read_is_refused(client: httpx.Client) -> None:
 
 def test_a_probe_is_answered_with_a_tool_call(client: httpx.Client) -> None:
     """What synccr asks before it starts is answered at once, unforced; the result with words."""
-    asked = dict(Chat().ask(configured(), "main", tools=True).json or {})
+    asked = dict(ChatProbe().ask(configured(), "main", tools=True).json or {})
     assert "tool_choice" not in asked
     (call,) = client.post(CHAT_PATH, json=asked).json()["choices"][0]["message"]["tool_calls"]
     assert call["function"]["name"] == TOOL

@@ -51,7 +51,7 @@ def run(
     lines = [
         *survey_lines(found),
         *(Note(quota_line(row)) for row in quotas),
-        *(map(Note, _news_lines(news)) if news else ()),
+        *(map(Note, _news_lines(news)) if news is not None else ()),
     ]
     return Result(lines, exit_code=code)
 
