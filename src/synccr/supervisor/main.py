@@ -23,7 +23,7 @@ from synccr.config.keys import read_keys
 from synccr.config.profile import interpolate, probe_targets
 from synccr.config.store import Profiles, keep_adopted
 from synccr.control.server import ControlServer
-from synccr.egress.patience import Patience
+from synccr.egress.silence_limits import SilenceLimits
 from synccr.errors import NoModelServes
 from synccr.files import sweep
 from synccr.journal import Journal, stamp, utc_now
@@ -41,6 +41,7 @@ from synccr.supervisor.commands import Commands
 from synccr.supervisor.health_store import HealthStore
 from synccr.supervisor.lock import Lock, released
 from synccr.supervisor.loop import Loop, Teller, now
+from synccr.supervisor.provider_side import ProviderSide
 from synccr.supervisor.public_port import (
     bind,
     browser_guard,
@@ -54,10 +55,9 @@ from synccr.supervisor.takeover.old import NewProcess, Takeover
 from synccr.supervisor.takeover.protocol import COMMIT_TIMEOUT, Channel
 from synccr.supervisor.trace import tell_in_time
 from synccr.supervisor.traffic import Traffic
-from synccr.supervisor.turn_desk import TurnDesk
+from synccr.supervisor.turn_dispatcher import TurnDispatcher
 from synccr.supervisor.watchers import files
 from synccr.supervisor.watchers.around import Watchers
-from synccr.supervisor.way_out import WayOut
 from synccr.turns.trace import TraceLog
 
 STOP_GRACE = 5.0
@@ -133,7 +133,7 @@ class Supervisor:
             self.journal = Journal(self.paths.instance / "journal.jsonl", self.profiles.redactor)
             asyncio.get_running_loop().set_exception_handler(exhaustion_told(self.tell))
             self.edges = Watchers(self)
-            self.way_out = self._way_out()
+            self.provider_side = self._provider_side()
             async with stoppable(self.stop, self._forward):
                 try:
                     async with self._listening():
@@ -159,12 +159,12 @@ class Supervisor:
     async def _start_and_serve(self) -> None:
         package, reports = await self._package_and_preflight()
         choice = self._choose(reports)
-        self.way_out.probed(reports)
+        self.provider_side.probed(reports)
         self.backends = Backends(
             self.paths,
             self.settings,
             package,
-            self.way_out,
+            self.provider_side,
             self.proxy,
             on_died=lambda reason: self.loop.post(e.BackendDied(reason)),
             on_serving=self._follow,
@@ -203,8 +203,8 @@ class Supervisor:
             memory.save()
             await self._end()
 
-    def _way_out(self) -> WayOut:
-        desk = TurnDesk(
+    def _provider_side(self) -> ProviderSide:
+        dispatcher = TurnDispatcher(
             state=lambda: self.loop.state if hasattr(self, "loop") else None,
             post=self._post,
             journal=self.journal,
@@ -220,14 +220,14 @@ class Supervisor:
             redact=self.profiles.redactor,
             register=Register.of(self.paths),
         )
-        return WayOut(
-            desk,
+        return ProviderSide(
+            dispatcher,
             lambda: self.profiles,
             self.environ,
             tuple(read_keys(self.paths.keys)),
             launcher,
             self.tell,
-            Patience(self.settings.silence_timeout, self.settings.silence_ceiling),
+            SilenceLimits(self.settings.silence_timeout, self.settings.silence_ceiling),
             self.edges.quota.observe_headers,
         )
 
@@ -309,7 +309,7 @@ class Supervisor:
             self.loop.post(e.BackendReady())
         self.spawn(files.watch_files(self.profiles.watch, self._seen_files, self.reread))
         self.spawn(self._listen_for_silence())
-        self.spawn(tell_in_time(self.way_out.desk.resent_log, self.journal))
+        self.spawn(tell_in_time(self.provider_side.dispatcher.resent_log, self.journal))
         for work in self.edges.at_work():
             self.spawn(work)
         self.on_ready(self)
@@ -334,18 +334,18 @@ class Supervisor:
             guard=None if profiles.local.api_key else browser_guard(profiles.local.port, host),
             interceptors={(b"POST", b"/api/restart"): orders.restart_from_page},
             observer=self.traffic.observe,
-            turns=self.way_out.desk,
+            turns=self.provider_side.dispatcher,
             on_backend_lost=lambda _generation: self.backends.check_now(),
         )
         self.control = ControlServer(self.paths.instance, orders.answer)
         try:
-            await self.way_out.start()
+            await self.provider_side.start()
             if not heritage:
                 await self._open()
             yield
         finally:
             await self.proxy.close(0.0)
-            await self.way_out.close()
+            await self.provider_side.close()
             await self.control.close()
             self.listener.close()
 
@@ -427,10 +427,10 @@ class Supervisor:
             instance=self.paths.instance,
             fresh=True,
             proxy=self.profiles.proxy,
-            like=self.way_out.like(like),
+            like=self.provider_side.like(like),
         )
         self.edges.quota.observe(result.quotas)
-        self.way_out.probed(result.reports.values())
+        self.provider_side.probed(result.reports.values())
         return tuple(result.reports.values())
 
     async def _listen_for_silence(self) -> None:

@@ -14,7 +14,7 @@ from synccr.errors import SynccrError, UsageError
 from synccr.files import private_directory
 from synccr.journal import Journal, utc_now
 from synccr.turns.capture import LIMIT, Capture
-from synccr.turns.reported import INTERVAL, ResentLog
+from synccr.turns.resent_log import INTERVAL, ResentLog
 
 if TYPE_CHECKING:
     from synccr.supervisor.main import Supervisor

@@ -1,4 +1,4 @@
-"""What the desk makes of a request's needs, and of what providers say of their limits."""
+"""What the dispatcher makes of a request's needs, and of what providers say of their limits."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from synccr.policy.state import State
 from synccr.proxy import Response
 from synccr.settings import Settings
 from synccr.supervisor.loop import now
-from synccr.supervisor.turn_desk import TurnDesk
+from synccr.supervisor.turn_dispatcher import TurnDispatcher
+from synccr.turns.attempt import Attempt
 from synccr.turns.trace import TraceLog
-from synccr.turns.turn import Try
 
 MAIN, SPARE = ModelRef("a", "main"), ModelRef("a", "spare")
 
 
-def desk(tmp_path: Path, state: State) -> TurnDesk:
-    return TurnDesk(
+def dispatcher(tmp_path: Path, state: State) -> TurnDispatcher:
+    return TurnDispatcher(
         lambda: state, lambda _: None, Journal(tmp_path / "j"), now, TraceLog(), b"secret"
     )
 
@@ -39,9 +39,9 @@ def test_only_a_request_that_fits_tries_a_model(
     told = report(MAIN, Status.OVERLOADED, DAWN, context_length=1000, tools=False, http_status=503)
     known = replace(state.health[MAIN], report=told, away_since=0.0, confirmed=1)
     state = replace(state, health={**state.health, MAIN: known})
-    room = desk(tmp_path, state)
-    turn = room.turns.begin("s", "/v1/messages", 0.0)
-    refused = room.permit(Try(SPARE, 0.0, bytes_out=size, tools=tools), turn)
+    found = dispatcher(tmp_path, state)
+    turn = found.turns.begin("s", "/v1/messages", 0.0)
+    refused = found.permit(Attempt(SPARE, 0.0, bytes_out=size, tools=tools), turn)
     assert (refused is not None and refused.trouble is Trouble.TRIAL) is tried
     assert turn.trial == (MAIN if tried else None)
 
@@ -49,14 +49,14 @@ def test_only_a_request_that_fits_tries_a_model(
 def test_retry_after_reaches_the_client(tmp_path: Path) -> None:
     """When nobody serves: the soonest of what the providers said."""
     state = started(Settings(), *profiles())
-    room = desk(tmp_path, state)
-    turn = room.turns.begin("s", "/v1/messages", room.clock())
+    found = dispatcher(tmp_path, state)
+    turn = found.turns.begin("s", "/v1/messages", found.clock())
     for ref, seconds in ((MAIN, "70"), (SPARE, "40"), (ModelRef("b", "twin"), "90")):
         refused = failure(Trouble.STATUS, "slow down", http_status=429, body=b"Too many requests")
-        attempt = Try(ref, room.clock(), sent=True, failure=refused)
+        attempt = Attempt(ref, found.clock(), sent=True, failure=refused)
         attempt.headers = {"retry-after": seconds}
-        turn.tries.append(attempt)
-    answer = room.after_failure(turn, b"{}")
+        turn.attempts.append(attempt)
+    answer = found.after_failure(turn, b"{}")
     assert isinstance(answer, Response)
     (name, value) = answer.headers[0]
     assert (answer.status, name) == (429, "retry-after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from synccr.supervisor.turn_desk import named_by_client, need_of
+from synccr.supervisor.turn_dispatcher import named_by_client, need_of
 
 
 def body(content: object, **more: object) -> bytes:
