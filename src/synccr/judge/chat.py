@@ -36,7 +36,7 @@ BROKEN = frozenset({"error", "network_error", "insufficient_system_resource", "a
 """Reasons that tell of a trouble."""
 
 
-class Chat:
+class ChatAnswers:
     """Every chunk and every whole answer has ``choices``; ``finish_reason`` is the end."""
 
     name = "openai"

@@ -58,7 +58,7 @@ CONTENT = Reading(content=True)
 FOREIGN = Reading(known=False)
 
 
-class Dialect(Protocol):
+class AnswerDialect(Protocol):
     """One form of answering."""
 
     name: str

@@ -14,7 +14,7 @@ FILTERS = frozenset(
 _UNSPECIFIED = frozenset({"", "FINISH_REASON_UNSPECIFIED"})
 
 
-class Gemini:
+class GeminiAnswers:
     """A chunk is a whole answer in small; ``finishReason``, or a blocked prompt, is the end."""
 
     name = "gemini"

@@ -18,7 +18,7 @@ _WRITTEN = frozenset({"text", "thinking"})
 """Blocks that begin empty; any other block is content by being there."""
 
 
-class Messages:
+class MessagesAnswers:
     """``message_delta`` tells the reason, and only ``message_stop`` is the end."""
 
     name = "anthropic"

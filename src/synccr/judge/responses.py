@@ -14,7 +14,7 @@ _WRITTEN = frozenset({"message", "reasoning"})
 _HELD = ("content", "summary", "encrypted_content")
 
 
-class Responses:
+class ResponsesAnswers:
     """The event's type tells all; ``response.completed`` and ``.incomplete`` are ends."""
 
     name = "openai-responses"

@@ -43,7 +43,7 @@ class _Refused(Exception):
         self.untouched = untouched
 
 
-class Connection(asyncio.Protocol):
+class ProviderConnection(asyncio.Protocol):
     """Serves one request at a time.
 
     Attributes:
@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, free: Callable[[Connection], None]) -> None:
+    def __init__(self, free: Callable[[ProviderConnection], None]) -> None:
         self._free = free
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._served = 0
