@@ -15,18 +15,18 @@ from synccr.sandbox.replies import completion
 from synccr.sandbox.responses import Responses
 from synccr.sandbox.wire import End
 
-FORMS: list[tuple[Dialect, judge.Dialect]] = [
-    (OpenAI(), judge.Chat()),
-    (Responses(), judge.Responses()),
-    (Anthropic(), judge.Messages()),
-    (Gemini(), judge.Gemini()),
+FORMS: list[tuple[Dialect, judge.AnswerDialect]] = [
+    (OpenAI(), judge.ChatAnswers()),
+    (Responses(), judge.ResponsesAnswers()),
+    (Anthropic(), judge.MessagesAnswers()),
+    (Gemini(), judge.GeminiAnswers()),
 ]
 WITHOUT_BYTES = {"never", "reset"}
 ENDS = {End.COMPLETE: judge.End(), End.CUT: judge.Cut("cut"), End.STALL: judge.Silent(3.0)}
 NOTE = Tool("note", {"properties": {"text": {"type": "string"}}})
 
 
-def verdict(name: str, form: tuple[Dialect, judge.Dialect], *, stream: bool, tools: bool) -> str:
+def verdict(name: str, form: tuple[Dialect, judge.AnswerDialect], *, stream: bool, tools: bool) -> str:
     """``Done``, ``Fail`` or ``Abort``."""
     asked = "use the note tool echo:abcdefghijkl" if tools else "echo:abcdefghijkl"
     ask = Ask(model="m", stream=stream, text=asked, tools=(NOTE,) if tools else ())
@@ -47,7 +47,7 @@ def verdict(name: str, form: tuple[Dialect, judge.Dialect], *, stream: bool, too
 @pytest.mark.parametrize("tools", [False, True], ids=["text", "tool"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_each_kind_has_its_verdict(
-    form: tuple[Dialect, judge.Dialect], stream: bool, tools: bool
+    form: tuple[Dialect, judge.AnswerDialect], stream: bool, tools: bool
 ) -> None:
     """Health is done; trouble before the first content is a failure, after it an abort; a whole
     answer has nothing passed on before it is whole. Gemini's call comes in one event, so that

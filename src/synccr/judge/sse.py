@@ -61,10 +61,13 @@ class SseReader:
         """Bytes that are not released."""
         return len(self._kept)
 
+    def at_rest(self) -> bool:
+        """Whether the next byte begins an event."""
+        return not (self._kept or self._name or self._after_cr or self._skipping)
+
     def feed(self, data: bytes) -> tuple[list[ServerSentEvent], bytes]:
         """The events that ``data`` completes, and the bytes that are released."""
-        at_rest = not (self._kept or self._name or self._after_cr or self._skipping)
-        if at_rest and (plain := self._plain(data)) is not None:
+        if self.at_rest() and (plain := self._plain(data)) is not None:
             self.understood, self._first = True, False
             return plain, data
         kept, events = self._kept, list[ServerSentEvent]()

@@ -34,6 +34,8 @@ class EventStream(Form):
         self._complaint: dict[str, Any] | None = None
 
     def feed(self, data: bytes) -> bytes:
+        if self._content and not self.whole and self._is_routine(data):
+            return data
         return self._take(*self._reader.feed(data))
 
     def end(self) -> bytes:
@@ -52,6 +54,16 @@ class EventStream(Form):
         else:
             self.failure = self._explained(trouble)
         return b""
+
+    def _is_routine(self, data: bytes) -> bool:
+        """Whether ``data`` holds nothing but more of what an answer has begun with."""
+        routine = self._dialect.routine
+        return (
+            routine is not None
+            and len(data) <= self._limit - 2  # an event that is larger is not understood
+            and self._reader.at_rest()
+            and routine.covers(data)
+        )
 
     def _take(self, events: list[ServerSentEvent], released: bytes) -> bytes:
         for event in events:
