@@ -54,12 +54,12 @@ def preflight(stage: Stage, scale: Scale) -> Iterator[Figure]:
 
 async def _ask(url: str, began: float) -> None:
     from synccr.config.profile import Provider
-    from synccr.probe.record import Record
+    from synccr.probe.record import ModelRecord
     from synccr.probe.run import preflight as ask
     from synccr.settings import Settings
 
     provider = Provider(name="acme", url=url, key=KEY, models=_MODELS)
-    nothing = Record(Path("/nonexistent/models.json"), max_age=0)
+    nothing = ModelRecord(Path("/nonexistent/models.json"), max_age=0)
     asked = time.perf_counter()
     result = await ask(
         [(provider, model) for model in _MODELS], settings=Settings(), record=nothing

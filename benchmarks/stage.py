@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from synccr.ccr.node import Node, find_node
-from synccr.ccr.package import provide
+from synccr.ccr.package import PackageSource
 from synccr.ccr.pid_file import read_pid_file
 from synccr.control import request as control
 from synccr.errors import SynccrError
@@ -91,12 +91,12 @@ class Provider:
         self._order("behaviour", json.dumps({"target": model, "behaviour": behaviour}).encode())
 
     def requests(self) -> list[dict[str, Any]]:
-        """The latest that came, oldest first, as `synccr.sandbox.records.Record`."""
+        """The latest that came, oldest first, as `tests/provider/records.py` has them."""
         found: list[dict[str, Any]] = self._order("requests")["requests"]
         return found
 
     def _order(self, what: str, body: bytes | None = None) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.address}/_sandbox/{what}", body) as answer:  # noqa: S310 - loopback
+        with urllib.request.urlopen(f"{self.address}/_control/{what}", body) as answer:  # noqa: S310 - loopback
             said: dict[str, Any] = json.loads(answer.read())
         return said
 
@@ -275,9 +275,11 @@ class Stage:
 
     @contextlib.contextmanager
     def home(self) -> Iterator[Home]:
-        """An empty one, removed at the end with all that runs in it."""
+        """One with CCR installed, removed at the end with all that runs in it."""
         root = Path(tempfile.mkdtemp(prefix="synccr-benchmark-"))
         home = Home(root)
+        installed = self.entry.parents[5]
+        shutil.copytree(installed, home.paths.cache / installed.name, copy_function=os.link)
         try:
             yield home
         finally:
@@ -317,18 +319,19 @@ def stage() -> Iterator[Stage]:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="synccr-benchmark-")))
         node = find_node(os.environ)
         environ = Home(root).environ
-        package = asyncio.run(provide(VERSION, node, environ, root / "cache"))
+        package = asyncio.run(PackageSource(VERSION, environ, root / "cache" / "synccr").now())
         assert package.entry is not None
         behaviours = root / "behaviours.json"
         behaviours.write_text(json.dumps({"models": {MAIN: "ok", FALLBACK: "ok"}}))
         process = stack.enter_context(
             subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "synccr.sandbox", "--control", "--until-eof"),
+                    *(sys.executable, "-m", "tests.provider", "--control", "--until-eof"),
                     *("--behaviours", str(behaviours)),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                cwd=Path(__file__).parents[1],
             )
         )
         assert process.stdout is not None

@@ -23,13 +23,13 @@ from benchmarks.pairs import median_ratio
 from benchmarks.scale import Scale
 from benchmarks.stage import FALLBACK, MAIN, Stage, config
 from synccr.ccr.follower import LogFollower
-from synccr.ccr.log import CANDIDATES, ProviderError, Trouble
+from synccr.ccr.log import CANDIDATES
 from synccr.ccr.log_watch import follow
 from synccr.config.reader import understand
 from synccr.heal import Local, heal
 from synccr.paths import Paths
 from synccr.policy import events as e
-from synccr.policy.machine import State, decide, start
+from synccr.policy.machine import PolicyState, decide, start
 from synccr.settings import Settings
 from synccr.supervisor.loop import now
 
@@ -87,17 +87,16 @@ async def _delays(directory: Path, count: int) -> list[float]:
     delays: list[float] = []
     ended = asyncio.Event()
 
-    def on_trouble(trouble: Trouble) -> None:
-        assert isinstance(trouble, ProviderError)
-        event = e.ProviderFailed(trouble.provider, trouble.model, 402, trouble.body, trouble.at)
-        _, actions = decide(state, event, now())
-        took = time.monotonic() - json.loads(trouble.body)["sent"]
+    def on_failure(failure: e.LoggedFailure) -> None:
+        assert isinstance(failure, e.ProviderFailed)
+        _, actions = decide(state, failure, now())
+        took = time.monotonic() - json.loads(failure.body)["sent"]
         assert any(isinstance(action, e.Swap) for action in actions), actions
         delays.append(1000 * took)
         if len(delays) == count:
             ended.set()
 
-    following = asyncio.create_task(follow(_Backend(paths, log), on_trouble))  # type: ignore[arg-type]
+    following = asyncio.create_task(follow(_Backend(paths, log), on_failure))  # type: ignore[arg-type]
     command = (sys.executable, "-m", "benchmarks.watcher", str(log), str(count))
     writer = await asyncio.create_subprocess_exec(*command)
     waiting = asyncio.create_task(ended.wait())
@@ -110,7 +109,7 @@ async def _delays(directory: Path, count: int) -> list[float]:
     return delays
 
 
-def _serving() -> State:
+def _serving() -> PolicyState:
     """A supervisor's state while its primary profile serves."""
     primary, fallback = (
         understand(config("http://127.0.0.1:9/v1/chat/completions", 1, model), "here", role, {})

@@ -15,9 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from home import KEY, LONG, MAIN, SPARE, Home
 from once import once
-from synccr.ccr.node import find_node
-from synccr.ccr.package import provide
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
+from synccr.ccr.package import PackageSource
 from synccr.settings import Settings
 
 # No deadlines: what takes 200 ms on a quiet machine takes a second on a busy one.
@@ -50,10 +49,10 @@ def npm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def fill(place: Path) -> None:
         cache = str(own if usable else place)
         environ = {**os.environ, "npm_config_cache": cache}
-        asyncio.run(provide(Settings().ccr_version, find_node(environ), environ, place / "checked"))
+        asyncio.run(PackageSource(Settings().ccr_version, environ, place / "checked").now())
 
-    # Two npx that fetch the same at the same moment spoil it for each other.
     place = once(tmp_path_factory, "npm", fill)
+    Home.installed = place / "checked"
     return own if usable else place
 
 

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 from home import KEY, Home
+from provider import ProviderThread
 from synccr.paths import Paths
-from synccr.sandbox import ProviderThread
 
 PROGRAMS = Path(sys.executable).parent
 
@@ -206,24 +206,18 @@ def project(stage: Stage, name: str, default: str) -> None:
 
 
 def not_cached(stage: Stage) -> None:
-    """An empty npm cache and no registry."""
+    """Nothing installed, an empty npm cache and no registry."""
+    shutil.rmtree(stage.home.cache / "ccr")
     stage.home.env["npm_config_cache"] = str(stage.home.root / "npm")
     stage.home.env["npm_config_registry"] = "http://127.0.0.1:9"
 
 
 def altered(stage: Stage) -> None:
     """A file of the package that is not what its authors published."""
-    mine = stage.home.root / "npm" / "_npx"
-    for place in (stage.home.npm_cache / "_npx").iterdir():
-        if (place / "node_modules/@musistudio/claude-code-router").is_dir():
-            shutil.copytree(place, mine / place.name, symlinks=True)
-    stage.home.env["npm_config_cache"] = str(mine.parent)
-    found = 0
-    for script in mine.glob("*/node_modules/@musistudio/claude-code-router/dist/cli.js"):
-        script.write_text(script.read_text() + "\n// altered")
-        found += 1
-    if not found:
-        pytest.skip("Claude Code Router is not in npm's cache yet")
+    (script,) = stage.home.cache.glob("ccr/2.0.0/node_modules/@*/*/dist/cli.js")
+    text = script.read_text()
+    script.unlink()  # the file is shared with other homes
+    script.write_text(text + "\n// altered")
 
 
 class _Server(http.server.BaseHTTPRequestHandler):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +13,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 
 from ports import free_port
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 MAIN, SPARE, LONG = "vendor/main-480b", "vendor/spare-32b", "vendor/long-v3"
 KEY = "canary-2f7d90b1c4e85a36"
@@ -57,8 +58,16 @@ class Home:
     port: int = field(default_factory=free_port)
     env: dict[str, str] = field(default_factory=dict)
 
+    installed: ClassVar[Path | None] = None
+    """A cache of synccr with CCR installed in it; each home has it, as after a first start. The
+    files are shared: a test replaces one, and never writes into it."""
+
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
+        if self.installed and not self.cache.exists():
+            shutil.copytree(
+                self.installed / "ccr", self.cache / "ccr", symlinks=True, copy_function=os.link
+            )
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.root),
@@ -71,6 +80,10 @@ class Home:
     @property
     def ccr(self) -> Path:
         return self.root / ".claude-code-router"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / ".cache" / "synccr"
 
     @property
     def config(self) -> Path:

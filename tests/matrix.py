@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 from home import KEY, Home, Running, message
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 STREAMED, WHOLE, SPARE = "vendor/streamed", "vendor/whole", "vendor/spare"
 OLD_HAIKU = "claude-3-5-haiku-20241022"

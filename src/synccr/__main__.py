@@ -6,34 +6,29 @@ import io
 import os
 import sys
 
+from synccr.errors import SynccrError, out_of_order
+
 
 def main() -> None:
     """Run the command line; every way out has the contract's exit code and no traceback."""
-    from synccr.errors import SynccrError
-
     debug = "--debug" in sys.argv or bool(os.environ.get("SYNCCR_DEBUG"))
     _streams()
     try:
         code = _quick(sys.argv[1:])
         if code is None:
-            code = _run()
+            from synccr.cli.app import run
+
+            code = run()
     except SynccrError as error:
         if debug:
             raise
-        from synccr.cli.output import show
-
-        show(error, as_json="--json" in sys.argv)
-        code = error.exit_code
+        code = _show(error)
     except BrokenPipeError:
         code = _end_of_pipe()
     except OSError as error:
         if debug:
             raise
-        from synccr.cli.output import show
-        from synccr.errors import out_of_order
-
-        show(out_of_order(error), as_json="--json" in sys.argv)
-        code = 1
+        code = _show(out_of_order(error))
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
@@ -46,6 +41,13 @@ def main() -> None:
         code = 1
     _flush()
     sys.exit(code)
+
+
+def _show(error: SynccrError) -> int:
+    from synccr.cli.output import print_error
+
+    print_error(error, as_json="--json" in sys.argv)
+    return error.exit_code
 
 
 def _streams() -> None:
@@ -64,45 +66,32 @@ def _streams() -> None:
 
 
 def _quick(words: list[str]) -> int | None:
-    """What runs at every turn, or for weeks, does without the command-line parser."""
+    """What runs at every turn, for weeks, or by habit does without the parser of the command
+    line; None for all else."""
     match words:
-        case ["statusline"]:
-            from synccr.cli.statusline import show_line
+        case ["--help"] | ["-h"]:
+            from synccr.cli.help import root_help
 
-            show_line()
+            sys.stdout.write(root_help())
+            return 0
+        case ["statusline"]:
+            from synccr.cli.commands import statusline
+
+            statusline.run()
             return 0
         case ["status"] | ["status", "--json"]:
-            from synccr.cli.status import show_status
+            from synccr.cli.result import print_result
+            from synccr.cli.status_text import status
 
-            return show_status(as_json=len(words) > 1)
+            return print_result(status(as_json=len(words) > 1))
         case ["start", *rest]:
-            from synccr.cli.serve import plain, serve
+            from synccr.cli.start_options import plain
 
-            options = plain(rest)
-            return None if options is None else serve(options)
+            if options := plain(rest):
+                from synccr.cli.serve import serve
+
+                return serve(options)
     return None
-
-
-def _run() -> int:
-    import typer
-
-    from synccr.cli.app import command
-
-    # Whether click is a package of its own or part of typer depends on typer's
-    # version; its errors are reached through what typer makes public.
-    click_error: type[Exception] = typer.BadParameter.__mro__[2]
-    try:
-        result = command().main(prog_name="synccr", standalone_mode=False)
-    except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # typer makes an exit code 1 of it
-            raise end.__context__ from None
-        raise
-    except typer.Abort:
-        return 130
-    except click_error as error:
-        error.show()  # type: ignore[attr-defined]
-        return int(error.exit_code)  # type: ignore[attr-defined]
-    return result if isinstance(result, int) else 0
 
 
 def _flush() -> None:
@@ -117,9 +106,9 @@ def _flush() -> None:
 
 def _end_of_pipe() -> int:
     """The reader has gone, as in ``| head -1``: nothing more to say, and no fault."""
-    from synccr.cli.output import into_the_void
+    from synccr.cli.output import redirect_to_devnull
 
-    into_the_void(sys.stdout)
+    redirect_to_devnull(sys.stdout)
     return 0
 
 

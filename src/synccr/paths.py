@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from synccr.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class Paths:
+class Paths(NamedTuple):
     """All directories and files, made from the environment once.
 
     Attributes:
@@ -81,8 +80,13 @@ class Paths:
         """Keys for shells and services that do not have them in their environment."""
         return self.config / "keys.env"
 
-    @cached_property
+    @property
     def instance(self) -> Path:
         """State that belongs to one CCR directory: lock, journal, records, control socket."""
-        digest = hashlib.sha256(os.fsencode(self.ccr.resolve())).hexdigest()[:12]
-        return self.state / f"ccr-{digest}"
+        return _instance(self.state, self.ccr)
+
+
+@lru_cache
+def _instance(state: Path, ccr: Path) -> Path:
+    """The directory that ``ccr`` led to when it was first asked for."""
+    return state / f"ccr-{hashlib.sha256(os.fsencode(ccr.resolve())).hexdigest()[:12]}"

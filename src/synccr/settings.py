@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes:
         ccr_version: exact version of @musistudio/claude-code-router.
+        ccr_command: a person's own command that runs CCR; empty for synccr's own installation.
         preflight_timeout: for one model, retries included.
         preflight_attempts: how often a model with a passing trouble is asked.
         preflight_concurrency: probes at one time.
@@ -62,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     ccr_version: str = "2.0.0"
+    ccr_command: str = ""
     preflight_timeout: Positive = 30.0
     preflight_attempts: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
     preflight_concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 16
@@ -122,7 +124,7 @@ def load(path: Path, environ: Mapping[str, str], **options: Any) -> Settings:
     for origin, layer in layers:
         for name in layer.keys() - set(Settings.__struct_fields__):
             raise UsageError(
-                f"Unknown setting {_shown(name, origin)} in {origin}.", _nearest(name, origin)
+                f"Unknown setting {_spelled(name, origin)} in {origin}.", _suggestion(name, origin)
             )
         for name, value in layer.items():
             try:
@@ -130,7 +132,7 @@ def load(path: Path, environ: Mapping[str, str], **options: Any) -> Settings:
             except msgspec.ValidationError as error:
                 given = repr(value) if isinstance(value, str | int | float) else "what stands there"
                 raise UsageError(
-                    f"{_shown(name, origin)} in {origin} cannot be {given}.", _right(name)
+                    f"{_spelled(name, origin)} in {origin} cannot be {given}.", _accepted(name)
                 ) from error
         values |= layer
     return msgspec.convert(values, Settings, strict=False)
@@ -162,26 +164,27 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _shown(name: str, origin: str) -> str:
+def _spelled(name: str, origin: str) -> str:
     return PREFIX + name.upper() if origin == "the environment" else name
 
 
-def _nearest(name: str, origin: str) -> str:
+def _suggestion(name: str, origin: str) -> str:
     known = list(get_type_hints(Settings))
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
-        return f"Did you mean {_shown(close[0], origin)}?"
+        return f"Did you mean {_spelled(close[0], origin)}?"
     return f"Known settings: {', '.join(known)}."
 
 
 _TAKES = {
     "ccr_version": "an exact version",
+    "ccr_command": "a command line, such as npx -y @musistudio/claude-code-router@2.0.0",
     "on_trouble": "a word (move, wait or stop), or one for each route (default=move,named=stop)",
     "on_trouble_floor": "a model as provider,model",
 }
 
 
-def _right(name: str) -> str:
+def _accepted(name: str) -> str:
     """What a setting takes, and what it is when it is not set."""
     field = next(field for field in msgspec.structs.fields(Settings) if field.name == name)
     kind = msgspec.inspect.type_info(field.type)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from home import KEY, MAIN, SPARE, Home
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

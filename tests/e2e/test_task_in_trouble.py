@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from home import MAIN, SPARE, Home
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

@@ -9,7 +9,7 @@ import pytest
 
 from home import MAIN, Home
 from pages import DOCS
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(900)]
 

@@ -190,8 +190,8 @@ def ccr_processes(home: Home) -> list[psutil.Process]:
 
 
 def npm_processes(home: Home) -> list[psutil.Process]:
-    """npx and what it runs."""
-    return [p for p in home.processes() if any("npx" in word for word in _command(p))]
+    """npm and what it runs."""
+    return [p for p in home.processes() if "npm-cli" in " ".join(_command(p))]
 
 
 def _command(process: psutil.Process) -> list[str]:

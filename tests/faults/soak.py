@@ -26,7 +26,7 @@ import httpx
 import psutil
 
 from home import KEY, LONG, MAIN, SPARE, Home, message
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 TROUBLES: tuple[Any, ...] = (
     "billing",

@@ -16,7 +16,7 @@ import pytest
 from fault_kit import Ledger
 
 from home import Home, message
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 

@@ -17,7 +17,7 @@ import pytest
 from fault_kit import FULL, Ledger
 
 from home import MAIN, Home, message, profile
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [
     pytest.mark.faults,

@@ -1,4 +1,4 @@
-"""kill -9 of supervisor, CCR and npx at every moment of start, swap, restart and stop.
+"""kill -9 of supervisor, CCR and npm at every moment of start, swap, restart and stop.
 
 The moment is a part of the step's own duration, or the instant at which a file that
 the step writes is seen to change; both come from the seed.
@@ -6,6 +6,7 @@ the step writes is seen to change; both come from the seed.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -22,15 +23,15 @@ import pytest
 from fault_kit import KILLS, Ledger, Traffic
 
 from home import Home, profile
-from synccr.ccr.node import find_node
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
+from synccr.ccr.package import PackageSource
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(3600)]
 
 CASES = [
     ("start", "supervisor"),
     ("start", "ccr"),
-    ("start", "npx"),
+    ("start", "npm"),
     ("swap", "supervisor"),
     ("swap", "ccr"),
     ("restart", "supervisor"),
@@ -60,6 +61,7 @@ class Stage:
             cache = self.home.npm_cache
             shutil.rmtree(cache, ignore_errors=True)
             shutil.copytree(self.npm_template, cache)
+            shutil.rmtree(self.home.cache / "ccr", ignore_errors=True)
         if self.step == "start":
             return
         if self.supervisor is None or self.supervisor.poll() is not None:
@@ -111,7 +113,7 @@ class Stage:
             return True
         if self.victim == "ccr":
             found = kit.ccr_processes(self.home)
-        elif self.victim == "npx":
+        elif self.victim == "npm":
             found = kit.npm_processes(self.home)
         if not found:
             return False
@@ -173,19 +175,11 @@ def _look(path: Path) -> object:
 
 @pytest.fixture(scope="session")
 def npm_template(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> Path:
-    """A cache of npm that holds the package's archive and nothing unpacked."""
-    cache = tmp_path_factory.mktemp("npm") / "cache"
-    environ = os.environ | {"npm_config_cache": str(cache), "npm_config_ignore_scripts": "true"}
-    node = find_node(environ)
-    subprocess.run(
-        [*node.npx, "--yes", "--package=@musistudio/claude-code-router@2.0.0", "--", "true"],
-        env=node.environ(environ),
-        check=True,
-        capture_output=True,
-        timeout=280,
-    )
-    shutil.rmtree(cache / "_npx")
-    return cache
+    """A cache of npm that holds the package's archive."""
+    place = tmp_path_factory.mktemp("npm")
+    environ = os.environ | {"npm_config_cache": str(place / "cache")}
+    asyncio.run(PackageSource("2.0.0", environ, place / "own").now())
+    return place / "cache"
 
 
 @pytest.mark.parametrize(
@@ -214,7 +208,7 @@ def test_kill(
     words = kit.hand_written(home, profile(provider.url("openai"), home.port))
     stage = Stage(home, dice, step, victim, words)
     kind = f"kill -9 of {victim} during {step}"
-    if victim == "npx":
+    if victim == "npm":
         stage.npm_template = request.getfixturevalue("npm_template")
         home.npm_cache = home.root.parent / "npm"
         home.env["npm_config_cache"] = str(home.npm_cache)

@@ -10,7 +10,7 @@ import pytest
 from fault_kit import FULL, Ledger, Traffic
 
 from home import LONG, MAIN, SPARE, Home, message
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(600)]
 

@@ -11,7 +11,7 @@ import pytest
 from fault_kit import FULL, Ledger, Traffic
 
 from home import Home, profile
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 

@@ -14,7 +14,7 @@ import pytest
 from fault_kit import FULL, Ledger
 
 from home import KEY, MAIN, SPARE, Home, message
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 

@@ -10,7 +10,7 @@ from fault_kit import Ledger
 from soak import Soak
 
 from home import Home
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import stat
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from fault_kit import FULL, Ledger
 
 from home import Home, message
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -202,18 +201,15 @@ def test_a_package_that_was_changed_is_not_run(
     home: Home, provider: ProviderThread, ledger: Ledger, tmp_path: Path
 ) -> None:
     """A single byte changed in what npm installed: it is fetched anew, or not run at all."""
-    cache = tmp_path / "npm"
-    shutil.copytree(home.npm_cache / "_npx", cache / "_npx", symlinks=True)
-    home.env |= {"npm_config_cache": str(cache), "npm_config_offline": "true"}
+    home.env |= {"npm_config_cache": str(tmp_path / "npm"), "npm_config_offline": "true"}
     home.use(provider)
-    (entry,) = (
-        path
-        for path in cache.glob("_npx/*/node_modules/@musistudio/claude-code-router/dist/cli.js")
-        if json.loads((path.parents[1] / "package.json").read_text())["version"] == "2.0.0"
-    )
+    (entry,) = home.cache.glob("ccr/2.0.0/node_modules/@*/*/dist/cli.js")
     with ledger.fault("package tampered with"):
-        with entry.open("ab") as file:
-            file.write(b"\n;require('fs').writeFileSync(process.env.HOME + '/ran', '')\n")
+        program = entry.read_bytes()
+        entry.unlink()  # the file is shared with other homes
+        entry.write_bytes(
+            program + b"\n;require('fs').writeFileSync(process.env.HOME + '/ran', '')\n"
+        )
         done = home.run("start")
         assert done.returncode == 6, done.stderr
         assert "Claude Code Router 2.0.0" in done.stderr

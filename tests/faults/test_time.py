@@ -17,7 +17,7 @@ import pytest
 from fault_kit import FULL, Ledger, Traffic
 
 from home import MAIN, Home, message
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from synccr.ccr.follower import LONGEST, LogFollower
-from synccr.ccr.log import BODY_LIMIT, CANDIDATES, FetchFailed, ProviderError, Unclear, parse_line
+from synccr.ccr.log import BODY_LIMIT, CANDIDATES, parse_line
 from synccr.config.edits import rebase
 from synccr.config.profile import derive_fallback
 from synccr.config.reader import parse_profile
@@ -24,6 +24,7 @@ from synccr.control import LARGEST_REQUEST
 from synccr.control.server import ControlServer
 from synccr.errors import ConfigError, NoModelServes, UsageError
 from synccr.heal import Local, heal
+from synccr.policy.events import NetworkFailed, ProviderFailed, UnclearFailure
 from synccr.proxy.framing import MAX_HEAD, ProtocolError, RequestFramer, ResponseFramer
 
 PID = 4242
@@ -39,7 +40,7 @@ def log_line(data: bytes) -> None:
     entry = json.loads(data.decode("utf-8", "surrogateescape"))
     assert entry["pid"] == PID
     match found:
-        case ProviderError():
+        case ProviderFailed():
             assert entry["level"] == 50
             assert "reqId" not in entry or entry["reqId"] is None
             assert entry["msg"].startswith("[provider_response_error] Error from provider(")
@@ -47,9 +48,9 @@ def log_line(data: bytes) -> None:
             assert len(found.body) <= BODY_LIMIT
             assert found.provider
             assert "," not in found.provider
-        case FetchFailed():
+        case NetworkFailed():
             assert len(found.message) <= BODY_LIMIT
-        case Unclear():
+        case UnclearFailure():
             assert found.provider
 
 

@@ -20,9 +20,9 @@ from synccr.ccr.backend import Backend
 from synccr.ccr.egress_lead import EgressAddress
 from synccr.ccr.launch import Launcher
 from synccr.ccr.node import Node, find_node
-from synccr.ccr.npx import NAME
+from synccr.ccr.npm import NAME
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
-from synccr.ccr.package import Package, provide
+from synccr.ccr.package import Package, PackageSource
 from synccr.paths import Paths
 
 pytestmark = pytest.mark.integration
@@ -100,7 +100,7 @@ async def package(
     request: pytest.FixtureRequest, node: Node, environ: dict[str, str], tmp_path: Path
 ) -> Package:
     version, by_npx = request.param[:6].strip(), "npx" in request.param
-    package = await provide(version, node, environ, tmp_path)
+    package = await PackageSource(version, environ, tmp_path).now()
     command = (*node.npx, "--yes", f"--package={NAME}@{version}", "--", "ccr", "start")
     return Package(version, command, None) if by_npx else package
 
@@ -190,7 +190,7 @@ async def test_known_by_its_command_line(
     """`ccr status` finds it, and so does whoever looks for what a predecessor left."""
     assert ccr.identity in find_orphans(paths)
     here = {**environ, "HOME": str(paths.ccr.parent)}
-    found = await provide(package.version, node, here, paths.cache)
+    found = await PackageSource(package.version, here, paths.cache).now()
     status = [*found.command[:-1], "status"]
     said = await asyncio.to_thread(subprocess.check_output, status, env=here, text=True)
     assert str(ccr.pid) in said

@@ -21,16 +21,16 @@ import pytest
 from ports import free_port
 from synccr.ccr.backend import Backend
 from synccr.ccr.launch import Launcher, StartFailed
-from synccr.ccr.log import FetchFailed, ProviderError, Trouble, Unclear
 from synccr.ccr.log_watch import follow
 from synccr.ccr.node import Node, find_node
-from synccr.ccr.npx import NAME
+from synccr.ccr.npm import NAME
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
-from synccr.ccr.package import Package, npx_directory, provide
+from synccr.ccr.package import Package, PackageSource
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
-from synccr.ccr.process_id import ProcessId, identify, is_alive
+from synccr.ccr.process import ProcessId, identify, is_alive
 from synccr.errors import RuntimeMissing, Taken
 from synccr.paths import Paths
+from synccr.policy.events import LoggedFailure, NetworkFailed, ProviderFailed, UnclearFailure
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -65,7 +65,7 @@ async def package(
     version: str, node: Node, npm_environ: dict[str, str], own_cache: Path
 ) -> Package:
     """The real package, checked against its pin."""
-    return await provide(version, node, npm_environ, own_cache)
+    return await PackageSource(version, npm_environ, own_cache).now()
 
 
 class BackendConnection(http.server.BaseHTTPRequestHandler):
@@ -178,8 +178,8 @@ async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
 
 
 @contextlib.asynccontextmanager
-async def troubles(backend: Backend) -> AsyncIterator[list[Trouble]]:
-    seen: list[Trouble] = []
+async def troubles(backend: Backend) -> AsyncIterator[list[LoggedFailure]]:
+    seen: list[LoggedFailure] = []
     task = asyncio.create_task(follow(backend, seen.append))
     yield seen
     task.cancel()
@@ -190,13 +190,13 @@ async def troubles(backend: Backend) -> AsyncIterator[list[Trouble]]:
 async def test_the_pins_are_those_of_the_registry(
     package: Package, version: str, node: Node, npm_environ: dict[str, str], own_cache: Path
 ) -> None:
-    """What npm installs today is what is pinned, and is found again without npx."""
+    """What npm installs today is what is pinned, and is found again without npm."""
     said: list[str] = []
-    again = await provide(version, node, npm_environ, own_cache, progress=said.append)
+    again = await PackageSource(version, npm_environ, own_cache, progress=said.append).now()
     assert package == again
     assert said == []
     assert package.entry is not None
-    assert package.entry.is_relative_to(npx_directory(version, npm_environ))
+    assert package.entry.is_relative_to(own_cache / "ccr" / version)
 
 
 async def test_offline_with_nothing_cached(
@@ -210,19 +210,19 @@ async def test_offline_with_nothing_cached(
         "npm_config_fetch_retries": "0",
     }
     with pytest.raises(RuntimeMissing, match="cannot reach its registry"):
-        await provide("2.0.0", node, environ, tmp_path / "own")
+        await PackageSource("2.0.0", environ, tmp_path / "own").now()
 
 
 async def test_interrupted_npm_is_mended(
     node: Node, npm_environ: dict[str, str], own_cache: Path
 ) -> None:
     """A package that was half installed, or changed on disk, is fetched anew."""
-    package = await provide("2.0.0", node, npm_environ, own_cache)
+    package = await PackageSource("2.0.0", npm_environ, own_cache).now()
     assert package.entry is not None
     wasm = package.entry.with_name("tiktoken_bg.wasm")
     for damage in (wasm.unlink, lambda: wasm.write_bytes(b"x"), package.entry.unlink):
         damage()
-        assert package == await provide("2.0.0", node, npm_environ, own_cache)
+        assert package == await PackageSource("2.0.0", npm_environ, own_cache).now()
         assert wasm.stat().st_size > 1_000_000
 
 
@@ -242,7 +242,7 @@ async def test_the_main_job(
         assert await ask(backend, "claude-sonnet") == 402
         await until(lambda: bool(seen))
         (error,) = seen
-        assert isinstance(error, ProviderError)
+        assert isinstance(error, ProviderFailed)
         assert (error.provider, error.model, error.http_status) == ("p", "hf:broke", 402)
         assert error.body == NO_CREDIT
     result = await backend.stop(10)
@@ -260,7 +260,7 @@ async def test_answers_that_cannot_be_used(
         assert await ask(backend, "p,html") == 500
         assert await ask(backend, "p,cut") == 500
         await until(lambda: len(seen) == 2)
-        assert all(isinstance(trouble, FetchFailed) for trouble in seen)
+        assert all(isinstance(trouble, NetworkFailed) for trouble in seen)
         assert "is not valid JSON" in str(seen[0])
         assert "fetch failed" in str(seen[1])
     await backend.stop(10)
@@ -287,8 +287,8 @@ async def test_prompts_cannot_forge(
         assert await ask(backend, "p,main: 402): credit") == 404
         assert await ask(backend, "claude", system=system) == 404
         await until(lambda: len(seen) == 3)
-    assert [type(trouble) for trouble in seen] == [FetchFailed, Unclear, Unclear]
-    assert isinstance(seen[1], Unclear)
+    assert [type(trouble) for trouble in seen] == [NetworkFailed, UnclearFailure, UnclearFailure]
+    assert isinstance(seen[1], UnclearFailure)
     assert seen[1].models == ("main", "main: 402): credit")
     await backend.stop(10)
 
@@ -464,7 +464,7 @@ async def test_npx_tree(
     upstream: int,
 ) -> None:
     """Run by npx, the serving process is found below it, watched, and the whole tree ends."""
-    await provide("2.0.0", node, npm_environ, own_cache)
+    await PackageSource("2.0.0", npm_environ, own_cache).now()
     configure(paths, upstream)
     backend = await launcher.launch(through_npx(node))
     assert backend.identity != backend.root
@@ -486,7 +486,7 @@ async def test_orphan_of_npx_is_ended_by_the_next_start(
     upstream: int,
 ) -> None:
     """npx that dies with its supervisor leaves CCR behind; the successor knows it and ends it."""
-    await provide("2.0.0", node, npm_environ, own_cache)
+    await PackageSource("2.0.0", npm_environ, own_cache).now()
     configure(paths, upstream)
     root, serving = await killed_supervisor(launcher, through_npx(node), paths)
     await until(lambda: not is_alive(root))
@@ -494,5 +494,5 @@ async def test_orphan_of_npx_is_ended_by_the_next_start(
     assert serving in find_orphans(paths)
     assert serving in await end_orphans(paths)
     assert not is_alive(serving)
-    backend = await launcher.launch(await provide("2.0.0", node, npm_environ, own_cache))
+    backend = await launcher.launch(await PackageSource("2.0.0", npm_environ, own_cache).now())
     await backend.stop(10)

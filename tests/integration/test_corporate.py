@@ -18,7 +18,7 @@ import pytest
 from home import KEY, MAIN, Home, Running, message
 from load import said
 from ports import free_port
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 from ways import ConnectProxy, Server, ServingThread, SocksProxy, forwarding, make_authority
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]

@@ -37,7 +37,7 @@ from doctor_kit import (
     words,
 )
 from home import KEY, LONG, MAIN, SPARE, Home
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -100,7 +100,7 @@ CASES = [
         "ccr.package",
         not_cached,
         "fail",
-        ("not in npm's cache",),
+        ("not installed yet",),
         paste=False,
         then=lambda s: s.home.env.update(npm_config_registry=registry(s)),
     ),

@@ -20,9 +20,9 @@ import pytest
 from doctor_kit import PROGRAMS, Stage, claude
 from home import KEY, MAIN, Home, message
 from ports import free_port
+from provider import ProviderThread
 from synccr.ccr.process_markers import INSTANCE
 from synccr.doctor.registry import CHECKS
-from synccr.sandbox import ProviderThread
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 

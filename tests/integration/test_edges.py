@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home, Running, message
-from synccr.sandbox import MODELS_LIST, QUOTAS, ProviderThread
+from provider import MODELS_LIST, QUOTAS, ProviderThread
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 

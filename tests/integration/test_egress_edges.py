@@ -15,14 +15,14 @@ import pytest
 
 from home import KEY, MAIN, Home, Running, message
 from load import said
-from synccr.sandbox import ProviderThread, Record
+from provider import ProviderThread, ReceivedRequest
 
 pytestmark = pytest.mark.integration
 
 VERSIONS = pytest.mark.parametrize("version", ["2.0.0", "1.0.73"])
 
 
-def asked_and_left(running: Running, provider: ProviderThread, *, mark: bytes) -> Record:
+def asked_and_left(running: Running, provider: ProviderThread, *, mark: bytes) -> ReceivedRequest:
     """Send a streamed request, close the connection once ``mark`` has come back (without one:
     once the provider has the request), and wait at most 1 s; the provider's record."""
     body = json.dumps(message("leaver-nonce-of-some-length", stream=True)).encode()

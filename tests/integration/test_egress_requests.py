@@ -15,7 +15,7 @@ import pytest
 
 from home import LONG, MAIN, SPARE, Home, Running, message
 from load import said
-from synccr.sandbox import ProviderThread, status
+from provider import ProviderThread, status
 from ways import ServingThread, SocksProxy
 
 pytestmark = pytest.mark.integration

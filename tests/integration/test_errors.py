@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home, profile
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = pytest.mark.integration
 
@@ -117,6 +118,7 @@ def test_npm_offline_with_nothing_cached(
 ) -> None:
     """Exit 6: nothing is cached and the registry cannot be reached."""
     home.use(provider)
+    shutil.rmtree(home.cache / "ccr")
     home.env["npm_config_cache"] = str(tmp_path / "empty")
     home.env["npm_config_registry"] = "http://127.0.0.1:9"
     home.env["npm_config_fetch_retries"] = "0"

@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home, Running, message
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
 

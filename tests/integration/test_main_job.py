@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home, message
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = pytest.mark.integration
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from provider import MODELS_LIST, Behaviour, FakeProvider, ListedModel
 from synccr.config.profile import Provider as Configured
 from synccr.models.report import ModelRef, Status
-from synccr.probe import Record
-from synccr.probe.run import Result, preflight
-from synccr.sandbox import MODELS_LIST, Behaviour, Listed, Provider
+from synccr.probe import ModelRecord
+from synccr.probe.run import PreflightResult, preflight
 from synccr.settings import Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -51,7 +51,7 @@ EXPECTED = {
 }
 
 
-def configured(server: Provider, dialect: str, name: str = "p", key: str = KEY) -> Configured:
+def configured(server: FakeProvider, dialect: str, name: str = "p", key: str = KEY) -> Configured:
     return Configured(
         name=name,
         url=server.url(dialect),
@@ -61,16 +61,18 @@ def configured(server: Provider, dialect: str, name: str = "p", key: str = KEY) 
     )
 
 
-async def look(tmp_path: Path, pairs: list[tuple[Configured, str]], **settings: Any) -> Result:
+async def look(
+    tmp_path: Path, pairs: list[tuple[Configured, str]], **settings: Any
+) -> PreflightResult:
     values = {"preflight_attempts": 1, "preflight_timeout": 10} | settings
-    record = Record(tmp_path / "record.json", max_age=600)
+    record = ModelRecord(tmp_path / "record.json", max_age=600)
     return await preflight(pairs, settings=Settings(**values), record=record)
 
 
 @pytest.mark.parametrize("dialect", TRANSFORMERS)
 async def test_every_behaviour_is_recognised(tmp_path: Path, dialect: str) -> None:
     """Each behaviour of the embedded provider gets its status, in each form."""
-    async with Provider({name: name for name in EXPECTED}, key=KEY) as server:
+    async with FakeProvider({name: name for name in EXPECTED}, key=KEY) as server:
         p = configured(server, dialect)
         result = await look(tmp_path, [(p, name) for name in EXPECTED], preflight_timeout=2)
     found = {ref.model: (r.status, r.tools) for ref, r in result.reports.items()}
@@ -83,7 +85,7 @@ async def test_the_request_is_the_one_a_provider_of_the_form_expects(
     tmp_path: Path, dialect: str
 ) -> None:
     """The key is where the form has it, and a good model costs one request."""
-    async with Provider({"m": "ok"}, key=KEY) as server:
+    async with FakeProvider({"m": "ok"}, key=KEY) as server:
         result = await look(tmp_path, [(configured(server, dialect), "m")])
         (record,) = server.requests("m")
     assert record.key_ok
@@ -93,7 +95,7 @@ async def test_the_request_is_the_one_a_provider_of_the_form_expects(
 
 async def test_a_wrong_key_is_auth_and_the_accounts(tmp_path: Path) -> None:
     """With a key that the provider does not know every model is auth."""
-    async with Provider({"a": "ok", "b": "ok"}, key=KEY) as server:
+    async with FakeProvider({"a": "ok", "b": "ok"}, key=KEY) as server:
         p = configured(server, "openai", key="sk-wrong-0123456789")
         result = await look(tmp_path, [(p, "a"), (p, "b")])
     assert {(r.status, r.account) for r in result.reports.values()} == {(Status.AUTH, True)}
@@ -102,10 +104,10 @@ async def test_a_wrong_key_is_auth_and_the_accounts(tmp_path: Path) -> None:
 async def test_hints_of_the_list_and_the_allowance(tmp_path: Path) -> None:
     """Context lengths come from the list; a spent allowance explains a 429."""
     quotas = {"subscription": {"limit": 1, "requests": 1, "renewsAt": "2099-01-01T00:00:00Z"}}
-    async with Provider(
+    async with FakeProvider(
         {"a": "ok", "b": "rate_limited"},
         key=KEY,
-        listed=[Listed(id="a", context_length=262_144)],
+        listed=[ListedModel(id="a", context_length=262_144)],
         quotas=quotas,
     ) as server:
         p = configured(server, "openai")
@@ -120,7 +122,7 @@ async def test_hints_of_the_list_and_the_allowance(tmp_path: Path) -> None:
 
 async def test_a_provider_that_is_gone(tmp_path: Path) -> None:
     """Nothing listens: unreachable, and told so."""
-    server = Provider({"a": "ok"})
+    server = FakeProvider({"a": "ok"})
     await server.start()
     await server.stop()
     result = await look(tmp_path, [(configured(server, "openai"), "a")])
@@ -131,7 +133,7 @@ async def test_a_provider_that_is_gone(tmp_path: Path) -> None:
 
 async def test_a_trouble_that_passes(tmp_path: Path) -> None:
     """A 503 followed by an answer is ok on the second attempt."""
-    async with Provider({"a": ["down", "ok"]}, key=KEY) as server:
+    async with FakeProvider({"a": ["down", "ok"]}, key=KEY) as server:
         result = await look(tmp_path, [(configured(server, "openai"), "a")], preflight_attempts=2)
         assert len(server.requests("a")) == 2
     assert result.reports[ModelRef("p", "a")].status is Status.OK
@@ -141,7 +143,9 @@ async def test_twelve_models_take_as_long_as_the_slowest(tmp_path: Path) -> None
     """All models of two providers are asked side by side, also when the list is slow."""
     slow = Behaviour(delay=1.0)
     names = [f"m{i}" for i in range(6)]
-    async with Provider(dict.fromkeys(names, slow) | {MODELS_LIST: Behaviour(delay=0.8)}) as server:
+    async with FakeProvider(
+        dict.fromkeys(names, slow) | {MODELS_LIST: Behaviour(delay=0.8)}
+    ) as server:
         pairs = [
             (configured(server, form, name=form), name)
             for form in ("openai", "anthropic")
@@ -157,7 +161,7 @@ async def test_twelve_models_take_as_long_as_the_slowest(tmp_path: Path) -> None
 
 async def test_cancelling_ends_it(tmp_path: Path) -> None:
     """Ctrl-C while providers are silent does not wait for them."""
-    async with Provider({"a": "never"}) as server:
+    async with FakeProvider({"a": "never"}) as server:
         task = asyncio.create_task(look(tmp_path, [(configured(server, "openai"), "a")]))
         while not server.requests("a"):
             await asyncio.sleep(0.01)

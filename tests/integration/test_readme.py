@@ -14,7 +14,7 @@ import pytest
 from home import KEY, LONG, MAIN, SPARE, Home
 from pages import PAGES, ROOT, commands
 from ports import free_port
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -26,7 +26,7 @@ BY_OTHERS = {
     r"scripts/(format|write-commands|draw-policy)": "changes the files it is about",
     r"scripts/lock": "asks the package index for the newest versions",
     r"scripts/(bench|bench-check|fresh-machine)\b.*": "takes minutes; .ci/run has the last two",
-    r"scripts/(faults|soak|fuzz|audit|screenshots)\b.*": "takes minutes",
+    r"scripts/(faults|soak|fuzz|audit|coverage|screenshots)\b.*": "takes minutes",
     r"synccr code": "tests/e2e runs it with the real Claude Code",
     r"synccr demo": "tests/integration/test_main_job.py, and scripts/demo",
     r"synccr notify.*": "reaches a person; its own tests stand in for one",

@@ -14,7 +14,7 @@ import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home, program
 from load import Load
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = pytest.mark.integration
 

@@ -16,7 +16,7 @@ import pytest
 
 from home import KEY, LONG, MAIN, Home, message
 from load import Load, said
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 

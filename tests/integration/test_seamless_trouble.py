@@ -21,7 +21,7 @@ import pytest
 from home import LONG, MAIN, SPARE, Home, message, profile, program
 from load import Load, said
 from ports import free_port
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 

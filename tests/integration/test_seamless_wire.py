@@ -14,7 +14,7 @@ import pytest
 
 from home import LONG, MAIN, Home, Running, message
 from load import said
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = pytest.mark.integration
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 from terminal import SYNCCR, in_terminal, plain
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from home import KEY, MAIN, SPARE, Home, profile
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 from terminal import Tmux, command_on_path
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]

@@ -16,8 +16,8 @@ import pytest
 
 from home import KEY, MAIN, SPARE, Home, message, profile
 from ports import free_port
-from synccr.ccr.process_id import identify
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
+from synccr.ccr.process import identify
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ import pytest
 
 from home import KEY, MAIN, SPARE, Home, message, profile
 from load import said
-from synccr.sandbox import ProviderThread
+from provider import ProviderThread
 
 pytestmark = pytest.mark.integration
 

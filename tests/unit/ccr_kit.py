@@ -111,18 +111,16 @@ def fake_environ(root: Path, mode: str = "serves") -> dict[str, str]:
 
 
 def fake_node(root: Path, *, npm: bool = True) -> Node:
-    """A Node whose npx is whatever a test makes of the name."""
-    npx = (str(root / "node"), str(root / "npx-cli.js"))
-    return Node(root / "node", "20.1.2", npx if npm else (), npx if npm else (), "a test")
+    """A Node whose npm is whatever a test makes of the name."""
+    command = (str(root / "node"), str(root / "npm-cli.js")) if npm else ()
+    return Node(root / "node", "20.1.2", command, command, "a test")
 
 
-def install(modules: Path, version: str, *, integrity: str = "sha512-good") -> Path:
+def install(place: Path, version: str, *, script: str = "dist/cli.js") -> Path:
     """What npm leaves behind after it has installed a package; the package's directory."""
-    root = modules / NAME
+    root = place / "node_modules" / NAME
     (root / "dist").mkdir(parents=True, exist_ok=True)
-    manifest = {"name": NAME, "version": version, "bin": {"ccr": "dist/cli.js"}}
+    manifest = {"name": NAME, "version": version, "bin": {"ccr": script}}
     (root / "package.json").write_text(json.dumps(manifest))
     (root / "dist" / "cli.js").write_text("the program")
-    lock = {"packages": {f"node_modules/{NAME}": {"version": version, "integrity": integrity}}}
-    (modules / ".package-lock.json").write_text(json.dumps(lock))
     return root

@@ -26,7 +26,7 @@ from synccr.models.report import ModelRef, Report, Status
 from synccr.policy import events as e
 from synccr.policy.choice import choose
 from synccr.policy.events import Now
-from synccr.policy.machine import IllegalTransition, State, decide, start
+from synccr.policy.machine import IllegalTransition, PolicyState, decide, start
 from synccr.settings import Settings
 
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,7 +86,7 @@ def started(
     reports: list[Report] | None = None,
     local: Local = LOCAL,
     mono: float = 0.0,
-) -> State:
+) -> PolicyState:
     """The policy's state before its first backend, all models preflighted."""
     now = Now(mono, DAWN + timedelta(seconds=mono))
     if reports is None:
@@ -146,7 +146,7 @@ class Player:
         for _ in range(times):
             self._decide(self._event(verb, words))
 
-    def _event(self, verb: str, words: list[str]) -> e.Event:
+    def _event(self, verb: str, words: list[str]) -> e.PolicyEvent:
         match verb:
             case "ready":
                 return e.BackendReady()
@@ -161,7 +161,7 @@ class Player:
             case "network":
                 return e.NetworkFailed("fetch failed")
             case "silent":
-                return e.UpstreamSilent(95.0)
+                return e.UpstreamSilent()
             case "wake":
                 return e.WokeUp()
             case "pin":
@@ -190,7 +190,7 @@ class Player:
         model = None if ref.model == "?" else ref.model
         return e.ProviderFailed(ref.provider, model, int(words[0]), BODIES[words[1]], at)
 
-    def _decide(self, event: e.Event) -> None:
+    def _decide(self, event: e.PolicyEvent) -> None:
         try:
             self.state, actions = decide(self.state, event, self.now)
         except IllegalTransition as error:
@@ -212,7 +212,7 @@ def _name(ref: ModelRef) -> str:
     return f"{ref.provider}.{ref.model}"
 
 
-def _action(action: e.Action) -> str:
+def _action(action: e.PolicyAction) -> str:
     match action:
         case e.Probe(refs):
             return " ".join(["probe", *map(_name, refs)])
@@ -237,7 +237,7 @@ def _configuration(healed: Any) -> str:
     return f"{healed.profile.role} on {_name(default)}{long_too}"
 
 
-def _state(state: State) -> str:
+def _state(state: PolicyState) -> str:
     word = f"{state.phase} {_configuration(state.current)}"
     word += ", degraded" if state.degraded else ""
     return word + (f", pinned {state.pinned}" if state.pinned else "")

@@ -16,12 +16,12 @@ from typing import Any
 from policy_kit import BODIES, DAWN, LOCAL, profile, profiles, report, started
 
 from synccr.heal import Healed
-from synccr.models.report import DEAD, SERVING, ModelRef, Status
+from synccr.models.report import FATAL, SERVING, ModelRef, Status
 from synccr.policy import events as e
 from synccr.policy.choice import choose, serves
 from synccr.policy.events import Now
 from synccr.policy.machine import Phase, decide
-from synccr.policy.state import State
+from synccr.policy.state import PolicyState
 from synccr.settings import Settings
 
 MODELS = tuple(
@@ -93,7 +93,7 @@ class World:
 
     def __post_init__(self) -> None:
         primary, fallback = profiles()
-        self.state: State = started(self.settings, primary, fallback)
+        self.state: PolicyState = started(self.settings, primary, fallback)
         self._post(e.BackendReady())
 
     # ------------------------------------------------------------- time
@@ -176,7 +176,7 @@ class World:
                 continue
             at = self.now.wall - timedelta(seconds=ago)
             model = None if ref.model == "twin" and times % 2 else ref.model  # as Gemini's form
-            if status in DEAD and http in (401, 402, 404, 429):
+            if status in FATAL and http in (401, 402, 404, 429):
                 self._learned(ref, self.mono - ago, dead=True)
             self._post(e.ProviderFailed(ref.provider, model, http, BODIES[body], at))
 
@@ -193,11 +193,11 @@ class World:
         event = e.ProviderFailed(ref.provider, ref.model, http, bodies[how % 3], self.now.wall)
         for _ in range(1 + how % 9):
             self._post(event)
-            self._post(e.UpstreamSilent(0.0))  # what a name that nobody can read makes of it
+            self._post(e.UnclearFailure(ref.provider, (ref.model, self.words)))
 
     def silence(self, _which: int, how: int) -> None:
         for _ in range(1 + how % 3):
-            self._post(e.UpstreamSilent(95.0))
+            self._post(e.UpstreamSilent())
 
     def crash(self, _which: int, _how: int) -> None:
         if self.state.alive:
@@ -241,7 +241,7 @@ class World:
 
     # ---------------------------------------------------- what is asked
 
-    def _post(self, event: e.Event) -> None:
+    def _post(self, event: e.PolicyEvent) -> None:
         before = self.state
         self.state, actions = decide(before, event, self.now)
         self.steps += 1
@@ -251,7 +251,7 @@ class World:
             self._carry_out(action)
         self._look()
 
-    def _carry_out(self, action: e.Action) -> None:
+    def _carry_out(self, action: e.PolicyAction) -> None:
         match action:
             case e.WakeAt(mono):
                 if mono <= self.mono:
@@ -318,7 +318,7 @@ class World:
             raise Never("two backends are started at once")
         for name, ref in to.routes.items():
             health = self.state.health.get(ref)
-            if health and health.away and not health.confirmed:
+            if health and health.unavailable and not health.confirmed:
                 raise Never(f"{name} would lead to {ref}, which is away")
             if self._evidence.get(ref, (0.0, False))[1]:
                 raise Never(f"{name} would lead to {ref}, last seen dead")
@@ -343,11 +343,11 @@ class World:
         self._later(2.0 + self._trick() % 3, lambda: self._swapped(done))
 
     def _justified(self, reason: str, because: ModelRef | None) -> None:
-        """A model is left for a dead status only when it, or its whole account, had it."""
-        if reason in set(DEAD) and because not in self._guilty:
+        """A model is left for a fatal status only when it, or its whole account, had it."""
+        if reason in set(FATAL) and because not in self._guilty:
             raise Never(f"{because} is left for a trouble that it never had")
 
-    def _swapped(self, done: e.Event) -> None:
+    def _swapped(self, done: e.PolicyEvent) -> None:
         if isinstance(done, e.SwapDone):
             self._sent = self._swapping
         self._swapping = None
@@ -393,7 +393,7 @@ class World:
         state = self.state
         if state.phase in (Phase.SERVING, Phase.EXHAUSTED) and not state.alive:
             raise Never("it is said to serve, and no backend lives")
-        if state.phase is Phase.SWAPPING and state.plan is None:
+        if state.phase is Phase.SWAPPING and state.pending_swap is None:
             raise Never("a swap without a target")
         if self._sent and not self._swapping and state.current is not self._sent:
             raise Never("another configuration is thought to run than the one that came up")

@@ -10,7 +10,8 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-from synccr.proxy import Backend, Proxy
+from synccr.proxy import BackendAddress, Proxy
+from synccr.proxy.stream import NEXT, State, Stream
 
 TIMEOUT = 20
 
@@ -99,8 +100,8 @@ class FakeBackend:
         asyncio.get_running_loop().add_reader(self._sock, self._accept)
 
     @property
-    def address(self) -> Backend:
-        return Backend(self.generation, "127.0.0.1", self.port)
+    def address(self) -> BackendAddress:
+        return BackendAddress(self.generation, "127.0.0.1", self.port)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something this backend has seen makes *condition* true."""
@@ -137,13 +138,14 @@ class FakeBackend:
     async def _serve(self, connection: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=connection, limit=1 << 22)
         self.open += 1
+        broken = False
         try:
             await self._note()
             message = await read_message(reader)
             while True:
                 self.seen.append(message)
                 await self._note()
-                # The relay sends one request at a time, so only an end can come meanwhile.
+                # The proxy sends one request at a time, so only an end can come meanwhile.
                 following = asyncio.create_task(read_message(reader))
                 answering = asyncio.create_task(self._answer(message, writer))
                 try:
@@ -153,17 +155,18 @@ class FakeBackend:
                     message = await following
                     assert answering.done()
                 finally:
-                    self.broken += not answering.done()
+                    broken = not answering.done()
                     for unfinished in (following, answering):
                         unfinished.cancel()
                     await asyncio.wait({following, answering})
                     for finished in (following, answering):
                         finished.cancelled() or finished.exception()
         except asyncio.IncompleteReadError as end:
-            self.broken += bool(end.partial)
+            broken = broken or bool(end.partial)
         except OSError:
-            self.broken += 1
+            broken = True
         finally:
+            self.broken += broken
             writer.transport.abort()
             self.open -= 1
             await asyncio.sleep(0)  # the transport closes its socket in the next round
@@ -209,7 +212,7 @@ class Wire:
 
 
 class Stage:
-    """A relay, its backends and its clients, all cleaned up at the end."""
+    """A proxy, its backends and its clients, all cleaned up at the end."""
 
     def __init__(self, proxy: Proxy, port: int) -> None:
         self.proxy = proxy
@@ -222,7 +225,7 @@ class Stage:
         backend = FakeBackend(len(self.backends) + 1, handler)
         self.backends.append(backend)
         if switch:
-            self.proxy.switch(backend.address)
+            self.proxy.switch.use(backend.address)
         return backend
 
     async def wire(self) -> Wire:
@@ -232,24 +235,35 @@ class Stage:
         return wire
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the relay has come so far."""
+        """Wait until the proxy has come so far."""
         async with asyncio.timeout(TIMEOUT):
             while not condition():
                 await asyncio.sleep(0.002)
 
     async def idle(self) -> None:
         """Wait until nothing is in flight anywhere."""
-        await self.until(lambda: not any(self.proxy.in_flight(b.generation) for b in self.backends))
+        await self.until(
+            lambda: not any(self.proxy.switch.in_flight(b.generation) for b in self.backends)
+        )
 
 
 @contextlib.asynccontextmanager
 async def stage(proxy: Proxy | None = None) -> AsyncIterator[Stage]:
-    """A relay on a free port, with nothing behind it yet."""
+    """A proxy on a free port, with nothing behind it yet. Each of its streams goes from one state
+    to the next as `NEXT` says, and nothing of one is left."""
+    steps: set[tuple[State, State]] = set()
+    become = Stream._become
+
+    def watched(stream: Stream, state: State) -> None:
+        steps.add((stream.state, state))
+        become(stream, state)
+
     proxy = proxy or Proxy(hold_timeout=TIMEOUT)
     sock = socket.create_server(("127.0.0.1", 0))
     port = sock.getsockname()[1]
     await proxy.start(sock)
     scene = Stage(proxy, port)
+    Stream._become = watched  # type: ignore[method-assign]
     try:
         yield scene
     finally:
@@ -259,7 +273,10 @@ async def stage(proxy: Proxy | None = None) -> AsyncIterator[Stage]:
         for backend in scene.backends:
             await backend.kill()
         await asyncio.sleep(0)
-        assert proxy.budget.used == 0
+        Stream._become = become  # type: ignore[method-assign]
+        assert proxy.shared.budget.used == 0
+        assert not any(proxy.switch.in_flight(backend.generation) for backend in scene.backends)
+        assert [step for step in steps if step[1] not in NEXT[step[0]]] == []
 
 
 def status(seen: Seen) -> int:

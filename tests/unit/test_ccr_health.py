@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from ports import free_port
-from synccr.ccr.health import BUSY_LIMIT, UNHEALTHY_AFTER, Look, Patience, answers, look
+from synccr.ccr.health import BUSY_LIMIT, UNHEALTHY_AFTER, Liveness, Look, answers, look
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ async def test_a_listener_that_takes_nothing() -> None:
 
 def looks(found: Look, used: float, waited: float = 5.0, most: int = 100) -> int:
     """How many looks of this kind in a row it takes to give a backend up; 0 for never."""
-    patience, now = Patience(), 1000.0
+    patience, now = Liveness(), 1000.0
     for count in range(1, most + 1):
         now += waited + 1
         if patience.over(found, used=used, waited=waited, now=now):
@@ -67,7 +67,7 @@ def test_how_long_a_silent_backend_is_waited_for() -> None:
 
 def test_an_answer_begins_the_count_anew() -> None:
     """Two looks without an answer, a good one, and two more: it lives."""
-    patience = Patience()
+    patience = Liveness()
     for found in (Look.SILENT, Look.SILENT, Look.HEALTHY, Look.SILENT, Look.SILENT):
         assert not patience.over(found, used=0.0, waited=5.0, now=0.0)
     assert patience.uneasy

@@ -21,19 +21,19 @@ from ccr_kit import fake_entry, fake_environ, fake_package, make_paths
 from ports import free_port
 from synccr.ccr import dir_watch as wake
 from synccr.ccr import launch as module
-from synccr.ccr import spawn
+from synccr.ccr import process as process_module
 from synccr.ccr.backend import Backend
 from synccr.ccr.health import answers
 from synccr.ccr.launch import Launcher, StartFailed
-from synccr.ccr.log import ProviderError, Trouble
 from synccr.ccr.log_watch import follow
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
 from synccr.ccr.output import Output, last_error
 from synccr.ccr.package import Package
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
-from synccr.ccr.process_id import ProcessId, identify, is_alive
+from synccr.ccr.process import ProcessId, identify, is_alive
 from synccr.errors import RuntimeMissing, SynccrError, Taken
 from synccr.paths import Paths
+from synccr.policy.events import LoggedFailure, ProviderFailed
 from synccr.redact import Redactor
 
 SECRET = "sk-abcdefghijklmnopqrstu"
@@ -516,7 +516,7 @@ def test_broken_register(paths: Paths, content: str) -> None:
 # The log, followed
 
 
-async def following(backend: Backend, seen: list[Trouble]) -> asyncio.Task[None]:
+async def following(backend: Backend, seen: list[LoggedFailure]) -> asyncio.Task[None]:
     task = asyncio.create_task(follow(backend, seen.append))
     await asyncio.sleep(0.05)
     return task
@@ -528,8 +528,8 @@ def failure(pid: int, model: str) -> bytes:
     return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
 
 
-def models(seen: list[Trouble]) -> list[str | None]:
-    return [trouble.model for trouble in seen if isinstance(trouble, ProviderError)]
+def models(seen: list[LoggedFailure]) -> list[str | None]:
+    return [trouble.model for trouble in seen if isinstance(trouble, ProviderFailed)]
 
 
 async def test_following_a_backend(
@@ -539,7 +539,7 @@ async def test_following_a_backend(
     backend = await launcher().launch(package)
     log = backend.log_path
     assert log is not None
-    seen: list[Trouble] = []
+    seen: list[LoggedFailure] = []
     with log.open("ab") as file:
         file.write(failure(backend.pid, "before") + failure(backend.pid + 1, "another"))
     task = await following(backend, seen)
@@ -573,7 +573,7 @@ async def test_following_without_notifications(
     monkeypatch.setattr("synccr.ccr.log_watch.changes", deaf)
     backend = await launcher().launch(package)
     assert backend.log_path is not None
-    seen: list[Trouble] = []
+    seen: list[LoggedFailure] = []
     task = await following(backend, seen)
     with backend.log_path.open("ab") as file:
         file.write(failure(backend.pid, "m"))
@@ -592,7 +592,7 @@ async def test_following_a_backend_without_a_log(
     with pytest.MonkeyPatch.context() as patch:
         found: list[Path] = []
         patch.setattr("synccr.ccr.backend.find_log", lambda *_: found[0] if found else None)
-        seen: list[Trouble] = []
+        seen: list[LoggedFailure] = []
         task = await following(backend, seen)
         found.append(log)
         with log.open("ab") as file:
@@ -631,18 +631,36 @@ async def test_no_wake_up_without_a_directory(tmp_path: Path) -> None:
 def test_spawn_options_of_each_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     """A group of its own everywhere; a private umask where there are modes."""
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert spawn.spawn_options() == {"start_new_session": True, "umask": 0o077}
+    assert process_module.spawn_options() == {"start_new_session": True, "umask": 0o077}
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0x200, raising=False)
     monkeypatch.setattr(subprocess, "CREATE_NO_WINDOW", 0x8000000, raising=False)
-    assert spawn.spawn_options() == {"creationflags": 0x8000200}
+    assert process_module.spawn_options() == {"creationflags": 0x8000200}
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 def test_no_wrapper_elsewhere(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only Linux has a child end with its parent; elsewhere the command is run as it is."""
     monkeypatch.setattr(sys, "platform", platform)
-    assert spawn.guarded(("node", "cli.js", "start")) == ("node", "cli.js", "start")
+    command = ("node", "cli.js", "start")
+    assert process_module.with_parent_death_signal(command) == command
+
+
+def test_an_interpreter_that_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """When an upgrade has removed our Python, another one is the helper; without any there is
+    none, and CCR is started all the same."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert process_module.with_parent_death_signal(("node",))[0] == sys.executable
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+    base = tmp_path / "base"
+    base.touch(mode=0o755)
+    monkeypatch.setattr(sys, "_base_executable", str(base), raising=False)
+    assert process_module.with_parent_death_signal(("node",))[0] == str(base)
+    base.rename(tmp_path / "python3")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert process_module.with_parent_death_signal(("node",))[0] == str(tmp_path / "python3")
+    monkeypatch.setenv("PATH", "")
+    assert process_module.with_parent_death_signal(("node",)) == ("node",)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
@@ -652,8 +670,8 @@ async def test_ccr_ends_with_its_supervisor(tmp_path: Path) -> None:
     environ = {**fake_environ(tmp_path), "SERVICE_PORT": str(free_port())}
     program = (
         "import subprocess, sys, time\n"
-        "from synccr.ccr.spawn import guarded\n"
-        f"child = subprocess.Popen(guarded((sys.executable, {str(entry)!r}, 'start')))\n"
+        "from synccr.ccr.process import with_parent_death_signal as ended_with\n"
+        f"child = subprocess.Popen(ended_with((sys.executable, {str(entry)!r}, 'start')))\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(60)\n"
     )

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synccr.ccr.log import BODY_LIMIT, FetchFailed, ProviderError, Unclear, parse_line
+from synccr.ccr.log import BODY_LIMIT, parse_line
+from synccr.policy.events import NetworkFailed, ProviderFailed, UnclearFailure
 
 PID = 7940
 AT = datetime(2026, 11, 24, 4, 16, 49, 362000, tzinfo=UTC)
@@ -51,7 +52,7 @@ def test_provider_errors(
     said: str, provider: str, model: str | None, status: int, body: str
 ) -> None:
     """A provider's error answer is read, whatever its model is called."""
-    expected = ProviderError(provider, model, status, body, AT)
+    expected = ProviderFailed(provider, model, status, body, AT)
     assert expected == parse_line(line(f"{PREFIX}Error from provider({said}"), PID)
 
 
@@ -69,6 +70,7 @@ FORGED = f"{PREFIX}Error from provider(p,main: 402): no credit"
         ),
         line("All fallback models failed for yichu default", reqId="req-2"),
         line("Fallback model p,b failed: Error from provider(p,b: 404): x", level=40, reqId="r"),
+        line("Fallback model p,hf:a/b failed: fetch failed", level=40, reqId="r"),
         line("Request failed for default, trying 2 fallback models", level=40, reqId="r"),
         line("Fallback provider 'nope' not found, skipping", level=40, reqId="r"),
         # CCR's own answers: no provider said this.
@@ -129,7 +131,7 @@ def test_a_model_name_cannot_forge_a_status(model: str) -> None:
     """
     said = f"{PREFIX}Error from provider(p,{model}: 404): no such model"
     found = parse_line(line(said), PID)
-    assert isinstance(found, Unclear)
+    assert isinstance(found, UnclearFailure)
     assert found.provider == "p"
     assert found.models[0] == "main"
     assert found.models[-1] == model
@@ -139,7 +141,7 @@ def test_a_long_model_name_cannot_hide_the_true_status() -> None:
     """However long the name is, the second reading is seen."""
     model = "main: 402): " + "x" * (40 * BODY_LIMIT)
     found = parse_line(line(f"{PREFIX}Error from provider(p,{model}: 404): no"), PID)
-    assert found == Unclear("p", ("main",), AT)
+    assert found == UnclearFailure("p", ("main",))
 
 
 @given(model=st.text(max_size=60), body=st.text(max_size=60), status=st.integers(400, 599))
@@ -147,13 +149,13 @@ def test_only_the_true_status_is_ever_certain(model: str, body: str, status: int
     """Whatever the names and bodies are, a certain answer states what the provider said."""
     found = parse_line(line(f"{PREFIX}Error from provider(p,{model}: {status}): {body}"), PID)
     match found:
-        case ProviderError(_, name, http_status, text):
+        case ProviderFailed(_, name, http_status, text):
             assert (name or "", http_status, text) == (
                 "" if model == "undefined" else model,
                 status,
                 body,
             )
-        case Unclear(_, models):
+        case UnclearFailure(_, models):
             assert model in models
         case _:
             pytest.fail(f"not seen: {found}")
@@ -170,7 +172,7 @@ def test_body_is_bounded() -> None:
     """Of a page of a megabyte only the beginning is kept."""
     said = f"{PREFIX}Error from provider(p,m: 500): " + "x" * 1_000_000
     found = parse_line(line(said), PID)
-    assert isinstance(found, ProviderError)
+    assert isinstance(found, ProviderFailed)
     assert len(found.body) == BODY_LIMIT
 
 
@@ -179,7 +181,7 @@ def test_body_is_bounded() -> None:
     [
         (
             line("fetch failed", reqId="r", err=error("TypeError", "fetch failed: bad port")),
-            FetchFailed("fetch failed: bad port", AT),
+            NetworkFailed("fetch failed: bad port"),
         ),
         (
             line(
@@ -187,7 +189,7 @@ def test_body_is_bounded() -> None:
                 reqId="r",
                 err=error("TypeError", "fetch failed: Headers Timeout Error"),
             ),
-            FetchFailed("fetch failed: Headers Timeout Error", AT),
+            NetworkFailed("fetch failed: Headers Timeout Error"),
         ),
         (
             line(
@@ -195,16 +197,12 @@ def test_body_is_bounded() -> None:
                 reqId="r",
                 err=error("SyntaxError", "Unexpected token '<', \"<html>\" is not valid JSON"),
             ),
-            FetchFailed(
-                "the answer is no JSON: Unexpected token '<', \"<html>\" is not valid JSON", AT
+            NetworkFailed(
+                "the answer is no JSON: Unexpected token '<', \"<html>\" is not valid JSON"
             ),
-        ),
-        (
-            line("Fallback model p,hf:a/b failed: fetch failed", level=40, reqId="r"),
-            FetchFailed("fetch failed", AT, "p", "hf:a/b"),
         ),
     ],
 )
-def test_no_usable_answer(raw: bytes, expected: FetchFailed) -> None:
-    """Refused, timed out and HTML answers are seen, with the model where the line names one."""
+def test_no_usable_answer(raw: bytes, expected: NetworkFailed) -> None:
+    """Refused, timed out and HTML answers are seen."""
     assert expected == parse_line(raw, PID)

@@ -33,7 +33,7 @@ def only_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def put_node(directory: Path, *, npm_root: str | None = "../lib/node_modules/npm") -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     node = directory / "node"
-    node.write_text("#!/bin/sh\n")
+    node.write_bytes(b"\x7fELF")
     node.chmod(0o755)
     if npm_root:
         scripts = directory / npm_root / "bin"
@@ -198,3 +198,38 @@ def test_node_comes_first_on_path(tmp_path: Path, fp: FakeProcess) -> None:
     fp.register([str(node), "--version"], stdout="v20.1.0\n")
     made = find_node(environ(tmp_path)).environ({"PATH": "/elsewhere", "X": "1"})
     assert made == {"PATH": f"{node.parent}{os.pathsep}/elsewhere", "X": "1"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="shims there are no scripts")
+def test_a_shim_that_chooses_by_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A manager's shim is asked where CCR will run, each time; one that has no Node there is
+    passed over."""
+    shim = put_node(tmp_path / "bin")
+    shim.write_text(
+        "#!/bin/sh\n[ -e .tool-versions ] && echo v22.0.0 && exit\n"
+        "echo 'No version is set for command node'\nexit 126\n"
+    )
+    wheel = put_node(tmp_path / "wheel" / "bin")
+    wheel.write_text("#!/bin/sh\necho v20.1.0\n")
+    monkeypatch.setattr(node_module, "_wheel", lambda: wheel)
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / ".tool-versions").touch()
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(project)
+    assert find_node(environ(tmp_path), tmp_path / "c").path == wheel
+    (tmp_path / "home" / ".tool-versions").touch()
+    assert find_node(environ(tmp_path), tmp_path / "c").path == shim
+    (tmp_path / "home" / ".tool-versions").unlink()
+    assert find_node(environ(tmp_path), tmp_path / "c").path == wheel
+
+
+def test_relative_entry_of_path(
+    tmp_path: Path, fp: FakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Node in ./node_modules/.bin is found by its whole name: CCR runs elsewhere."""
+    node = put_node(tmp_path / "node_modules" / ".bin")
+    fp.register([str(node), "--version"], stdout="v22.3.1\n")
+    monkeypatch.chdir(tmp_path)
+    found = find_node({"PATH": "./node_modules/.bin", "HOME": str(tmp_path)})
+    assert found.path == node

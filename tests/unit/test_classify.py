@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synccr.classify import Verdict, classify
-from synccr.models.report import DEAD, Status
+from synccr.classify import Scope, Verdict, classify
+from synccr.models.report import FATAL, Status
 
 NOW = datetime(2025, 6, 16, tzinfo=UTC)
 TABLE = Path(__file__).with_name("data") / "errors.toml"
@@ -30,7 +30,7 @@ def test_a_real_answer_means_what_the_table_says(case: dict[str, Any]) -> None:
     """Status, scope, fault and time of each real answer are judged as its row says."""
     verdict = judge(case)
     waits = verdict.retry_at and (verdict.retry_at - case.get("now", NOW)).total_seconds()
-    assert (verdict.status, verdict.account, verdict.request_fault, waits) == (
+    assert (verdict.status, verdict.scope is Scope.KEY, verdict.scope is Scope.REQUEST, waits) == (
         Status(case["status"]),
         case.get("account", False),
         case.get("request_fault", False),
@@ -184,7 +184,7 @@ def test_a_prompt_echoed_in_a_400_is_no_verdict_on_the_model(prompt: str, echo: 
         json.dumps(f"messages.3.content: {prompt}"),
     )
     verdict = classify(400, body, now=NOW)
-    assert verdict.request_fault
+    assert verdict.scope is Scope.REQUEST
     assert prompt[:20] not in verdict.detail
 
 
@@ -199,14 +199,14 @@ def test_a_prompt_echoed_in_a_400_is_no_verdict_on_the_model(prompt: str, echo: 
 def test_a_code_word_needs_no_sentence(code: str, status: Status) -> None:
     """The code of a 400 says for whom it is final; the same word in a sentence does not."""
     assert classify(400, json.dumps({"error": {"code": code}}), now=NOW).status is status
-    assert classify(400, json.dumps({"error": {"message": code}}), now=NOW).request_fault
+    assert classify(400, json.dumps({"error": {"message": code}}), now=NOW).scope is Scope.REQUEST
 
 
 def test_a_cap_that_its_owner_set_for_one_model_is_that_models() -> None:
     """Volcengine's limit stops one model until its owner changes it; the others go on."""
     body = {"error": {"code": "SetLimitExceeded", "type": "TooManyRequests", "message": "paused"}}
     verdict = classify(429, json.dumps(body), now=NOW)
-    assert (verdict.status, verdict.account) == (Status.QUOTA, False)
+    assert (verdict.status, verdict.scope is Scope.KEY) == (Status.QUOTA, False)
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -223,14 +223,14 @@ def test_of_a_page_only_the_title_is_read(http: int) -> None:
     page = "<html><head><title>Sorry</title></head><a>Your plan</a><a>Daily budget</a></html>"
     verdict = classify(http, page, now=NOW)
     assert verdict.status is classify(http, "", now=NOW).status
-    if not verdict.request_fault:
+    if verdict.scope is not Scope.REQUEST:
         assert verdict.detail == "answered with an HTML page: Sorry"
 
 
 def test_the_end_of_a_long_sentence_of_a_400_is_not_judged() -> None:
     """Only the beginning of a 400's sentence counts, where no prompt is echoed yet."""
     body = json.dumps({"error": "Bad request " + "x " * 300 + "your credit balance is too low"})
-    assert classify(400, body, now=NOW).request_fault
+    assert classify(400, body, now=NOW).scope is Scope.REQUEST
 
 
 def test_detail_is_one_printable_line() -> None:
@@ -362,10 +362,10 @@ def test_any_answer_gets_one_verdict(http: int | None, body: str, headers: dict[
     assert len(verdict.detail) <= 200
     assert verdict.detail == "" or verdict.detail.isprintable()
     assert verdict.retry_at is None or verdict.retry_at > NOW
-    if verdict.request_fault:
+    if verdict.scope is Scope.REQUEST:
         assert verdict.status is Status.UNVERIFIED
-        assert verdict.status not in DEAD
-        assert not verdict.account
+        assert verdict.status not in FATAL
+        assert verdict.scope is not Scope.KEY
     if verdict.status is Status.OK:
         assert http is not None
         assert 200 <= http < 300

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from synccr.cli import detach
-from synccr.cli.serve import LOG_LEVELS, Options, plain, warning_of
+from synccr.cli.profile_options import ProfileOptions as Profiles
+from synccr.cli.start_options import LOG_LEVELS, StartOptions, plain, warning_of
 from synccr.cli.terminal import Terminal
 from synccr.errors import NotRunning, SynccrError
 
@@ -19,15 +20,15 @@ from synccr.errors import NotRunning, SynccrError
 @pytest.mark.parametrize(
     ("arguments", "options"),
     [
-        ([], Options()),
-        (["--port", "1"], Options(port=1)),
-        (["--port", "65535", "--skip-preflight"], Options(port=65535, skip_preflight=True)),
-        (["--config", "a", "--fallback-config", "b"], Options(Path("a"), Path("b"))),
-        (["--config", "a", "--config", "b"], Options(Path("b"))),
-        (["--log-level", "debug"], Options(log_level="debug")),
+        ([], StartOptions()),
+        (["--port", "1"], StartOptions(Profiles(port=1))),
+        (["--port", "65535", "--skip-preflight"], StartOptions(Profiles(port=65535), True)),
+        (["--config", "a", "--fallback-config", "b"], StartOptions(Profiles(Path("a"), Path("b")))),
+        (["--config", "a", "--config", "b"], StartOptions(Profiles(Path("b")))),
+        (["--log-level", "debug"], StartOptions(Profiles(log_level="debug"))),
     ],
 )
-def test_what_is_plain_is_read(arguments: list[str], options: Options) -> None:
+def test_what_is_plain_is_read(arguments: list[str], options: StartOptions) -> None:
     """The options in their long form, as ``--detach`` and services write them."""
     assert plain(arguments) == options
 
@@ -52,8 +53,8 @@ def test_a_detached_start_reads_its_own_arguments(
 ) -> None:
     """What is handed to the background is plain, and names files wherever it runs."""
     monkeypatch.chdir(tmp_path)
-    options = Options(Path("a"), Path("b"), 3456, skip_preflight=True, log_level="debug")
-    whole = Options(tmp_path / "a", tmp_path / "b", 3456, skip_preflight=True, log_level="debug")
+    options = StartOptions(Profiles(Path("a"), Path("b"), 3456, "debug"), skip_preflight=True)
+    whole = StartOptions(Profiles(tmp_path / "a", tmp_path / "b", 3456, "debug"), True)
     assert plain(options.as_arguments()) == whole
 
 
@@ -126,11 +127,12 @@ def test_only_what_the_own_child_says_is_passed_on(
         log.write_text("asking the models\nsynccr: It did not work.\n  Mend it.\n")
         return child, 0
 
-    monkeypatch.setattr("synccr.control.request", request)
+    monkeypatch.setattr(detach, "request", request)
     monkeypatch.setattr(detach, "_spawn", spawn)
     told: list[str] = []
+    monkeypatch.setattr(detach, "print_note", lambda line, _colour: told.append(line))
     try:
-        detach.detach([], progress=told.append)
+        detach.detach([])
     except SynccrError as error:
         assert error.what == "It did not work."
     assert told == heard

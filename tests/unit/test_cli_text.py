@@ -13,11 +13,14 @@ import pytest
 from rich.console import Console
 
 from synccr.ccr.log_files import unread
-from synccr.cli import look, use
-from synccr.cli.status import lines, plan_lines, turns_line
-from synccr.cli.statusline import line
-from synccr.cli.use import _SHELLS, _model_for, _once, _pieces, _quote
-from synccr.cli.watch import latest, sparkline, traffic_lines, view
+from synccr.cli.commands import ask, logs
+from synccr.cli.commands.ask import _model_for, _once, _pieces
+from synccr.cli.commands.env import FORMS, _quote
+from synccr.cli.commands.statusline import line
+from synccr.cli.endpoint import Endpoint
+from synccr.cli.event_text import event_line
+from synccr.cli.status_text import lines, plan_lines, turns_line
+from synccr.cli.status_watch import latest, sparkline, traffic_lines, view
 from synccr.config.keys import read_keys, with_keys, write_keys
 from synccr.errors import ConfigError, SynccrError, UsageError
 from synccr.supervisor.traffic import SPAN, Traffic
@@ -260,14 +263,14 @@ def test_latest_events_of_a_broken_journal(tmp_path: Path) -> None:
 def test_events_of_turns(kind: Any) -> None:
     """A sentence, with how many."""
     told = Told(kind, MAIN, "status", None, 12)
-    shown = look.event_line({"at": "2026-01-02T03:04:05.000Z", "kind": kind, **told.fields()})
+    shown = event_line({"at": "2026-01-02T03:04:05.000Z", "kind": kind, **told.fields()})
     assert shown.startswith(f"2026-01-02 03:04:05  {kind:<12} {MAIN} (status): 12 ")
 
 
 def test_an_event_without_a_model() -> None:
     """What an event does not have is not shown."""
     entry = {"at": "2026-01-02T03:04:05.000Z", "kind": "swap_started", "from": "primary"}
-    told = look.event_line(entry | {"to": "fallback", "reason": "asked", "model": None, "why": "x"})
+    told = event_line(entry | {"to": "fallback", "reason": "asked", "model": None, "why": "x"})
     assert told.endswith("swap_started from primary, to fallback, reason asked, why x")
 
 
@@ -300,10 +303,10 @@ def test_logs_of_all_starts(
     log(ccr_logs / "ccr-20260101000001.log", 1, 2, 5)
     log(ccr_logs / "ccr-20260101000003.log", 3, 4)
     (ccr_logs / "ccr-20260101000006.log").write_text("garbage\n[1]\n")
-    look.logs()
+    logs.run()
     assert shown(capsys) == ["n1", "n2", "n3", "n4", "n5"]
-    monkeypatch.setattr(look, "_MOST", 2)
-    look.logs()
+    monkeypatch.setattr(logs, "_MOST", 2)
+    logs.run()
     assert shown(capsys) == ["n4", "n5"]
 
 
@@ -325,8 +328,8 @@ def test_logs_are_followed_over_a_swap(
 
     steps = [swap, rotate, old.unlink]
     monkeypatch.setattr("time.sleep", lambda _seconds: steps.pop(0)())
-    monkeypatch.setattr(look, "reader_gone", lambda _stream: not steps)
-    look.logs(follow=True)
+    monkeypatch.setattr(logs, "reader_gone", lambda _stream: not steps)
+    logs.run(follow=True)
     assert sorted(shown(capsys)) == ["n1", "n2", "n3", "n4"]
 
 
@@ -403,10 +406,10 @@ def test_an_error_after_half_an_answer_begins_on_a_line_of_its_own(
         yield "text", "half"
         raise SynccrError("gone")
 
-    monkeypatch.setattr(use, "endpoint", lambda: use.Endpoint("http://x", "t", status()))
-    monkeypatch.setattr(use, "_stream", broken)
+    monkeypatch.setattr(ask, "endpoint", lambda: Endpoint("http://x", "t", status()))
+    monkeypatch.setattr(ask, "_stream", broken)
     with pytest.raises(SynccrError, match="gone"):
-        use.ask("x", "default")
+        ask.run("x", "default")
     assert capsys.readouterr().out == "half\n"
 
 
@@ -436,7 +439,7 @@ def test_an_error_is_said_once(message: str, said: str) -> None:
 )
 def test_quoting(shell: str, value: str, expected: str) -> None:
     """Each shell's own way to mean a text literally."""
-    assert _quote(value, _SHELLS[shell]) == expected
+    assert _quote(value, FORMS[shell]) == expected
 
 
 def test_keys_are_kept_and_the_environment_goes_before(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 import pytest
 from turns_kit import MAIN, SPARE, moved, tried, turn
 
-from synccr.cli.trace import seconds_of, turn_line
+from synccr.cli.commands.trace import seconds_of, turn_line
 from synccr.control.server import ControlServer
 from synccr.errors import UsageError
 from synccr.journal import Journal

@@ -1,4 +1,4 @@
-"""The doctor's runner: side by side, guarded, in order, and honest about mends."""
+"""The doctor's runner: side by side, guarded, in order, and honest about repairs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ import pytest
 from ccr_kit import make_paths
 
 from synccr.doctor.context import Blocked, Context
-from synccr.doctor.result import Check, Finding, Level, Result, fail, ok, skip, together, warn
+from synccr.doctor.result import (
+    Check,
+    CheckResult,
+    Diagnosis,
+    Level,
+    fail,
+    ok,
+    skip,
+    together,
+    warn,
+)
 from synccr.doctor.runner import Watcher, examine
 from synccr.errors import ConfigError
 
@@ -24,23 +34,23 @@ def context(tmp_path: Path) -> Context:
     return Context(make_paths(tmp_path), environ, cwd=tmp_path)
 
 
-def check(name: str, run: Callable[[Context], Finding], timeout: float = 20.0) -> Check:
+def check(name: str, run: Callable[[Context], Diagnosis], timeout: float = 20.0) -> Check:
     return Check(name, name.title(), run, timeout=timeout)
 
 
-def crash(_: Context) -> Finding:
+def crash(_: Context) -> Diagnosis:
     raise RuntimeError(f"unforeseen {KEY}")
 
 
-def blocked(_: Context) -> Finding:
+def blocked(_: Context) -> Diagnosis:
     raise Blocked("config.valid")
 
 
-def refused(_: Context) -> Finding:
+def refused(_: Context) -> Diagnosis:
     raise ConfigError("The profile is odd.", "Mend it.")
 
 
-def locked(_: Context) -> Finding:
+def locked(_: Context) -> Diagnosis:
     raise PermissionError(13, "Permission denied", "/nowhere/x")
 
 
@@ -55,7 +65,7 @@ def locked(_: Context) -> Finding:
     ],
 )
 def test_whatever_a_check_does_is_a_result(
-    context: Context, run: Callable[[Context], Finding], level: str, word: str
+    context: Context, run: Callable[[Context], Diagnosis], level: str, word: str
 ) -> None:
     """Crashes, refusals and odd words are results beside the others', without a key."""
     results = examine([check("a.odd", run), check("b.fine", lambda _: ok("fine"))], context)
@@ -70,7 +80,7 @@ def test_one_that_hangs_is_left_behind(context: Context) -> None:
     stuck = threading.Event()
     seen: list[str] = []
 
-    def hang(_: Context) -> Finding:
+    def hang(_: Context) -> Diagnosis:
         stuck.wait(30)
         return ok("late")
 
@@ -91,10 +101,10 @@ def test_all_run_at_once_and_come_in_order(context: Context) -> None:
     """Checks that wait for each other all end: none waits for its turn; results are told in
     the order of the checks, whichever ends first."""
     everybody = threading.Barrier(5)
-    told: list[Result] = []
+    told: list[CheckResult] = []
 
-    def wait(number: int) -> Callable[[Context], Finding]:
-        def run(_: Context) -> Finding:
+    def wait(number: int) -> Callable[[Context], Diagnosis]:
+        def run(_: Context) -> Diagnosis:
             everybody.wait(10)
             time.sleep(0.02 * (5 - number))
             return ok(str(number))
@@ -111,7 +121,7 @@ def test_a_mend_is_told_only_after_another_look(context: Context) -> None:
     """Mended is what is seen in order afterwards; what a mend broke or did not help stays."""
     state = {"good": False, "side": True}
 
-    def mend() -> str:
+    def repair() -> str:
         state["good"] = True
         state["side"] = False
         return "put right."
@@ -120,15 +130,15 @@ def test_a_mend_is_told_only_after_another_look(context: Context) -> None:
         raise OSError(28, "No space left on device", "/x")
 
     checks = [
-        check("a.good", lambda _: ok("now") if state["good"] else fail("bad", "mend", mend)),
+        check("a.good", lambda _: ok("now") if state["good"] else fail("bad", "mend", repair)),
         check("b.vain", lambda _: warn("still", "fix", lambda: "tried.")),
         check("c.broken", lambda _: warn("odd", "fix", explode)),
         check("d.side", lambda _: ok("x") if state["side"] else fail("hit by a", "fix")),
         check("e.byhand", lambda _: fail("yours", "fix")),
     ]
-    good, vain, broken, side, by_hand = examine(checks, context, mend=True)
-    assert (good.status, good.mended, good.detail) == ("ok", True, "Mended: put right. Now")
-    assert (vain.status, vain.mended) == ("warn", False)
+    good, vain, broken, side, by_hand = examine(checks, context, fix=True)
+    assert (good.status, good.fixed, good.detail) == ("ok", True, "Mended: put right. Now")
+    assert (vain.status, vain.fixed) == ("warn", False)
     assert "not enough" in vain.detail
     assert "No space left" in broken.detail
     assert (side.status, side.detail) == ("fail", "hit by a")
@@ -136,12 +146,12 @@ def test_a_mend_is_told_only_after_another_look(context: Context) -> None:
 
 
 def test_nothing_is_mended_unasked(context: Context) -> None:
-    """Without ``mend`` no mend is called."""
+    """Without ``fix`` no repair is called."""
 
-    def mend() -> str:
+    def repair() -> str:
         raise AssertionError
 
-    [result] = examine([check("a.x", lambda _: fail("bad", "fix", mend))], context)
+    [result] = examine([check("a.x", lambda _: fail("bad", "fix", repair))], context)
     assert (result.status, result.fixable, result.fix) == ("fail", True, "fix")
 
 
@@ -155,7 +165,7 @@ def test_nothing_is_mended_unasked(context: Context) -> None:
     ],
 )
 def test_several_findings_make_one(
-    findings: list[Finding], level: Level, detail: str, fix: str | None
+    findings: list[Diagnosis], level: Level, detail: str, fix: str | None
 ) -> None:
     """The worst counts, what is in order gives way to what is not, each fix stands once."""
     one = together(findings)

@@ -16,7 +16,7 @@ from synccr.config.reader import understand
 from synccr.errors import NoModelServes
 from synccr.heal import Healed, Local, heal, heal_supervised
 from synccr.heal.advice import advice_on
-from synccr.models.report import DEAD, ModelRef, Report, Status
+from synccr.models.report import FATAL, ModelRef, Report, Status
 
 LOCAL = Local(3456)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -94,7 +94,7 @@ def test_what_holds_for_every_healing(
         return
     finally:
         assert raw == before
-    dead = {str(ref) for ref, found in known.items() if found.status in DEAD}
+    dead = {str(ref) for ref, found in known.items() if found.status in FATAL}
     router = healed.config["Router"]
     assert not dead & {value for value in router.values() if isinstance(value, str)}
     assert "default" in router

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from judge_kit import LEAD, NAMES, STREAM, TEXT, document, event, hear, judge, stream
 
-from synccr.classify import classify
+from synccr.classify import Scope, classify
 from synccr.judge import Abort, Done, Fail, Finish, Reading, Trouble, Usage, dialect_for, own_body
 
 NOW = datetime(2025, 6, 16, tzinfo=UTC)
@@ -266,7 +266,10 @@ def test_real_errors_are_handed_on_so_that_they_mean_the_same(case: dict[str, An
     assert failure.trouble is Trouble.ERROR
     now = case.get("now", NOW)
     verdict = classify(failure.http_status, failure.body.decode(), case.get("headers", {}), now=now)
-    assert (str(verdict.status), verdict.account) == (case["status"], case.get("account", False))
+    assert (str(verdict.status), verdict.scope is Scope.KEY) == (
+        case["status"],
+        case.get("account", False),
+    )
 
 
 @pytest.mark.parametrize("case", ANSWERED, ids=lambda case: case["name"])

@@ -54,9 +54,9 @@ def test_nobody_to_hear(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line for a person that cannot be written stops nothing; data that cannot is an error."""
     monkeypatch.setattr("sys.stderr", Full())
     monkeypatch.setattr("sys.stdout", Full())
-    output.say("nobody hears this")
+    output.print_note("nobody hears this")
     with pytest.raises(OSError, match="No space"):
-        output.put("this was asked for")
+        output.print_data("this was asked for")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a pipe is another thing there")

@@ -18,16 +18,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import typer
 
+from provider import __main__ as provider_main
 from synccr import files, paths
 from synccr.ccr import process_markers as marks
-from synccr.ccr.process_id import identify
-from synccr.cli import detach, use
+from synccr.ccr.process import identify
+from synccr.cli import detach
+from synccr.cli.commands import code
+from synccr.cli.endpoint import Endpoint, client_environment
 from synccr.control import request
 from synccr.control.server import ControlServer
 from synccr.errors import SynccrError
-from synccr.sandbox import __main__ as sandbox
 from synccr.supervisor import loop
 from synccr.supervisor import public_port as port
 from synccr.supervisor.signals import stoppable
@@ -96,19 +97,17 @@ def test_windows_claude_code_is_waited_for(tmp_path: Path, monkeypatch: pytest.M
     program = tmp_path / "claude"
     program.write_text('#!/bin/sh\n[ "$ANTHROPIC_BASE_URL" = here ] && exit 7\n')
     program.chmod(0o755)
-    monkeypatch.setattr(use.shutil, "which", lambda _: str(program))
-    monkeypatch.setattr(use, "endpoint", lambda: None)
-    monkeypatch.setattr(use, "client_environment", lambda _: {"ANTHROPIC_BASE_URL": "here"})
-    with pytest.raises(typer.Exit) as ended:
-        use.code(SimpleNamespace(args=[]))  # type: ignore[arg-type]
-    assert ended.value.exit_code == 7
+    monkeypatch.setattr(code.shutil, "which", lambda _: str(program))
+    monkeypatch.setattr(code, "endpoint", lambda: None)
+    monkeypatch.setattr(code, "client_environment", lambda _: {"ANTHROPIC_BASE_URL": "here"})
+    assert code.run(SimpleNamespace(args=[])).exit_code == 7  # type: ignore[arg-type]
 
 
 def test_clients_ask_the_router_directly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claude Code and curl read the lower-case name first, so both except this machine."""
     monkeypatch.setenv("NO_PROXY", ".other.test")
     monkeypatch.setenv("no_proxy", ".corp.test")
-    environ = use.client_environment(use.Endpoint("http://127.0.0.1:1", "k", {}))
+    environ = client_environment(Endpoint("http://127.0.0.1:1", "k", {}))
     assert environ["no_proxy"] == environ["NO_PROXY"] == ".corp.test,127.0.0.1,localhost"
 
 
@@ -160,7 +159,7 @@ async def test_windows_signals_reach_the_loop(monkeypatch: pytest.MonkeyPatch) -
 def test_windows_has_no_limit_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """The module for limits is not there, and not asked for."""
     monkeypatch.setitem(sys.modules, "resource", None)
-    sandbox._allow_many_connections()
+    provider_main._allow_many_connections()
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])

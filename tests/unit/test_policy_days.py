@@ -68,7 +68,7 @@ class Day:
     asked_in_vain: int = 0
     failed: int = 0
     events: int = 0
-    _queue: list[tuple[float, int, e.Event]] = field(default_factory=list)
+    _queue: list[tuple[float, int, e.PolicyEvent]] = field(default_factory=list)
     _alarm: float = float("inf")
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class Day:
     def now(self) -> Now:
         return Now(self.mono, DAWN + timedelta(seconds=self.mono))
 
-    def post(self, event: e.Event) -> None:
+    def post(self, event: e.PolicyEvent) -> None:
         self.events += 1
         self.state, actions = decide(self.state, event, self.now)
         for action in actions:
@@ -98,7 +98,7 @@ class Day:
         bad = self.shown and self._bad(ref, request)
         return report(ref, Status.OVERLOADED if bad else Status.OK, self.now.wall)
 
-    def later(self, seconds: float, event: e.Event) -> None:
+    def later(self, seconds: float, event: e.PolicyEvent) -> None:
         heapq.heappush(self._queue, (self.mono + seconds, self.events, event))
 
     def let_pass(self, until: float) -> None:
@@ -199,7 +199,7 @@ def a_day(kind: str, trouble: Trouble, http: int, every: float) -> None:
         assert "put the return off" in day.state.why
     if kind == "constant":
         assert day.asked_in_vain < 100
-        # A dead status needs no trial: two good probes bring the model back, and it leaves again.
+        # A fatal status needs no trial: two good probes bring the model back, and it leaves again.
         assert len(day.swaps) == 2 or trouble is Trouble.STATUS
 
 
@@ -213,7 +213,7 @@ def test_a_day_of_errors(kind: str) -> None:
     ("trouble", "http"), [(Trouble.STATUS, 402), (Trouble.SILENT, 504)], ids=str
 )
 def test_a_day_of_other_trouble(trouble: Trouble, http: int) -> None:
-    """A dead status that only traffic meets, and silence."""
+    """A fatal status that only traffic meets, and silence."""
     a_day("constant", trouble, http, EVERY)
 
 

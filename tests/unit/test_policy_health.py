@@ -1,4 +1,4 @@
-"""The life of one model: it does what the table ``LIVES`` says, all of it and nothing else."""
+"""One model: it does what ``MODEL_TRANSITIONS`` says, all of it and nothing else."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from policy_kit import report
 
 from synccr.judge.outcome import Trouble
-from synccr.models.report import DEAD, TRANSIENT, ModelRef, Status
-from synccr.policy import health as h
-from synccr.policy import requests
+from synccr.models.report import FATAL, TRANSIENT, ModelRef, Status
+from synccr.policy import model_health as h
+from synccr.policy import model_traffic
+from synccr.policy.availability import MODEL_TRANSITIONS, Availability, Fact
 from synccr.policy.events import Now
-from synccr.policy.health import Health
-from synccr.policy.life import LIVES, Fact, Life
+from synccr.policy.model_health import Health
 from synccr.settings import Settings
 
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -25,12 +25,12 @@ REF = ModelRef("a", "main")
 SETTINGS = Settings()
 
 statuses = {
-    Fact.PASSING: st.sampled_from(sorted(TRANSIENT)),
-    Fact.DEADLY: st.sampled_from(sorted(DEAD)),
-    Fact.WELL: st.sampled_from([Status.OK, Status.UNVERIFIED]),
-    Fact.BADLY: st.sampled_from(sorted(TRANSIENT | DEAD)),
-    Fact.SERVED: st.just(Status.OK),
-    Fact.FAILED: st.sampled_from(sorted(TRANSIENT)),
+    Fact.PASSING_TROUBLE: st.sampled_from(sorted(TRANSIENT)),
+    Fact.FATAL_STATUS: st.sampled_from(sorted(FATAL)),
+    Fact.PROBE_PASSED: st.sampled_from([Status.OK, Status.UNVERIFIED]),
+    Fact.PROBE_FAILED: st.sampled_from(sorted(TRANSIENT | FATAL)),
+    Fact.REQUEST_SERVED: st.just(Status.OK),
+    Fact.REQUEST_FAILED: st.sampled_from(sorted(TRANSIENT)),
 }
 facts = st.sampled_from(Fact).flatmap(
     lambda fact: st.tuples(
@@ -50,10 +50,10 @@ def learn(health: Health | None, told: Told, mono: float) -> Health:
     now = Now(mono, DAWN + timedelta(seconds=mono))
     retry_at = None if wait is None else now.wall + timedelta(seconds=wait)
     found = report(REF, status, now.wall, retry_at=retry_at, from_traffic=fact in TRAFFIC)
-    if fact is Fact.SERVED:
-        return requests.request_served(health or Health(found), "s", now, SETTINGS)
-    if fact is Fact.FAILED:
-        return requests.request_failed(
+    if fact is Fact.REQUEST_SERVED:
+        return model_traffic.request_served(health or Health(found), "s", now, SETTINGS)
+    if fact is Fact.REQUEST_FAILED:
+        return model_traffic.request_failed(
             health, found, Trouble.STATUS, next(TURNS), now, SETTINGS, counts=True
         )
     if fact in TRAFFIC:
@@ -62,18 +62,18 @@ def learn(health: Health | None, told: Told, mono: float) -> Health:
 
 
 TURNS = count(1)
-TRAFFIC = (Fact.PASSING, Fact.DEADLY)
+TRAFFIC = (Fact.PASSING_TROUBLE, Fact.FATAL_STATUS)
 
 
-def lives(history: list[Told]) -> list[tuple[Life, Fact, Life]]:
+def lives(history: list[Told]) -> list[tuple[Availability, Fact, Availability]]:
     """Each step of one model's life."""
     health: Health | None = None
     mono, steps = 0.0, []
     for told in history:
         mono += told[2]
-        before = health.life if health else Life.HERE
+        before = health.availability if health else Availability.AVAILABLE
         health = learn(health, told, mono)
-        steps.append((before, told[0], health.life))
+        steps.append((before, told[0], health.availability))
     return steps
 
 
@@ -82,37 +82,37 @@ def lives(history: list[Told]) -> list[tuple[Life, Fact, Life]]:
 def test_a_life_goes_only_where_the_table_says(history: list[Told]) -> None:
     """Whatever is learned in whatever order."""
     for before, fact, after in lives(history):
-        assert after in LIVES[before, fact]
+        assert after in MODEL_TRANSITIONS[before, fact]
 
 
 def test_the_table_promises_nothing_that_does_not_happen() -> None:
     """Every entry is reached, from four short lives."""
     reached = defaultdict(set)
-    failed: Told = (Fact.FAILED, Status.OVERLOADED, 1.0, None, 2)
-    served: Told = (Fact.SERVED, Status.OK, 1.0, None, 2)
+    failed: Told = (Fact.REQUEST_FAILED, Status.OVERLOADED, 1.0, None, 2)
+    served: Told = (Fact.REQUEST_SERVED, Status.OK, 1.0, None, 2)
     here: list[Told] = []
-    away: list[Told] = [(Fact.DEADLY, Status.BILLING, 1.0, None, 2)]
-    returning: list[Told] = [*away, (Fact.WELL, Status.OK, 400.0, None, 2)]
-    passing: list[Told] = [(Fact.BADLY, Status.OVERLOADED, 1.0, None, 2)]
+    away: list[Told] = [(Fact.FATAL_STATUS, Status.BILLING, 1.0, None, 2)]
+    returning: list[Told] = [*away, (Fact.PROBE_PASSED, Status.OK, 400.0, None, 2)]
+    passing: list[Told] = [(Fact.PROBE_FAILED, Status.OVERLOADED, 1.0, None, 2)]
     failing: list[Told] = [failed] * 5
-    to_be_tried: list[Told] = [*failing, (Fact.WELL, Status.OK, 400.0, None, 2)]
+    to_be_tried: list[Told] = [*failing, (Fact.PROBE_PASSED, Status.OK, 400.0, None, 2)]
     tried: list[Told] = [*to_be_tried, *[served] * 4]
     firsts = (here, away, returning, passing, failing[1:], failing, to_be_tried, tried)
     for first in firsts:
         for last in (
-            (Fact.PASSING, Status.RATE_LIMITED, 1.0, None, 2),
-            (Fact.DEADLY, Status.BILLING, 1.0, None, 2),
-            (Fact.WELL, Status.OK, 1.0, None, 2),
-            (Fact.WELL, Status.OK, 1.0, None, 1),
-            (Fact.BADLY, Status.BILLING, 1.0, None, 2),
+            (Fact.PASSING_TROUBLE, Status.RATE_LIMITED, 1.0, None, 2),
+            (Fact.FATAL_STATUS, Status.BILLING, 1.0, None, 2),
+            (Fact.PROBE_PASSED, Status.OK, 1.0, None, 2),
+            (Fact.PROBE_PASSED, Status.OK, 1.0, None, 1),
+            (Fact.PROBE_FAILED, Status.BILLING, 1.0, None, 2),
             failed,
             served,
         ):
             before, fact, after = lives([*first, last])[-1]
             reached[before, fact].add(after)
-    persists = lives([(Fact.PASSING, Status.RATE_LIMITED, 1.0, None, 2)] * 5)[-1]
+    persists = lives([(Fact.PASSING_TROUBLE, Status.RATE_LIMITED, 1.0, None, 2)] * 5)[-1]
     reached[persists[:2]].add(persists[2])
-    assert {key: frozenset(value) for key, value in reached.items()} == LIVES
+    assert {key: frozenset(value) for key, value in reached.items()} == MODEL_TRANSITIONS
 
 
 @settings(max_examples=50)
@@ -124,7 +124,7 @@ def test_who_is_away_is_always_asked_again(history: list[Told]) -> None:
     for told in history:
         mono += told[2]
         health = learn(health, told, mono)
-        if health.away:
+        if health.unavailable:
             assert health.probe_at is not None
             assert health.probe_at <= mono + 86_400.0
         else:
@@ -149,6 +149,6 @@ def test_pauses(status: Status, wait: float | None, pauses: list[float]) -> None
     health: Health | None = None
     mono = 0.0
     for pause in pauses:
-        health = learn(health, (Fact.BADLY, status, 0.0, wait, 2), mono)
+        health = learn(health, (Fact.PROBE_FAILED, status, 0.0, wait, 2), mono)
         assert health.probe_at == pytest.approx(mono + pause)
         mono = health.probe_at

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_kit import DAWN, profiles, report, started
 
+from synccr.classify import Scope
 from synccr.judge.outcome import Trouble
 from synccr.models.report import ModelRef, Status
 from synccr.policy.breaker import Permit, allows, trial_for
-from synccr.policy.health import Trial
+from synccr.policy.model_health import Trial
 from synccr.policy.retry_budget import RetryBudget
 from synccr.policy.route_plan import MAX_ANSWERS, Need, Next, RoutePlan, Tried, next_try
-from synccr.policy.state import State
+from synccr.policy.state import PolicyState
 from synccr.settings import Settings
 
 MAIN, SPARE, LONG, TWIN = (
@@ -27,7 +28,7 @@ RESTING = [Tried(ref, Trouble.KNOWN, 502) for ref in (MAIN, SPARE, TWIN)]
 
 def state(
     away: tuple[ModelRef, ...] = (), half: tuple[ModelRef, ...] = (), **more: object
-) -> State:
+) -> PolicyState:
     """All models known, some of them away or half-open; windows of 1,000 tokens, LONG's 9,000."""
     found = started(Settings(**more), *profiles())  # type: ignore[arg-type]  # settings by name
     health = dict(found.health)
@@ -37,7 +38,7 @@ def state(
         status = Status.OVERLOADED if gone else Status.OK
         told = report(ref, status, DAWN, context_length=tokens, http_status=503 if gone else 200)
         since = 0.0 if gone else None
-        health[ref] = replace(one, report=told, away_since=since, confirmed=int(ref in half))
+        health[ref] = replace(one, report=told, unavailable_since=since, confirmed=int(ref in half))
     return replace(found, health=health)
 
 
@@ -73,7 +74,7 @@ def test_candidates_stand_in_the_owners_order() -> None:
         ([FAILED, replace(FAILED, ref=SPARE)], Need(), TWIN),
         ([FAILED, replace(FAILED, ref=SPARE), replace(FAILED, ref=TWIN)], Need(), None),
         ([Tried(MAIN, Trouble.UNREACHABLE, 502)], Need(), TWIN),
-        ([replace(FAILED, account=True)], Need(), TWIN),
+        ([replace(FAILED, scope=Scope.KEY)], Need(), TWIN),
         ([FAILED, replace(FAILED, ref=LONG)], Need(), TWIN),
         ([Tried(MAIN, Trouble.KNOWN, 402), *[Tried(SPARE, Trouble.TRIAL, 502)] * 2], Need(), TWIN),
         ([Tried(MAIN, Trouble.KNOWN, 402)] * MAX_ANSWERS, Need(), None),

@@ -150,7 +150,7 @@ def test_a_provider_that_repeats_a_prompt_word_for_word_moves_nothing(
     assert {action.split()[0] for _, action in world.done} <= {"Probe"}
 
 
-def probes_of_a_day(words: list[e.Event], pause: float) -> dict[str, int]:
+def probes_of_a_day(words: list[e.PolicyEvent], pause: float) -> dict[str, int]:
     """How often each model is asked in a day when these events come at every pause."""
     world = World()
     world.let_pass(10.0)
@@ -165,7 +165,8 @@ def probes_of_a_day(words: list[e.Event], pause: float) -> dict[str, int]:
 def test_how_often_a_person_can_make_synccr_ask() -> None:
     """Log lines that a prompt made ambiguous, all day long: each routed model is asked
     once in five minutes, as ``docs/policy.md`` says, and no other one ever."""
-    assert probes_of_a_day([e.UpstreamSilent(0.0)], 60.0) == {"a,main": 289, "a,long": 289}
+    unclear = e.UnclearFailure("a", ("main", "main: 402): x"))
+    assert probes_of_a_day([unclear], 60.0) == {"a,main": 289, "a,long": 289}
 
 
 def test_how_often_a_model_that_stays_away_is_asked() -> None:
@@ -187,7 +188,7 @@ def test_one_model_that_speaks_of_its_account_is_no_storm() -> None:
     world = World()
     world.let_pass(10.0)
     world.trouble(0, 2)
-    world._post(e.UpstreamSilent(95.0))
+    world._post(e.UpstreamSilent())
     world.let_pass(DAY)
     asked = {ref.model: len(times) for ref, times in world.probes.items()}
     assert asked == {"main": 27, "long": 1, "spare": 1}

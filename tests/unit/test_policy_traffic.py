@@ -25,12 +25,12 @@ MAIN, SPARE, LONG, TWIN = (
 
 
 @dataclass
-class Life:
+class Availability:
     """A policy and what it did."""
 
     mono: float = 0.0
     turns: int = 0
-    done: list[e.Action] = field(default_factory=list)
+    done: list[e.PolicyAction] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.state = started(Settings(), *profiles())
@@ -40,7 +40,7 @@ class Life:
     def now(self) -> Now:
         return Now(self.mono, DAWN + timedelta(seconds=self.mono))
 
-    def post(self, event: e.Event) -> None:
+    def post(self, event: e.PolicyEvent) -> None:
         self.state, actions = decide(self.state, event, self.now)
         self.done += [one for one in actions if not isinstance(one, e.WakeAt)]
 
@@ -84,13 +84,13 @@ class Life:
 def test_one_models_402_takes_nothing_from_the_others() -> None:
     """In the words of a whole account: the model is left, the others are asked, and the first
     that answers is moved to. One that has just served is not even asked."""
-    life = Life()
+    life = Availability()
     life.fails(http=402, body="credit")
-    assert life.state.away(MAIN)
+    assert life.state.is_unavailable(MAIN)
     assert (life.asked(), life.swaps()) == ([SPARE, LONG], [])
     life.probed(SPARE)
     assert life.swaps() == [SPARE]
-    other = Life()
+    other = Availability()
     other.serves(SPARE)
     other.fails(http=402, body="credit")
     assert (other.asked(), other.swaps()) == ([LONG], [SPARE])
@@ -98,7 +98,7 @@ def test_one_models_402_takes_nothing_from_the_others() -> None:
 
 def test_a_swap_does_not_wait_long_for_a_model_in_doubt() -> None:
     """Five seconds, however often the doubt is repeated."""
-    life = Life()
+    life = Availability()
     for second in range(6):
         life.mono = float(second)
         life.fails(http=402, body="credit")
@@ -109,9 +109,9 @@ def test_a_swap_does_not_wait_long_for_a_model_in_doubt() -> None:
 @pytest.mark.parametrize("http", [401, 402, 404, 410])
 def test_a_dead_status_acts_at_once(http: int) -> None:
     """With whatever words, and before anybody was asked elsewhere."""
-    life = Life()
+    life = Availability()
     life.fails(http=http, body="oops", elsewhere=None)
-    assert life.state.away(MAIN)
+    assert life.state.is_unavailable(MAIN)
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,13 @@ def test_a_dead_status_acts_at_once(http: int) -> None:
 def test_a_passing_trouble_that_persists(trouble: Trouble, http: int, turns: int) -> None:
     """So many turns in a row, minutes apart; told twice it counts once; fewer when each costs a
     person a long wait."""
-    life = Life()
+    life = Availability()
     for _ in range(turns):
-        assert not life.state.away(MAIN)
+        assert not life.state.is_unavailable(MAIN)
         life.mono += 240.0
         life.fails(MAIN, trouble, http, elsewhere=None)
         life.fails(MAIN, trouble, http, same_turn=True)
-    assert life.state.away(MAIN)
+    assert life.state.is_unavailable(MAIN)
     assert life.swaps() == [SPARE]
     life.mono += 400.0
     life.post(e.WokeUp())
@@ -147,20 +147,20 @@ def test_a_passing_trouble_that_persists(trouble: Trouble, http: int, turns: int
 def test_half_of_the_requests() -> None:
     """Every second one fails: ten of twenty lead away; one of four does not."""
     for every, away in ((2, True), (4, False)):
-        life = Life()
+        life = Availability()
         for n in range(40):
             life.mono += 10.0
             life.fails() if n % every else life.serves()
             if every == 4 and n % every:
                 life.serves()
                 life.serves()
-        assert life.state.away(MAIN) is away
+        assert life.state.is_unavailable(MAIN) is away
 
 
 def test_an_answer_that_broke_off() -> None:
     """The next request goes elsewhere, for 15 seconds; three in a row lead away, though nobody
     else could be asked."""
-    life = Life()
+    life = Availability()
     life.fails(MAIN, Trouble.CUT, 502, elsewhere=None, passed=True)
     known = allows(life.state, MAIN, session="s", now=10.0)
     assert (known.refused, known.http_status) == (Trouble.KNOWN, 502)
@@ -176,7 +176,7 @@ def test_an_answer_that_broke_off() -> None:
 def test_one_whose_answer_broke_off_is_asked_in_the_same_way() -> None:
     """At once, with a question like what failed: this may be how its streams end. When it
     answers well, later questions are ordinary ones."""
-    life = Life()
+    life = Availability()
     life.fails(MAIN, Trouble.CUT, 502, elsewhere=None)
     assert life.asked() == []
     life.fails(MAIN, Trouble.CUT, 502, elsewhere=None, passed=True)
@@ -184,16 +184,16 @@ def test_one_whose_answer_broke_off_is_asked_in_the_same_way() -> None:
     assert like == [{MAIN: Shape(stream=True, tokens=7)}]
     life.probed(MAIN)
     assert life.state.health[MAIN].shape is None
-    assert not life.state.away(MAIN)
+    assert not life.state.is_unavailable(MAIN)
 
 
 def test_where_nobody_else_serves_a_broken_answer_refuses_nothing() -> None:
     """Nor where a person does not want to be moved."""
-    life = Life()
+    life = Availability()
     for ref in (MAIN, SPARE, LONG, TWIN):
         life.fails(ref, Trouble.CUT, 502, elsewhere=None, passed=True)
     assert allows(life.state, MAIN, session="s", now=1.0).allowed
-    stays = Life()
+    stays = Availability()
     stays.fails(MAIN, Trouble.CUT, 502, elsewhere=None, passed=True)
     stopped = replace(stays.state, settings=Settings(on_trouble="stop"))
     assert allows(stopped, MAIN, session="s", now=1.0).allowed
@@ -201,7 +201,7 @@ def test_where_nobody_else_serves_a_broken_answer_refuses_nothing() -> None:
 
 def test_when_the_provider_wants_to_be_asked_again() -> None:
     """Its headers say so: a spent cap is not asked before."""
-    life = Life()
+    life = Availability()
     life.fails(http=429, body="cap", headers={"Retry-After": "1800"}, elsewhere=None)
     assert life.state.health[MAIN].report.retry_at == DAWN + timedelta(seconds=1800)
     assert life.state.health[MAIN].probe_at == pytest.approx(1802.0)
@@ -209,22 +209,22 @@ def test_when_the_provider_wants_to_be_asked_again() -> None:
 
 def test_a_good_probe_does_not_clear_what_traffic_shows() -> None:
     """Four failures, a good probe, a fifth."""
-    life = Life()
+    life = Availability()
     for _ in range(4):
         life.fails()
     life.probed(MAIN)
     life.fails()
-    assert life.state.away(MAIN)
+    assert life.state.is_unavailable(MAIN)
 
 
 def test_a_success_clears_it() -> None:
     """And an answer to a request sent before the trouble does not."""
-    life = Life()
+    life = Availability()
     for _ in range(4):
         life.fails()
     life.serves()
     life.fails()
-    assert not life.state.away(MAIN)
+    assert not life.state.is_unavailable(MAIN)
     life.mono = 10.0
     life.fails(http=402)
     life.mono = 20.0
@@ -234,7 +234,7 @@ def test_a_success_clears_it() -> None:
     assert breaker_of(life.state, MAIN) is Breaker.HALF_OPEN
 
 
-def tried(life: Life) -> None:
+def tried(life: Availability) -> None:
     """MAIN fails its traffic, passes a probe, and one session begins to try it."""
     for _ in range(5):
         life.fails()
@@ -250,7 +250,7 @@ def tried(life: Life) -> None:
 
 def test_a_trial_brings_it_back() -> None:
     """Two good probes do not; five served requests of one session do."""
-    life = Life()
+    life = Availability()
     life.serves(SPARE)
     tried(life)
     for _ in range(4):
@@ -263,7 +263,7 @@ def test_a_trial_brings_it_back() -> None:
 
 def test_a_failed_trial_takes_a_longer_pause() -> None:
     """One failure, served elsewhere, is enough."""
-    life = Life()
+    life = Availability()
     tried(life)
     life.serves()
     life.fails()
@@ -274,7 +274,7 @@ def test_a_failed_trial_takes_a_longer_pause() -> None:
 
 def test_without_traffic_two_good_probes_are_enough() -> None:
     """Nobody is there to try it."""
-    life = Life()
+    life = Availability()
     for _ in range(5):
         life.fails()
     life.mono = 1000.0
@@ -287,22 +287,22 @@ def test_without_traffic_two_good_probes_are_enough() -> None:
 def test_the_log_tells_the_same_failure_again() -> None:
     """Within two minutes, of that model with that status, it counts nothing; nor does what the
     network's lines and a long silence say meanwhile; another status does."""
-    life = Life()
+    life = Availability()
     life.fails()
     for _ in range(9):
         life.post(e.ProviderFailed("a", "main", 500, BODIES["oops"], life.now.wall))
         life.post(e.NetworkFailed("fetch failed"))
-        life.post(e.UpstreamSilent(95.0))
-    assert life.state.health[MAIN].marks == ()
+        life.post(e.UpstreamSilent())
+    assert life.state.health[MAIN].failure_times == ()
     assert life.asked() == []
     for _ in range(5):
         life.post(e.ProviderFailed("a", "main", 503, BODIES["oops"], life.now.wall))
-    assert life.state.away(MAIN)
+    assert life.state.is_unavailable(MAIN)
 
 
 def test_what_the_egress_answers_for_an_open_breaker_is_no_news() -> None:
     """CCR logs it like an error of the provider: the model may still return."""
-    life = Life()
+    life = Availability()
     life.fails(http=402)
     life.mono = 310.0
     life.probed(MAIN)
@@ -314,7 +314,7 @@ def test_what_the_egress_answers_for_an_open_breaker_is_no_news() -> None:
 
 def test_what_is_news() -> None:
     """A healthy model is heard of every 20 seconds; one in trouble with each request."""
-    life = Life()
+    life = Availability()
     assert wants(life.state, MAIN, 0.0)
     assert not wants(life.state, ModelRef("a", "elsewhere"), 0.0)
     life.serves()
@@ -333,7 +333,7 @@ def test_a_request_served_ends_that_no_model_can_serve() -> None:
         (Status.UNREACHABLE, Breaker.CLOSED),
         (Status.BILLING, Breaker.HALF_OPEN),
     ):
-        life = Life()
+        life = Availability()
         for ref in (MAIN, SPARE, LONG, TWIN):
             life.probed(ref, status)
         assert life.state.phase is Phase.SWAPPING
@@ -355,19 +355,19 @@ everywhere = st.sampled_from([(500, "oops"), (502, "page"), (429, "slow"), (408,
 @given(st.lists(st.tuples(faults, st.sampled_from([True, False, None])), max_size=60))
 def test_a_requests_own_fault_moves_no_route(history: list[tuple[tuple[int, str], bool]]) -> None:
     """However often, on whichever model, whoever served it then."""
-    life = Life()
+    life = Availability()
     for n, ((http, body), elsewhere) in enumerate(history):
         life.mono += 3.0
         life.fails((MAIN, SPARE)[n % 2], http=http, body=body, elsewhere=elsewhere)
     assert life.swaps() == []
-    assert not any(life.state.away(ref) for ref in (MAIN, SPARE, LONG, TWIN))
+    assert not any(life.state.is_unavailable(ref) for ref in (MAIN, SPARE, LONG, TWIN))
 
 
 @settings(max_examples=40)
 @given(st.lists(everywhere, max_size=60))
 def test_what_fails_on_every_model_moves_no_route(history: list[tuple[int, str]]) -> None:
     """It is evidence against nobody: they are asked."""
-    life = Life()
+    life = Availability()
     for http, body in history:
         life.mono += 3.0
         for elsewhere in (None, False):

@@ -14,14 +14,14 @@ from probe_kit import CUT, KEY, TOOL_CALL, WORDS, JumpingClock, Script, client_o
 
 from synccr.config.profile import Provider
 from synccr.models.report import Status
-from synccr.probe.probe import Finding, examine, pause, probe
+from synccr.probe.probe import ProbeResult, examine, pause, probe
 from synccr.redact import Redactor
 from synccr.transport import Broken, CannotReach
 
 
 async def look(
     script: Any, p: Provider | None = None, *, timeout: float = 30.0, attempts: int = 3
-) -> tuple[Finding, JumpingClock]:
+) -> tuple[ProbeResult, JumpingClock]:
     time = JumpingClock()
     async with client_of(script) as client:
         finding = await examine(

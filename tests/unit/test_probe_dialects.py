@@ -13,7 +13,7 @@ from synccr.probe.dialects import (
     GEMINI,
     MESSAGES,
     RESPONSES,
-    Dialect,
+    ProbeDialect,
     dialect_of,
     document_in,
 )
@@ -49,7 +49,7 @@ GOOGLE = "https://generativelanguage.googleapis.com/v1beta/models/"
     ],
 )
 def test_the_form_is_the_one_ccr_would_send(
-    transformer: dict[str, Any], dialect: Dialect | None
+    transformer: dict[str, Any], dialect: ProbeDialect | None
 ) -> None:
     """The form follows what CCR 2.0.0 was seen to send for each transformer section."""
     assert dialect_of(provider(transformer=transformer), "m") is dialect
@@ -126,7 +126,7 @@ def test_a_request_does_not_show_its_key() -> None:
         (CHAT, "https://a.test/odd", None),
     ],
 )
-def test_where_the_list_of_models_is(dialect: Dialect, url: str, expected: str | None) -> None:
+def test_where_the_list_of_models_is(dialect: ProbeDialect, url: str, expected: str | None) -> None:
     """The list's address is beside the completions' address, or unknown."""
     ask = dialect.list_models(provider(url))
     assert (ask and ask.url) == expected
@@ -170,7 +170,7 @@ def test_where_the_list_of_models_is(dialect: Dialect, url: str, expected: str |
         (RESPONSES, {"output": [], "status": "failed"}, False, None),
     ],
 )
-def test_answers(dialect: Dialect, document: Any, completion: bool, call: bool | None) -> None:
+def test_answers(dialect: ProbeDialect, document: Any, completion: bool, call: bool | None) -> None:
     """Completions and tool calls are told from refusals, cut answers and other forms."""
     assert dialect.is_completion(document) is completion
     if isinstance(document, dict):

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probe_kit import NOW, provider
 
-from synccr.models.catalog import list_request, offered_in
+from synccr.models.catalog import offered_in
 from synccr.models.report import ModelRef, Quota, Report, Status
 from synccr.probe import OfferedModel, alternatives
+from synccr.probe.dialects import list_request
 from synccr.probe.quotas import in_light_of, quota_request, quotas_in
 from synccr.transport.proxies import is_loopback
 

@@ -14,9 +14,9 @@ from proxy_kit import read_message
 
 from synccr.models.report import ModelRef, Report, Status
 from synccr.policy.events import Shape
-from synccr.probe import Record
-from synccr.probe.dialects import CHAT, GEMINI, LARGE, MESSAGES, RESPONSES, Dialect
-from synccr.probe.probe import Finding, examine
+from synccr.probe import ModelRecord
+from synccr.probe.dialects import CHAT, GEMINI, LARGE, MESSAGES, RESPONSES, ProbeDialect
+from synccr.probe.probe import ProbeResult, examine
 from synccr.probe.run import preflight
 from synccr.probe.transport import Clock
 from synccr.redact import Redactor
@@ -41,7 +41,7 @@ def events(*parts: list[bytes] | bytes) -> httpx.Response:
     return httpx.Response(200, content=content, headers={"content-type": "text/event-stream"})
 
 
-async def look(answer: Any, like: Shape = STREAMED, *, finishes: bool = False) -> Finding:
+async def look(answer: Any, like: Shape = STREAMED, *, finishes: bool = False) -> ProbeResult:
     async with client_of(answer) as client:
         return await examine(
             provider(),
@@ -97,7 +97,7 @@ async def test_one_that_has_finish_reasons_is_not_excused() -> None:
 
 
 @pytest.mark.parametrize("dialect", [CHAT, MESSAGES, GEMINI, RESPONSES], ids=lambda d: d.name)
-def test_each_dialect_asks_for_a_stream(dialect: Dialect) -> None:
+def test_each_dialect_asks_for_a_stream(dialect: ProbeDialect) -> None:
     """In its own way; what is not like anything stays as it is."""
     url = f"https://provider.test/v1{dialect.ending}"
     plain = dialect.ask(provider(url), "m", tools=True, like=Shape(tools=True, tokens=LARGE - 1))
@@ -135,7 +135,7 @@ async def test_only_the_model_that_failed_is_asked_so(tmp_path: Path) -> None:
         return answers[b'"stream":true' in request.content]
 
     async def ask(like: dict[ModelRef, Shape]) -> list[Report]:
-        record = Record(path, max_age=600)
+        record = ModelRecord(path, max_age=600)
         async with client_of(answer) as c:
             result = await preflight(
                 pairs,
@@ -159,7 +159,7 @@ async def test_only_the_model_that_failed_is_asked_so(tmp_path: Path) -> None:
 
 def test_a_record_keeps_it_beside_what_traffic_tells(tmp_path: Path) -> None:
     """Written by one who had read the record before it was known."""
-    first, second = (Record(tmp_path / "models.json", max_age=600) for _ in range(2))
+    first, second = (ModelRecord(tmp_path / "models.json", max_age=600) for _ in range(2))
     told = Report(provider="p", model="m", status=Status.OK, checked_at=NOW, done_alone=True)
     first.update(provider(), told)
     first.save(NOW)
@@ -167,7 +167,7 @@ def test_a_record_keeps_it_beside_what_traffic_tells(tmp_path: Path) -> None:
         provider(), Report(provider="p", model="m", status=Status.BILLING, checked_at=NOW)
     )
     second.save(NOW)
-    last = Record(tmp_path / "models.json", max_age=600).last(provider(), "m")
+    last = ModelRecord(tmp_path / "models.json", max_age=600).last(provider(), "m")
     assert last is not None
     assert (last.status, last.done_alone) == (Status.BILLING, True)
 

@@ -14,8 +14,8 @@ from probe_kit import KEY, NOW, provider
 
 from synccr.journal import utc_now
 from synccr.models.report import Quota, Report, Status
-from synccr.probe import OfferedModel, Record, ask
-from synccr.probe.run import Result
+from synccr.probe import ModelRecord, OfferedModel, ask
+from synccr.probe.run import PreflightResult
 from synccr.settings import Settings
 
 P = provider()
@@ -26,12 +26,12 @@ def report(status: Status = Status.OK, **changes: Any) -> Report:
     return Report(**({"http_status": 200} | values))
 
 
-def reopened(path: Path, *reports: Report, p: Any = P) -> Record:
-    record = Record(path, max_age=600)
+def reopened(path: Path, *reports: Report, p: Any = P) -> ModelRecord:
+    record = ModelRecord(path, max_age=600)
     for one in reports:
         record.update(p, one)
     record.save(NOW)
-    return Record(path, max_age=600)
+    return ModelRecord(path, max_age=600)
 
 
 def test_a_final_finding_is_served_while_it_is_young(tmp_path: Path) -> None:
@@ -47,14 +47,14 @@ def test_two_who_write_lose_nothing(tmp_path: Path) -> None:
     """A long preflight that ends after somebody else has written takes nothing back: other
     models stay, and of one model the newer report counts, but for one from the future."""
     path = tmp_path / "r.json"
-    long = Record(path, max_age=600)
+    long = ModelRecord(path, max_age=600)
     for model in "abc":
         long.update(P, report(model=model))
     times = {"a": timedelta(seconds=5), "b": timedelta(seconds=-5), "c": timedelta(hours=1)}
     reopened(path, *(report(Status.BILLING, model=m, checked_at=NOW + t) for m, t in times.items()),
              report(Status.MISSING, model="d"))  # fmt: skip
     long.save(NOW + timedelta(seconds=9))
-    known = Record(path, max_age=600)
+    known = ModelRecord(path, max_age=600)
     found = {model: last.status.value for model in "abcd" if (last := known.last(P, model))}
     assert found == {"a": "billing", "b": "ok", "c": "ok", "d": "missing"}
 
@@ -129,11 +129,11 @@ def test_a_damaged_or_foreign_file_counts_as_empty(tmp_path: Path, content: byte
     """Whatever stands there, the record opens empty and can be written."""
     path = tmp_path / "r.json"
     path.write_bytes(content)
-    record = Record(path, max_age=600)
+    record = ModelRecord(path, max_age=600)
     assert record.last(P, "m") is None
     record.update(P, report())
     record.save(NOW)
-    assert Record(path, max_age=600).fresh(P, "m", NOW) == report()
+    assert ModelRecord(path, max_age=600).fresh(P, "m", NOW) == report()
 
 
 def test_a_file_of_another_version_counts_as_empty(tmp_path: Path) -> None:
@@ -141,12 +141,12 @@ def test_a_file_of_another_version_counts_as_empty(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     reopened(path, report())
     path.write_bytes(path.read_bytes().replace(b'"version":1', b'"version":99'))
-    assert Record(path, max_age=600).last(P, "m") is None
+    assert ModelRecord(path, max_age=600).last(P, "m") is None
 
 
 def test_a_directory_in_its_place_counts_as_empty(tmp_path: Path) -> None:
     """A file that cannot be read is no error."""
-    assert Record(tmp_path, max_age=600).last(P, "m") is None
+    assert ModelRecord(tmp_path, max_age=600).last(P, "m") is None
 
 
 @pytest.mark.parametrize("row", [OfferedModel("bad\ud83d"), OfferedModel("x", 10**5000)])
@@ -155,12 +155,12 @@ async def test_a_record_that_cannot_be_written_stops_nothing(
 ) -> None:
     """What no file can hold costs the record, and not the answer."""
 
-    async def found(_: object, *, record: Record, **_rest: object) -> Result:
+    async def found(_: object, *, record: ModelRecord, **_rest: object) -> PreflightResult:
         record.update_hints(P, (row,), (), utc_now())
-        return Result()
+        return PreflightResult()
 
     monkeypatch.setattr(ask, "preflight", found)
-    assert await ask.ask_models([], settings=Settings(), instance=tmp_path) == Result()
+    assert await ask.ask_models([], settings=Settings(), instance=tmp_path) == PreflightResult()
     assert not (tmp_path / "models.json").exists()
 
 
@@ -174,11 +174,11 @@ def test_a_clock_that_went_back_and_on_again_is_survived(tmp_path: Path) -> None
 def test_hints_are_kept_with_their_age(tmp_path: Path) -> None:
     """Lists and allowances come back while they are young."""
     path = tmp_path / "r.json"
-    record = Record(path, max_age=600)
+    record = ModelRecord(path, max_age=600)
     rows, quotas = (OfferedModel("x", 8, tools=True),), (Quota(provider="p", limit=2, used=1),)
     record.update_hints(P, rows, quotas, NOW)
     record.save(NOW)
-    again = Record(path, max_age=600)
+    again = ModelRecord(path, max_age=600)
     assert again.hints(P, NOW) == (rows, quotas)
     assert again.hints(P, NOW + timedelta(seconds=601)) is None
 

@@ -13,8 +13,8 @@ import pytest
 from probe_kit import NOW, TOOL_CALL, WORDS, client_of, provider
 
 from synccr.models.report import ModelRef, Report, Status
-from synccr.probe import Record, run
-from synccr.probe.run import Result, ask_quotas, preflight
+from synccr.probe import ModelRecord, run
+from synccr.probe.run import PreflightResult, ask_quotas, preflight
 from synccr.probe.transport import Clock
 from synccr.settings import Settings
 
@@ -52,8 +52,8 @@ class Provider:
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Record:
-    return Record(tmp_path / "record.json", max_age=600)
+def record(tmp_path: Path) -> ModelRecord:
+    return ModelRecord(tmp_path / "record.json", max_age=600)
 
 
 def clock() -> Clock:
@@ -63,9 +63,9 @@ def clock() -> Clock:
 async def go(
     handler: Callable[[httpx.Request], Any],
     pairs: list[tuple[Any, str]],
-    record: Record,
+    record: ModelRecord,
     **options: Any,
-) -> Result:
+) -> PreflightResult:
     settings = Settings(**options.pop("settings", {"preflight_attempts": 1}))
     async with client_of(handler) as client:
         return await preflight(
@@ -73,7 +73,7 @@ async def go(
         )
 
 
-async def test_every_model_gets_its_report(record: Record) -> None:
+async def test_every_model_gets_its_report(record: ModelRecord) -> None:
     """Each model asked for is in the result, in order, and was told on the way."""
     p = provider()
     server = Provider({"a": TOOL_CALL, "b": httpx.Response(402, json={"error": "x"})})
@@ -86,7 +86,7 @@ async def test_every_model_gets_its_report(record: Record) -> None:
     assert {r.ref for r in told} == set(result.reports)
 
 
-async def test_a_model_that_profiles_share_is_asked_once(record: Record) -> None:
+async def test_a_model_that_profiles_share_is_asked_once(record: ModelRecord) -> None:
     """The same address, key and model under two names is one request and two reports."""
     server = Provider({"a": TOOL_CALL})
     pairs = [(provider(), "a"), (provider(), "a"), (provider(name="q"), "a")]
@@ -96,7 +96,7 @@ async def test_a_model_that_profiles_share_is_asked_once(record: Record) -> None
     assert result.reports[ModelRef("q", "a")].provider == "q"
 
 
-async def test_of_two_providers_of_one_name_the_first_counts(record: Record) -> None:
+async def test_of_two_providers_of_one_name_the_first_counts(record: ModelRecord) -> None:
     """A second address under the same name does not overwrite the first one's report."""
     server = Provider({"a": TOOL_CALL})
     pairs = [(provider(), "a"), (provider("https://other.test/v1/chat/completions"), "a")]
@@ -104,7 +104,7 @@ async def test_of_two_providers_of_one_name_the_first_counts(record: Record) -> 
     assert (len(server.asked), len(result.reports)) == (1, 1)
 
 
-async def test_a_second_preflight_asks_nothing(record: Record) -> None:
+async def test_a_second_preflight_asks_nothing(record: ModelRecord) -> None:
     """Fresh final reports and hints come from the record; passing troubles are asked again."""
     p = provider()
     server = Provider(
@@ -124,7 +124,7 @@ async def test_a_second_preflight_asks_nothing(record: Record) -> None:
     assert len(server.asked) == asked + 1 + 3
 
 
-async def test_nothing_to_ask_needs_no_client(record: Record) -> None:
+async def test_nothing_to_ask_needs_no_client(record: ModelRecord) -> None:
     """Models without a key are reported without any network."""
     p = provider(unset=("MY_KEY",), key="$MY_KEY")
     result = await preflight([(p, "a")], settings=Settings(), record=record, clock=clock())
@@ -132,7 +132,7 @@ async def test_nothing_to_ask_needs_no_client(record: Record) -> None:
     assert record.last(p, "a") is None
 
 
-async def test_the_list_of_models_is_a_hint(record: Record) -> None:
+async def test_the_list_of_models_is_a_hint(record: ModelRecord) -> None:
     """Context lengths and tools are taken over; a list without the model condemns nobody."""
     server = Provider(
         {"a": WORDS, "b": WORDS},
@@ -146,7 +146,7 @@ async def test_the_list_of_models_is_a_hint(record: Record) -> None:
 
 
 async def test_a_list_that_hangs_does_not_hold_up_the_preflight(
-    record: Record, monkeypatch: pytest.MonkeyPatch
+    record: ModelRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When every probe is done, hints have a short time of grace and no more."""
     monkeypatch.setattr(run, "_HINT_TIMEOUT", 600.0)
@@ -161,7 +161,7 @@ async def test_a_list_that_hangs_does_not_hold_up_the_preflight(
     assert result.offered == {}
 
 
-async def test_a_429_of_a_spent_allowance_is_a_cap(record: Record) -> None:
+async def test_a_429_of_a_spent_allowance_is_a_cap(record: ModelRecord) -> None:
     """The quota endpoint decides what a plain 429 is, and until when."""
     server = Provider(
         {"a": httpx.Response(429, json={"error": "slow down"}), "b": TOOL_CALL},
@@ -183,7 +183,7 @@ def no_choice(body: dict[str, Any]) -> Any:
     return httpx.Response(400, json={"error": "tool_choice"}) if "tool_choice" in body else WORDS
 
 
-async def test_a_model_that_only_talks_is_pressed_where_others_call(record: Record) -> None:
+async def test_a_model_that_only_talks_is_pressed_where_others_call(record: ModelRecord) -> None:
     """Beside a model that calls tools, words are followed by one forced request."""
     models = {"calls": TOOL_CALL, "talks": WORDS, "shy": reluctant, "odd": no_choice}
     server = Provider(models)
@@ -193,7 +193,7 @@ async def test_a_model_that_only_talks_is_pressed_where_others_call(record: Reco
     assert not result.reports[ModelRef("p", "talks")].serves
 
 
-async def test_a_server_that_ignores_tools_loses_no_model(record: Record) -> None:
+async def test_a_server_that_ignores_tools_loses_no_model(record: ModelRecord) -> None:
     """Where no model calls tools, words prove nothing, and nobody is asked twice."""
     server = Provider({"a": WORDS, "b": WORDS})
     result = await go(server, [(provider(), "a"), (provider(), "b")], record)
@@ -201,7 +201,7 @@ async def test_a_server_that_ignores_tools_loses_no_model(record: Record) -> Non
     assert len(server.asked) == 2
 
 
-async def test_all_at_once_and_not_more_than_allowed(record: Record) -> None:
+async def test_all_at_once_and_not_more_than_allowed(record: ModelRecord) -> None:
     """Twelve good models are asked in one moment, once each; the bound on probes holds."""
     names = [f"m{i}" for i in range(12)]
     server = Provider(dict.fromkeys(names, TOOL_CALL), models={"data": []})
@@ -216,7 +216,7 @@ async def test_all_at_once_and_not_more_than_allowed(record: Record) -> None:
     assert server.most_at_once == 3
 
 
-async def test_the_keys_of_all_providers_are_masked(record: Record) -> None:
+async def test_the_keys_of_all_providers_are_masked(record: ModelRecord) -> None:
     """One provider's error may repeat another's key, of whatever shape."""
     one, other = "plain.secret.number.one", "plain.secret.number.two"
     server = Provider({"a": httpx.Response(401, text=f"bad key {one}, not {other}"), "b": WORDS})

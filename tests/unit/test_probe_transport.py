@@ -12,11 +12,11 @@ from probe_kit import client_of, provider
 
 from synccr.errors import ConfigError
 from synccr.models.report import Status
-from synccr.probe.dialects import Ask
-from synccr.probe.transport import NoReply, Reply, make_client, send
+from synccr.probe.dialects import ProbeRequest
+from synccr.probe.transport import NoReply, ProbeReply, make_client, send
 from synccr.transport import Broken, CannotReach, Transport
 
-ASK = Ask("POST", "https://provider.test/v1", {}, {})
+ASK = ProbeRequest("POST", "https://provider.test/v1", {}, {})
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,9 @@ async def test_every_failure_of_the_transport_has_a_status(
 async def test_a_header_that_cannot_be_sent_is_no_exception() -> None:
     """A key with a letter that HTTP does not know is unreachable, and stays unsaid."""
     async with client_of(lambda _: httpx.Response(200)) as client:
-        reply = await send(Ask("GET", "http://a.test", {"x": "schlüssel"}), client, timeout=5)
+        reply = await send(
+            ProbeRequest("GET", "http://a.test", {"x": "schlüssel"}), client, timeout=5
+        )
     assert isinstance(reply, NoReply)
     assert reply.status is Status.UNREACHABLE
     assert "schl" not in reply.detail
@@ -57,7 +59,7 @@ async def test_a_header_that_cannot_be_sent_is_no_exception() -> None:
 async def test_an_impossible_address_is_unreachable(url: str) -> None:
     """An address that nothing can be sent to is said to be one."""
     async with Transport() as client:
-        reply = await send(Ask("GET", url, {}), client, timeout=5)
+        reply = await send(ProbeRequest("GET", url, {}), client, timeout=5)
     assert isinstance(reply, NoReply)
     assert reply.status is Status.UNREACHABLE
     assert reply.detail == "api_base_url is not a usable http(s) address"
@@ -81,8 +83,8 @@ async def test_an_endless_answer_is_cut() -> None:
     server = await asyncio.start_server(endless, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     async with server, Transport() as client:
-        reply = await send(Ask("GET", url, {}), client, timeout=5, limit=100_000)
-    assert isinstance(reply, Reply)
+        reply = await send(ProbeRequest("GET", url, {}), client, timeout=5, limit=100_000)
+    assert isinstance(reply, ProbeReply)
     assert len(reply.body) == 100_000
     assert sent < 32 * 1024 * 1024  # buffers of the system
 
@@ -109,10 +111,12 @@ def redirecting(
 async def test_a_redirect_within_the_origin_is_followed_whole(http: int, location: str) -> None:
     """As CCR does: method, body and key go along."""
     asked, handler = redirecting(location, http)
-    ask = Ask("POST", "https://provider.test/v1/x", {"authorization": "Bearer k"}, {"a": 1})
+    ask = ProbeRequest(
+        "POST", "https://provider.test/v1/x", {"authorization": "Bearer k"}, {"a": 1}
+    )
     async with client_of(handler) as client:
         reply = await send(ask, client, timeout=5)
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, ProbeReply)
     assert (reply.http, reply.body, len(asked)) == (200, "served", 2)
     assert asked[1].method == "POST"
     assert asked[1].headers["authorization"] == "Bearer k"
@@ -141,7 +145,7 @@ async def test_no_other_redirect_is_followed(location: str, http: int) -> None:
     asked, handler = redirecting(location, http)
     async with client_of(handler) as client:
         reply = await send(ASK, client, timeout=5)
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, ProbeReply)
     assert (reply.http, len(asked)) == (http, 1)
 
 
@@ -150,7 +154,7 @@ async def test_redirects_come_to_an_end() -> None:
     asked, handler = redirecting("/again", times=9)
     async with client_of(handler) as client:
         reply = await send(ASK, client, timeout=5)
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, ProbeReply)
     assert (reply.http, len(asked)) == (307, 4)
 
 
@@ -171,7 +175,7 @@ async def test_bytes_that_are_no_utf8_are_read() -> None:
     """An answer in another encoding does not stop a probe."""
     async with client_of(lambda _: httpx.Response(500, content=b"\xff\xfeno")) as client:
         reply = await send(ASK, client, timeout=5)
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, ProbeReply)
     assert reply.body.endswith("no")
 
 
@@ -186,7 +190,7 @@ async def test_the_way_of_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
         (local, "http://127.0.0.1:7", "the proxy http://127.0.0.1:7 (PROXY_URL of the profile) "),
     ):
         async with make_client([provider(url)], proxy=proxy) as client:
-            reply = await send(Ask("GET", url, {}), client, timeout=5)
+            reply = await send(ProbeRequest("GET", url, {}), client, timeout=5)
         assert isinstance(reply, NoReply)
         assert reply.detail.startswith(detail)
 

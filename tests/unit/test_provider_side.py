@@ -11,6 +11,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from provider import ProviderThread
 from synccr.config.profile import Provider
 from synccr.config.reader import understand
 from synccr.egress.silence_limits import SilenceLimits
@@ -19,7 +20,6 @@ from synccr.models.report import ModelRef, Status
 from synccr.policy.events import Shape
 from synccr.probe.ask import ask_models
 from synccr.redact import Redactor
-from synccr.sandbox import ProviderThread
 from synccr.settings import Settings
 from synccr.supervisor.loop import now
 from synccr.supervisor.provider_side import ProviderSide

@@ -65,7 +65,7 @@ def test_no_request_goes_through_every_backend() -> None:
 @pytest.mark.parametrize(
     ("begun", "kept", "lost", "garbage"),
     [
-        (False, True, Action.CARRY, Action.FAIL),
+        (False, True, Action.RESEND, Action.FAIL),
         (False, False, Action.FAIL, Action.FAIL),
         (True, True, Action.CUT, Action.CUT),
         (True, False, Action.CUT, Action.CUT),
@@ -82,10 +82,10 @@ def test_a_backend_that_breaks(begun: bool, kept: bool, lost: Action, garbage: A
 
 @pytest.mark.parametrize(("status", "action"), [(100, Action.SWALLOW), (103, Action.INTERIM)])
 def test_interim_responses_do_not_begin_an_answer(status: int, action: Action) -> None:
-    """After an interim response a request can still be carried over."""
+    """After an interim response a request can still be sent again."""
     exchange = given_to(1)
     assert answered(exchange, status) is action
-    assert exchange.lost(kept=True) is Action.CARRY
+    assert exchange.lost(kept=True) is Action.RESEND
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 500, 529])
@@ -103,8 +103,8 @@ def test_answers_are_passed(status: int, serving: bool) -> None:
         (True, False, True, Action.PASS),
         (True, True, True, Action.VERIFY),
         (True, True, False, Action.PASS),
-        (False, False, True, Action.CARRY),
-        (False, True, True, Action.CARRY),
+        (False, False, True, Action.RESEND),
+        (False, True, True, Action.RESEND),
         (False, True, False, Action.PASS),
     ],
 )
@@ -117,10 +117,10 @@ def test_503(serving: bool, closes: bool, kept: bool, action: Action) -> None:
 
 @pytest.mark.parametrize("listening", [True, False])
 def test_verified(listening: bool) -> None:
-    """A 503 is passed when its backend still listens, and carried over when it does not."""
+    """A 503 is passed when its backend still listens, else the request is sent again."""
     exchange = given_to(1)
     action = exchange.verified(listening=listening, kept=True)
-    assert action is (Action.PASS if listening else Action.CARRY)
+    assert action is (Action.PASS if listening else Action.RESEND)
 
 
 def test_503_at_the_limit_is_passed() -> None:
@@ -173,7 +173,7 @@ def test_what_never_happens(events: list[tuple]) -> None:
                 state = "verifying"
         elif state == "verifying" and name == "verified":
             action = exchange.verified(listening=rest[0], kept=rest[1])
-        if action is Action.CARRY:
+        if action is Action.RESEND:
             assert not exchange.begun
             state = "placing"
         elif action is Action.PASS:

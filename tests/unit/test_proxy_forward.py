@@ -1,4 +1,4 @@
-"""One backend, one client at a time: the relay is not to be noticed."""
+"""One backend, one client at a time: the proxy is not to be noticed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from proxy_kit import Seen, chunked, echo, error_type, never, request, response, stage, status
 
-from synccr.proxy import Backend, Proxy
+from synccr.proxy import BackendAddress, Proxy
 
 
 async def test_requests_follow_on_one_connection() -> None:
@@ -21,7 +21,7 @@ async def test_requests_follow_on_one_connection() -> None:
         for number in range(5):
             seen = await wire.ask(request("/echo", b"%d" % number))
             assert seen.body == b"POST /echo HTTP/1.1|%d" % number
-        assert backend.connections <= 2  # the one in use and the spare one
+        assert backend.connections <= 2  # the one in use and the idle one
         assert scene.proxy.stats.requests == 5
         assert scene.proxy.stats.statuses[2] == 5
 
@@ -122,7 +122,7 @@ async def test_many_pipelined_requests_are_read_slowly() -> None:
 
 @pytest.mark.parametrize("body_first", [True, False])
 async def test_expect_continue(body_first: bool) -> None:
-    """The relay says 100 when the body has not come yet, and drops the backend's own."""
+    """The proxy says 100 when the body has not come yet, and drops the backend's own."""
 
     async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -159,7 +159,7 @@ async def test_a_chunked_upload_as_it_comes() -> None:
         backend = await scene.backend()
         wire = await scene.wire()
         await wire.send(request("/c", b"", "Transfer-Encoding: chunked", method="POST"))
-        await scene.until(lambda: scene.proxy.in_flight(1) == 1)
+        await scene.until(lambda: scene.proxy.switch.in_flight(1) == 1)
         body = chunked(b"one", b"two" * 50_000)
         await wire.send(body[:20])
         await wire.send(body[20:])
@@ -183,12 +183,12 @@ async def test_an_answer_before_the_request_is_whole() -> None:
 
     server = await asyncio.start_server(early, "127.0.0.1", 0)
     async with stage() as scene:
-        scene.proxy.switch(Backend(1, *server.sockets[0].getsockname()))
+        scene.proxy.switch.use(BackendAddress(1, *server.sockets[0].getsockname()))
         wire = await scene.wire()
         message = request("/large", b"x" * 100_000)
         await wire.send(message[:500])
         assert (await wire.receive()).body == b"early"
-        assert scene.proxy.in_flight(1) == 1
+        assert scene.proxy.switch.in_flight(1) == 1
         await wire.send(message[500:])
         assert (await wire.ask(request("/next"))).body == b"second"
         assert sock_answers.is_set()
@@ -292,7 +292,7 @@ async def test_a_client_that_leaves(part: str, reset: bool) -> None:
             await asyncio.sleep(0.02)
         elif part == "body":
             await wire.send(message[:-50])
-            await scene.until(lambda: scene.proxy.in_flight(1) == 1)
+            await scene.until(lambda: scene.proxy.switch.in_flight(1) == 1)
         else:
             await wire.send(message)
             await backend.until(lambda: len(backend.seen) == 1)
@@ -301,7 +301,7 @@ async def test_a_client_that_leaves(part: str, reset: bool) -> None:
         assert scene.proxy.clients
         wire.leave(reset=reset)
         await scene.until(lambda: not scene.proxy.clients)
-        assert scene.proxy.in_flight(1) == 0
+        assert scene.proxy.switch.in_flight(1) == 0
         await backend.until(lambda: backend.broken == (part != "head"))
         assert scene.proxy.stats.carried == 0
 
@@ -416,7 +416,7 @@ async def test_a_chunked_body_that_goes_wrong() -> None:
         wire = await scene.wire()
         await wire.send(request("/c", b"", "Transfer-Encoding: chunked", method="POST"))
         await wire.send(b"5\r\nhello\r\n")
-        await scene.until(lambda: scene.proxy.in_flight(1) == 1)
+        await scene.until(lambda: scene.proxy.switch.in_flight(1) == 1)
         await wire.send(b"zz\r\n")
         assert status(await wire.receive()) == 400
         await backend.until(lambda: backend.broken == 1)
@@ -424,7 +424,7 @@ async def test_a_chunked_body_that_goes_wrong() -> None:
 
 
 async def test_the_observer_hears_of_each_answer() -> None:
-    """Status, seconds and path of each answer are reported, the relay's own included."""
+    """Status, seconds and path of each answer are reported, the proxy's own included."""
     heard: list[tuple[int, float, bytes]] = []
     proxy = Proxy(
         hold_timeout=5,

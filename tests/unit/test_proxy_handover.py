@@ -1,4 +1,4 @@
-"""Connections that one relay passes to another when they are between two requests."""
+"""Connections that one proxy passes to another when they are between two requests."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="sockets cannot be given
 
 @asynccontextmanager
 async def two_stages() -> AsyncIterator[tuple[Stage, Stage]]:
-    """An old relay and its heir, each with a backend; the heir's backend says so."""
+    """An old proxy and a new one, each with a backend; the new one's backend says so."""
 
-    async def heirs_echo(seen: Seen, writer: asyncio.StreamWriter) -> None:
-        writer.write(response(b"heir|" + seen.line + b"|" + seen.body))
+    async def new_owners_echo(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(b"new|" + seen.line + b"|" + seen.body))
 
-    heir = Proxy(hold_timeout=TIMEOUT)
-    async with stage() as old, stage(heir) as new:
+    new_proxy = Proxy(hold_timeout=TIMEOUT)
+    async with stage() as old, stage(new_proxy) as new:
         await old.backend(echo)
-        await new.backend(heirs_echo)
+        await new.backend(new_owners_echo)
         yield old, new
 
 
@@ -45,27 +45,27 @@ def hand_over(old: Stage, new: Stage) -> None:
 
 
 async def test_an_idle_connection_goes_at_once() -> None:
-    """Its next request is the heir's, on the same connection."""
+    """Its next request is the new proxy's, on the same connection."""
     async with two_stages() as (old, new):
         wire = await old.wire()
         assert (await wire.ask(request("/a"))).body == b"GET /a HTTP/1.1|"
         hand_over(old, new)
         await old.until(lambda: not old.proxy.clients)
-        assert (await wire.ask(request("/b"))).body == b"heir|GET /b HTTP/1.1|"
+        assert (await wire.ask(request("/b"))).body == b"new|GET /b HTTP/1.1|"
 
 
 async def test_one_that_has_said_nothing_goes_at_once() -> None:
-    """A new connection is served by the heir."""
+    """A new connection is served by the new proxy."""
     async with two_stages() as (old, new):
         wire = await old.wire()
         await old.until(lambda: len(old.proxy.clients) == 1)
         hand_over(old, new)
-        assert (await wire.ask(request("/a"))).body == b"heir|GET /a HTTP/1.1|"
+        assert (await wire.ask(request("/a"))).body == b"new|GET /a HTTP/1.1|"
 
 
 @pytest.mark.parametrize("rounds", range(8))
 async def test_connections_that_are_just_being_accepted(rounds: int) -> None:
-    """Whatever the event loop has done for them so far, old relay or heir answers each;
+    """Whatever the event loop has done for them so far, the old proxy or the new one answers each;
     those that nobody has accepted yet are left to the listener that both have."""
     async with two_stages() as (old, new):
         clients = [socket.create_connection(("127.0.0.1", old.port)) for _ in range(5)]
@@ -85,12 +85,12 @@ async def test_connections_that_are_just_being_accepted(rounds: int) -> None:
             reader, writer = await asyncio.open_connection(sock=client)
             writer.write(request(f"/{number}"))
             async with asyncio.timeout(TIMEOUT):
-                assert b"heir|GET /%d" % number in await reader.readuntil(b"HTTP/1.1|")
+                assert b"new|GET /%d" % number in await reader.readuntil(b"HTTP/1.1|")
             writer.close()
 
 
 async def test_a_request_in_flight_is_finished_first() -> None:
-    """The answer comes from where it began; what follows is the heir's."""
+    """The answer comes from where it began; what follows is the new proxy's."""
     go_on = asyncio.Event()
 
     async def waits(seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -107,7 +107,7 @@ async def test_a_request_in_flight_is_finished_first() -> None:
         assert len(old.proxy.clients) == 1
         go_on.set()
         assert (await wire.receive()).body == b"GET /a HTTP/1.1"
-        assert (await wire.ask(request("/b"))).body == b"heir|GET /b HTTP/1.1|"
+        assert (await wire.ask(request("/b"))).body == b"new|GET /b HTTP/1.1|"
         await asyncio.wait_for(old.proxy.emptied(), TIMEOUT)
 
 
@@ -120,11 +120,11 @@ async def test_half_a_head_goes_along(cut: int) -> None:
         await wire.send(whole[:cut])
         await old.until(lambda: any(c._framer.partial for c in old.proxy.clients))
         hand_over(old, new)
-        assert (await wire.ask(whole[cut:])).body == b"heir|POST /a HTTP/1.1|body"
+        assert (await wire.ask(whole[cut:])).body == b"new|POST /a HTTP/1.1|body"
 
 
 async def test_pipelined_requests_go_along() -> None:
-    """Those read ahead of an answer are answered by the heir, in order."""
+    """Those read ahead of an answer are answered by the new proxy, in order."""
     go_on = asyncio.Event()
 
     async def waits(seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -140,61 +140,61 @@ async def test_pipelined_requests_go_along() -> None:
         go_on.set()
         assert (await wire.receive()).body == b"POST /1 HTTP/1.1|x"
         for n in range(2, 5):
-            expected = b"heir|POST /%d HTTP/1.1|" % n + b"x" * n
+            expected = b"new|POST /%d HTTP/1.1|" % n + b"x" * n
             assert (await wire.receive()).body == expected
 
 
 @pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
 async def test_half_a_request_goes_along(expect: tuple[str, ...]) -> None:
-    """A request that is still being sent is answered by the heir, which gets all of it."""
+    """A request that is still being sent is answered by the new proxy, which gets all of it."""
     whole = request("/a", b"a long body", *expect)
     async with two_stages() as (old, new):
         wire = await old.wire()
         await wire.send(whole[:-5])
-        await old.until(lambda: old.proxy.in_flight(1) == 1)
+        await old.until(lambda: old.proxy.switch.in_flight(1) == 1)
         hand_over(old, new)
         await asyncio.wait_for(old.proxy.emptied(), TIMEOUT)
-        assert (await wire.ask(whole[-5:])).body == b"heir|POST /a HTTP/1.1|a long body"
-        assert (await wire.ask(request("/b"))).body == b"heir|GET /b HTTP/1.1|"
+        assert (await wire.ask(whole[-5:])).body == b"new|POST /a HTTP/1.1|a long body"
+        assert (await wire.ask(request("/b"))).body == b"new|GET /b HTTP/1.1|"
 
 
 async def test_a_request_that_waits_goes_along() -> None:
-    """One that is held for want of a backend is answered by the heir at once."""
+    """One that is held for want of a backend is answered by the new proxy at once."""
     async with two_stages() as (old, new):
-        old.proxy.hold()
+        old.proxy.switch.hold()
         wire = await old.wire()
         await wire.send(request("/a", b"body") + request("/b"))
         await old.until(lambda: old.proxy.stats.held == 1)
         hand_over(old, new)
-        assert (await wire.receive()).body == b"heir|POST /a HTTP/1.1|body"
-        assert (await wire.receive()).body == b"heir|GET /b HTTP/1.1|"
+        assert (await wire.receive()).body == b"new|POST /a HTTP/1.1|body"
+        assert (await wire.receive()).body == b"new|GET /b HTTP/1.1|"
 
 
 @pytest.mark.parametrize("held", [True, False])
 async def test_a_client_that_asks_for_the_end_gets_it(held: bool) -> None:
-    """Held or half sent, the heir ends the connection after its answer, and says so."""
+    """Held or half sent, the new proxy ends the connection after its answer, and says so."""
     whole = request("/a", b"a long body", "Connection: close")
     async with two_stages() as (old, new):
         wire = await old.wire()
         if held:
-            old.proxy.hold()
+            old.proxy.switch.hold()
             await wire.send(whole)
             await old.until(lambda: old.proxy.stats.held == 1)
         else:
             await wire.send(whole[:-5])
-            await old.until(lambda: old.proxy.in_flight(1) == 1)
+            await old.until(lambda: old.proxy.switch.in_flight(1) == 1)
         hand_over(old, new)
         await asyncio.wait_for(old.proxy.emptied(), TIMEOUT)
         if not held:
             await wire.send(whole[-5:])
         head, _, body = (await wire.rest()).partition(b"\r\n\r\n")
-        assert body == b"heir|POST /a HTTP/1.1|a long body"
+        assert body == b"new|POST /a HTTP/1.1|a long body"
         assert b"\r\nconnection: close" in head
 
 
 @pytest.mark.parametrize("size", [10, 20_000_000])
 async def test_a_request_whose_backend_dies_follows(size: int) -> None:
-    """When the old backend is lost after all, the heir gets the whole request."""
+    """When the old backend is lost after all, the new proxy gets the whole request."""
     body = b"x" * size
     async with two_stages() as (old, new):
         backend = await old.backend(never)
@@ -205,20 +205,20 @@ async def test_a_request_whose_backend_dies_follows(size: int) -> None:
         assert len(old.proxy.clients) == 1
         await backend.kill()
         answer = await wire.receive()
-        assert answer.body == b"heir|POST /a HTTP/1.1|" + body
+        assert answer.body == b"new|POST /a HTTP/1.1|" + body
         await asyncio.wait_for(old.proxy.emptied(), TIMEOUT)
 
 
 async def test_a_client_that_sends_no_more_goes_along() -> None:
-    """The end that it has sent is there for the heir as well."""
+    """The end that it has sent is there for the new proxy as well."""
     async with two_stages() as (old, new):
-        old.proxy.hold()
+        old.proxy.switch.hold()
         wire = await old.wire()
         await wire.send(request("/a"))
         wire.writer.write_eof()
         await old.until(lambda: any(c._eof for c in old.proxy.clients))
         hand_over(old, new)
-        assert b"heir|GET /a HTTP/1.1|" in await wire.rest()
+        assert b"new|GET /a HTTP/1.1|" in await wire.rest()
 
 
 async def test_an_answer_that_is_still_being_written_is_whole() -> None:
@@ -236,7 +236,7 @@ async def test_an_answer_that_is_still_being_written_is_whole() -> None:
         hand_over(old, new)
         answer = await wire.receive()
         assert (status(answer), len(answer.body)) == (200, len(large))
-        assert (await wire.ask(request("/b"))).body == b"heir|GET /b HTTP/1.1|"
+        assert (await wire.ask(request("/b"))).body == b"new|GET /b HTTP/1.1|"
         await asyncio.wait_for(old.proxy.emptied(), TIMEOUT)
 
 
@@ -252,7 +252,7 @@ async def test_a_client_that_has_left_is_not_passed_on() -> None:
 
 
 @pytest.mark.slow
-async def test_an_heir_that_takes_no_more() -> None:
+async def test_a_new_owner_that_takes_no_more() -> None:
     """It is not asked again. What is being answered is answered to its end, what waits gets a
     503, half an upload goes where it has begun, and idle connections end."""
     go_on = asyncio.Event()
@@ -275,9 +275,9 @@ async def test_an_heir_that_takes_no_more() -> None:
         upload = request("/half", b"a long body")
         await half.send(upload[:-5])
         await idle.send(b"GET /idle HT")
-        await old.until(lambda: old.proxy.in_flight(1) == 2)
+        await old.until(lambda: old.proxy.switch.in_flight(1) == 2)
         await backend.until(lambda: len(backend.seen) == 1)
-        old.proxy.hold()
+        old.proxy.switch.hold()
         await held.send(request("/held"))
         await old.until(lambda: old.proxy.stats.held == 1)
         old.proxy.hand_over(refuses)

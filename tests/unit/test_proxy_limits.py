@@ -1,4 +1,4 @@
-"""Slow clients, slow backends, hooks and other edges of the relay."""
+"""Slow clients, slow backends, hooks and other edges of the proxy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BLOCK = b"x" * 100_000
 
 
 async def test_a_client_that_reads_slowly() -> None:
-    """What a slow client has not read stays at the backend, not in the relay."""
+    """What a slow client has not read stays at the backend, not in the proxy."""
     written = 0
 
     async def flood(seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -69,13 +69,13 @@ async def test_a_backend_that_reads_slowly() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 10)
     proxy = Proxy(hold_timeout=5, carry_limit=500_000)
     async with stage(proxy) as scene:
-        scene.proxy.switch(_backend(server))
+        scene.proxy.switch.use(_backend(server))
         wire = await scene.wire()
         sending = asyncio.create_task(wire.send(request("/large", BLOCK * 400)))
         await scene.until(lambda: proxy.stats.not_carried == 1)
         await asyncio.sleep(0.1)
         assert not sending.done()
-        assert proxy.budget.used < 2_000_000
+        assert proxy.shared.budget.used < 2_000_000
         go.set()
         assert (await wire.receive()).body == b"40000000"
         await sending
@@ -83,9 +83,9 @@ async def test_a_backend_that_reads_slowly() -> None:
 
 
 def _backend(server: asyncio.Server):  # type: ignore[no-untyped-def]
-    from synccr.proxy import Backend
+    from synccr.proxy import BackendAddress
 
-    return Backend(1, *server.sockets[0].getsockname())
+    return BackendAddress(1, *server.sockets[0].getsockname())
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHos"])
@@ -179,8 +179,8 @@ async def test_a_request_that_the_guard_refuses_before_its_body() -> None:
 
 @pytest.mark.parametrize("target", ["/api/restart", "/api/restart?x=1", "/%61pi/restart"])
 @pytest.mark.parametrize("pieces", [1, 3])
-async def test_an_interceptor(target: str, pieces: int) -> None:
-    """An intercepted request is collected whole and answered without a backend."""
+async def test_a_handler(target: str, pieces: int) -> None:
+    """A handled request is collected whole and answered without a backend."""
     got: list[Request] = []
 
     async def restart(incoming: Request) -> Response:
@@ -188,7 +188,7 @@ async def test_an_interceptor(target: str, pieces: int) -> None:
         await asyncio.sleep(0)
         return Response(200, b'{"success":true}', headers=(("x-by", "synccr"),))
 
-    proxy = Proxy(hold_timeout=5, interceptors={(b"POST", b"/api/restart"): restart})
+    proxy = Proxy(hold_timeout=5, handlers={(b"POST", b"/api/restart"): restart})
     async with stage(proxy) as scene:
         wire = await scene.wire()
         message = request(target, b"some body", "X-Key: k")
@@ -207,15 +207,15 @@ async def test_an_interceptor(target: str, pieces: int) -> None:
         assert len(got) == 1
 
 
-async def test_pipelining_behind_an_interceptor() -> None:
-    """A request that follows an intercepted one waits for its answer."""
+async def test_pipelining_behind_a_handler() -> None:
+    """A request that follows a handled one waits for its answer."""
     release = asyncio.Event()
 
     async def restart(incoming: Request) -> Response:
         await release.wait()
         return Response(200, b"own")
 
-    proxy = Proxy(hold_timeout=5, interceptors={(b"POST", b"/api/restart"): restart})
+    proxy = Proxy(hold_timeout=5, handlers={(b"POST", b"/api/restart"): restart})
     async with stage(proxy) as scene:
         backend = await scene.backend()
         wire = await scene.wire()
@@ -227,7 +227,7 @@ async def test_pipelining_behind_an_interceptor() -> None:
         assert (await wire.receive()).body.endswith(b"|y")
 
 
-async def test_an_interceptor_that_fails() -> None:
+async def test_a_handler_that_fails() -> None:
     """A hook that raises costs its own request a 500 and nothing else, and is reported."""
     reported: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
@@ -235,7 +235,7 @@ async def test_an_interceptor_that_fails() -> None:
     async def broken(incoming: Request) -> Response:
         raise RuntimeError("secret detail")
 
-    proxy = Proxy(hold_timeout=5, interceptors={(b"POST", b"/x"): broken})
+    proxy = Proxy(hold_timeout=5, handlers={(b"POST", b"/x"): broken})
     async with stage(proxy) as scene:
         await scene.backend()
         wire = await scene.wire()
@@ -246,13 +246,13 @@ async def test_an_interceptor_that_fails() -> None:
     assert len(reported) == 1
 
 
-async def test_an_interceptor_gets_small_bodies_only() -> None:
-    """A body that an interceptor would have to keep is limited."""
+async def test_a_handler_gets_small_bodies_only() -> None:
+    """A body that a handler would have to keep is limited."""
 
     async def swallow(incoming: Request) -> Response:
         return Response(200, b"{}")
 
-    proxy = Proxy(hold_timeout=5, interceptors={(b"POST", b"/x"): swallow})
+    proxy = Proxy(hold_timeout=5, handlers={(b"POST", b"/x"): swallow})
     async with stage(proxy) as scene:
         wire = await scene.wire()
         await wire.send(request("/x", BLOCK * 11))
@@ -260,7 +260,7 @@ async def test_an_interceptor_gets_small_bodies_only() -> None:
         assert (status(answer), error_type(answer)) == (413, "request_too_large")
 
 
-async def test_a_client_that_leaves_an_interceptor() -> None:
+async def test_a_client_that_leaves_a_handler() -> None:
     """When its client resets the connection, the hook's work is cancelled."""
     cancelled = asyncio.Event()
 
@@ -271,7 +271,7 @@ async def test_a_client_that_leaves_an_interceptor() -> None:
             cancelled.set()
         raise AssertionError
 
-    proxy = Proxy(hold_timeout=5, interceptors={(b"POST", b"/x"): slow})
+    proxy = Proxy(hold_timeout=5, handlers={(b"POST", b"/x"): slow})
     async with stage(proxy) as scene:
         wire = await scene.wire()
         await wire.send(request("/x", b"1"))
@@ -282,7 +282,7 @@ async def test_a_client_that_leaves_an_interceptor() -> None:
             await cancelled.wait()
 
 
-async def test_a_spare_connection_is_ready() -> None:
+async def test_a_connection_is_ready() -> None:
     """New clients find a connection ready, and one that has aged is not used."""
     now = [0.0]
     async with stage(Proxy(hold_timeout=5, clock=lambda: now[0])) as scene:
@@ -297,7 +297,7 @@ async def test_a_spare_connection_is_ready() -> None:
 
 
 async def test_nothing_stays_behind() -> None:
-    """After its clients have left, the relay keeps no byte, connection or request of theirs."""
+    """After its clients have left, the proxy keeps no byte, connection or request of theirs."""
     async with stage() as scene:
         backend = await scene.backend(never)
         for leave in (False, True):
@@ -309,7 +309,7 @@ async def test_nothing_stays_behind() -> None:
             for wire in wires:
                 wire.leave(reset=leave)
             await scene.until(lambda: not scene.proxy.clients)
-        assert scene.proxy.budget.used == 0
-        assert scene.proxy.in_flight(1) == 0
-        assert not scene.proxy.waiters
+        assert scene.proxy.shared.budget.used == 0
+        assert scene.proxy.switch.in_flight(1) == 0
+        assert not scene.proxy.switch.waiters
         await backend.until(lambda: backend.open <= 1)

@@ -1,4 +1,4 @@
-"""What the relay says itself."""
+"""What the proxy says itself."""
 
 from __future__ import annotations
 

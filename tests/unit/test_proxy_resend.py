@@ -16,7 +16,8 @@ from synccr.judge.outcome import Failure, Trouble
 from synccr.models.report import ModelRef
 from synccr.proxy import Proxy, Response, error
 from synccr.proxy.framing import RequestFramer, RequestHead
-from synccr.proxy.resend import Resend, body_of, marked, renamed
+from synccr.proxy.hop_headers import marked
+from synccr.proxy.resend import Resend, body_of, renamed
 from synccr.turns.attempt import Attempt
 from synccr.turns.turn import Turn, Turns
 
@@ -155,6 +156,27 @@ async def test_a_connection_that_breaks_before_the_answer() -> None:
         assert (status(answer), b"acme,spare" in answer.body) == (200, True)
 
 
+async def test_a_backend_that_is_abandoned_after_a_failure() -> None:
+    """CCR did not report what the egress had judged: another model is asked at the next one."""
+    keeper = Keeper([FAILED, None])
+
+    async def silent(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        keeper.tried(seen)
+        await asyncio.Event().wait()
+
+    async with scene(keeper) as play:
+        first = await play.backend(silent)
+        wire = await play.wire()
+        await wire.send(request("/v1/messages", BODY))
+        await play.until(lambda: len(keeper.outcomes) == 1)
+        await play.backend(ccr(keeper, told))
+        play.proxy.switch.abandon(1)
+        assert await play.proxy.switch.drained(1, 0.0)
+        answer = await wire.receive()
+        assert (status(answer), b"acme,spare" in answer.body) == (200, True)
+        await first.until(lambda: not first.open)
+
+
 async def test_when_no_model_is_left_the_client_is_told() -> None:
     """The keeper's own answer goes back, and the connection goes on."""
     keeper = Keeper([FAILED, FAILED], chosen=lambda turn: error(402, f"{len(turn.attempts)} tried"))
@@ -240,11 +262,11 @@ async def test_a_handover_gives_the_request_as_the_client_sent_it() -> None:
         await wire.send(message)
         await play.until(lambda: play.proxy.stats.held == 1)
 
-        def heir(connection: object, ahead: bytes) -> bool:
+        def take(connection: object, ahead: bytes) -> bool:
             passed.append(ahead)
             return True
 
-        play.proxy.hand_over(heir)
+        play.proxy.hand_over(take)
         await play.until(lambda: bool(passed))
     assert passed == [message]
 
@@ -266,11 +288,11 @@ async def test_a_handover_of_a_request_that_was_sent_again() -> None:
         await wire.send(message)
         await backend.until(lambda: len(backend.seen) == 2)
 
-        def heir(connection: object, ahead: bytes) -> bool:
+        def take(connection: object, ahead: bytes) -> bool:
             passed.append(ahead)
             return True
 
-        play.proxy.hand_over(heir)
+        play.proxy.hand_over(take)
         await backend.kill()
         await play.until(lambda: bool(passed))
     assert passed == [message]

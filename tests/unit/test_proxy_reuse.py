@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from proxy_kit import Seen, chunked, echo, request, response, stage
 
-from synccr.proxy.backend_set import MOST_SPARE
+from synccr.proxy.backend_pool import MAX_IDLE
 from synccr.proxy.framing import RequestFramer, ResponseFramer
 from synccr.proxy.hop_headers import closing, kept_open
 
@@ -68,12 +68,12 @@ async def test_no_more_connections_are_kept_than_agreed() -> None:
     """Many clients at once that leave: the surplus is closed."""
     async with stage() as scene:
         backend = await scene.backend()
-        wires = [await scene.wire() for _ in range(MOST_SPARE + 8)]
+        wires = [await scene.wire() for _ in range(MAX_IDLE + 8)]
         await asyncio.gather(*(wire.ask(request("/")) for wire in wires))
         for wire in wires:
             wire.leave()
-        await backend.until(lambda: backend.open <= MOST_SPARE)
-        assert backend.open == MOST_SPARE
+        await backend.until(lambda: backend.open <= MAX_IDLE)
+        assert backend.open == MAX_IDLE
 
 
 async def test_a_request_that_was_not_sent_whole_leaves_no_connection() -> None:
@@ -86,23 +86,23 @@ async def test_a_request_that_was_not_sent_whole_leaves_no_connection() -> None:
         await reader.read()
         writer.close()
 
-    from synccr.proxy import Backend
+    from synccr.proxy import BackendAddress
 
     server = await asyncio.start_server(early, "127.0.0.1", 0)
     async with stage() as scene:
-        scene.proxy.switch(Backend(1, *server.sockets[0].getsockname()))
+        scene.proxy.switch.use(BackendAddress(1, *server.sockets[0].getsockname()))
         wire = await scene.wire()
         message = request("/large", b"x" * 1000)
         await wire.send(message[:500])
         assert (await wire.receive()).body == b"/large"
         (client,) = scene.proxy.clients
-        assert client.carriage is not None
-        upstream = client.carriage._upstream
-        assert upstream is not None
-        upstream.pause_writing()  # as the loop calls it when the backend reads too slowly
+        assert client.stream is not None
+        connection = client.stream._connection
+        assert connection is not None
+        connection.pause_writing()  # as the loop calls it when the backend reads too slowly
         await wire.send(message[500:])
         assert (await wire.ask(request("/next"))).body == b"/next"
-        assert upstream.closed
+        assert connection.closed
     server.close()
 
 

@@ -17,7 +17,7 @@ from proxy_kit import (
     status,
 )
 
-from synccr.proxy import Backend, Proxy
+from synccr.proxy import BackendAddress, Proxy
 
 
 async def test_every_client_moves_at_its_next_request() -> None:
@@ -61,13 +61,13 @@ async def test_a_stream_finishes_where_it_began() -> None:
         await wire.send(request("/s"))
         await wire.reader.readuntil(b"first\r\n")
         second = await scene.backend()
-        assert scene.proxy.in_flight(1) == 1
-        assert not await scene.proxy.drained(1, 0.02)
-        draining = asyncio.create_task(scene.proxy.drained(1, 20))
+        assert scene.proxy.switch.in_flight(1) == 1
+        assert not await scene.proxy.switch.drained(1, 0.02)
+        draining = asyncio.create_task(scene.proxy.switch.drained(1, 20))
         release.set()
         assert await wire.reader.readuntil(b"0\r\n\r\n") == chunked(b"last")
         assert await draining
-        assert scene.proxy.in_flight(1) == 0
+        assert scene.proxy.switch.in_flight(1) == 0
         await wire.ask(request("/next"))
         assert len(second.seen) == 1
 
@@ -79,9 +79,9 @@ async def test_half_a_request_moves_at_once() -> None:
         first = await scene.backend()
         wire = await scene.wire()
         await wire.send(message[:500])
-        await scene.until(lambda: scene.proxy.in_flight(1) == 1)
+        await scene.until(lambda: scene.proxy.switch.in_flight(1) == 1)
         second = await scene.backend()
-        assert await scene.proxy.drained(1, 20)
+        assert await scene.proxy.switch.drained(1, 20)
         await wire.send(message[500:])
         assert (await wire.receive()).body.endswith(b"x" * 1000)
         assert not first.seen
@@ -89,7 +89,7 @@ async def test_half_a_request_moves_at_once() -> None:
 
 
 async def test_abandon() -> None:
-    """At the deadline silent requests are carried over and answers that have begun are cut."""
+    """At the deadline silent requests are sent again and answers that have begun are cut."""
 
     async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
         if b"/stream" in seen.line:
@@ -104,10 +104,10 @@ async def test_abandon() -> None:
         await streaming.reader.readuntil(b"first")
         await first.until(lambda: len(first.seen) == 2)
         await scene.backend()
-        assert scene.proxy.in_flight(1) == 2
-        scene.proxy.abandon(1)
-        assert scene.proxy.in_flight(1) == 0
-        assert await scene.proxy.drained(1)
+        assert scene.proxy.switch.in_flight(1) == 2
+        scene.proxy.switch.abandon(1)
+        assert scene.proxy.switch.in_flight(1) == 0
+        assert await scene.proxy.switch.drained(1)
         assert (await silent.receive()).body.endswith(b"nonce")
         with pytest.raises(ConnectionResetError):
             await streaming.rest()
@@ -121,7 +121,7 @@ async def test_abandon_the_current_backend() -> None:
         wire = await scene.wire()
         await wire.send(request("/r", b"nonce"))
         await first.until(lambda: len(first.seen) == 1)
-        scene.proxy.abandon(1)
+        scene.proxy.switch.abandon(1)
         await scene.until(lambda: scene.proxy.stats.held == 1)
         await scene.backend()
         assert (await wire.receive()).body.endswith(b"nonce")
@@ -141,16 +141,16 @@ async def test_new_clients_wait_for_a_backend() -> None:
 
 
 async def test_hold_and_switch_back() -> None:
-    """Requests wait while the relay holds, and the same backend may be taken up again."""
+    """Requests wait while the proxy holds, and the same backend may be taken up again."""
     async with stage() as scene:
         backend = await scene.backend()
         wire = await scene.wire()
         await wire.ask(request("/1"))
-        scene.proxy.hold()
+        scene.proxy.switch.hold()
         await wire.send(request("/2", b"nonce"))
         await scene.until(lambda: scene.proxy.stats.held == 1)
         assert len(backend.seen) == 1
-        scene.proxy.switch(backend.address)
+        scene.proxy.switch.use(backend.address)
         assert (await wire.receive()).body.endswith(b"nonce")
 
 
@@ -159,7 +159,7 @@ async def test_one_generation_is_one_backend() -> None:
     async with stage() as scene:
         await scene.backend()
         with pytest.raises(ValueError, match="generation 1"):
-            scene.proxy.switch(Backend(1, "127.0.0.1", 9))
+            scene.proxy.switch.use(BackendAddress(1, "127.0.0.1", 9))
 
 
 async def test_no_backend_in_time() -> None:
@@ -195,7 +195,7 @@ async def test_a_dead_backend_is_not_hammered() -> None:
         for wire in wires:
             assert status(await wire.receive()) == 503
         # 0.1, 0.2 and 0.4 s apart, and those of the first moment, each client its own at most.
-        assert scene.proxy.connect_failures(1) <= 2 * len(wires) + 4
+        assert scene.proxy.switch.connect_failures(1) <= 2 * len(wires) + 4
 
 
 async def test_the_oldest_silent_request() -> None:
@@ -209,17 +209,17 @@ async def test_the_oldest_silent_request() -> None:
 
     async with stage(Proxy(hold_timeout=20, clock=lambda: now[0])) as scene:
         first = await scene.backend(handler)
-        assert scene.proxy.oldest_unanswered(1) is None
+        assert scene.proxy.switch.oldest_unanswered(1) is None
         begun = await scene.wire()
         await begun.send(request("/begin"))
         await begun.reader.readuntil(b"first")
-        assert scene.proxy.oldest_unanswered(1) is None
+        assert scene.proxy.switch.oldest_unanswered(1) is None
         for _ in range(2):
             await (await scene.wire()).send(request("/silent"))
             count = len(first.seen) + 1
             await first.until(lambda: len(first.seen) == count)  # noqa: B023 - awaited here
             now[0] += 10
-        assert scene.proxy.oldest_unanswered(1) == 20.0
+        assert scene.proxy.switch.oldest_unanswered(1) == 20.0
 
 
 async def test_close_lets_answers_finish() -> None:
@@ -258,7 +258,7 @@ async def test_close_at_its_deadline() -> None:
 
 
 async def test_close_refuses_what_waits() -> None:
-    """A request that waits for a backend is refused when the relay closes: none will come."""
+    """A request that waits for a backend is refused when the proxy closes: none will come."""
     async with stage() as scene:
         wire = await scene.wire()
         await wire.send(request("/r"))
@@ -268,7 +268,7 @@ async def test_close_refuses_what_waits() -> None:
 
 
 async def test_503_of_a_current_backend_that_answers_others() -> None:
-    """Only the request that got a closing 503 is carried; what is in flight stays."""
+    """Only the request that got a closing 503 is sent again; what is in flight stays."""
     release = asyncio.Event()
 
     async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -291,3 +291,31 @@ async def test_503_of_a_current_backend_that_answers_others() -> None:
         release.set()
         assert (await running.receive()).body.endswith(b"a")
         assert scene.proxy.stats.carried == 1
+
+
+async def test_an_answer_that_ends_with_its_connection() -> None:
+    """One without a length is whole when its backend ends it, and in flight no longer."""
+
+    async def until_close(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + seen.line)
+        await writer.drain()
+        writer.close()
+
+    async with stage() as scene:
+        await scene.backend(until_close)
+        wire = await scene.wire()
+        await wire.send(request("/r"))
+        assert (await wire.rest()).endswith(b"GET /r HTTP/1.1")
+        assert scene.proxy.switch.in_flight(1) == 0
+        assert await scene.proxy.switch.drained(1, 0.0)
+
+
+async def test_other_limits() -> None:
+    """They hold for the next request that comes."""
+    async with stage() as scene:
+        scene.proxy.set_limits(hold_timeout=0.05, carry_limit=10)
+        wire = await scene.wire()
+        assert status(await wire.ask(request("/r"))) == 503
+        await scene.backend()
+        await wire.ask(request("/r", b"x" * 100))
+        assert scene.proxy.stats.not_carried == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from synccr.errors import ConfigError, UsageError
-from synccr.settings import Settings, _right, load
+from synccr.settings import Settings, _accepted, load
 
 SECONDS = "a number of seconds above 0 to 10000000; without it, it is 30"
 
@@ -53,10 +53,10 @@ def test_a_wrong_line_of_the_file(line: str, what: str, tmp_path: Path) -> None:
     assert caught.value.what == what.format(path)
 
 
-def test_what_is_right_can_be_said_of_every_setting() -> None:
+def test_what_is_accepted_can_be_said_of_every_setting() -> None:
     """Each has words for what it takes."""
     for name in Settings.__struct_fields__:
-        assert _right(name).startswith("It takes a")
+        assert _accepted(name).startswith("It takes a")
 
 
 def test_what_becomes_of_a_request_by_route(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ async def test_taken_away_by_traffic_and_brought_back_by_probes(tmp_path: Path) 
     memory = HealthStore(tmp_path, state)
     at = BEGIN
 
-    def happen(event: e.Event) -> Report | None:
+    def happen(event: e.PolicyEvent) -> Report | None:
         nonlocal state
         state, _ = decide(state, event, e.Now((at - BEGIN).total_seconds(), at))
         memory.save_soon(state)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from synccr.ccr.process_id import identify
+from synccr.ccr.process import identify
 from synccr.supervisor.lock import Lock, holder
 
 HOLD = """

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from takeover_kit import new_process
 
-from synccr.ccr.process_id import identify
+from synccr.ccr.process import identify
 from synccr.errors import SynccrError
 from synccr.settings import Settings
 from synccr.supervisor.takeover import old

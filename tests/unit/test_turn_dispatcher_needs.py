@@ -11,7 +11,7 @@ from policy_kit import DAWN, profiles, report, started
 from synccr.journal import Journal
 from synccr.judge.outcome import Trouble, failure
 from synccr.models.report import ModelRef, Status
-from synccr.policy.state import State
+from synccr.policy.state import PolicyState
 from synccr.proxy import Response
 from synccr.settings import Settings
 from synccr.supervisor.loop import now
@@ -22,7 +22,7 @@ from synccr.turns.trace import TraceLog
 MAIN, SPARE = ModelRef("a", "main"), ModelRef("a", "spare")
 
 
-def dispatcher(tmp_path: Path, state: State) -> TurnDispatcher:
+def dispatcher(tmp_path: Path, state: PolicyState) -> TurnDispatcher:
     return TurnDispatcher(
         lambda: state, lambda _: None, Journal(tmp_path / "j"), now, TraceLog(), b"secret"
     )
@@ -37,7 +37,7 @@ def test_only_a_request_that_fits_tries_a_model(
     """MAIN is half-open, takes 1,000 tokens and no tools; the route leads to SPARE."""
     state = started(Settings(), *profiles())
     told = report(MAIN, Status.OVERLOADED, DAWN, context_length=1000, tools=False, http_status=503)
-    known = replace(state.health[MAIN], report=told, away_since=0.0, confirmed=1)
+    known = replace(state.health[MAIN], report=told, unavailable_since=0.0, confirmed=1)
     state = replace(state, health={**state.health, MAIN: known})
     found = dispatcher(tmp_path, state)
     turn = found.turns.begin("s", "/v1/messages", 0.0)

@@ -1,14 +1,18 @@
 """All that knows Claude Code Router 2.x (and 1.0.73); nothing outside assumes either.
 
-node, npx, package   a Node, and the pinned package that it runs, checked
+node, npm            a Node, and the npm that came with it
+installation, pinned CCR in a directory of our own, compared with its pin before each start
+package              what to run, looked up before each launch
 config_file          CCR's configuration file, and what other people wrote there
 pid_file             CCR's pid file, and whose process it names
-spawn, launch        start one CCR, wait until it serves
-way_in, node_side    what runs in CCR's process: its way to the egress
+launch               start one CCR, wait until it serves
+egress_lead,         what runs in CCR's process: its way to the egress
+node_side
 backend, health      one running CCR: asked, seen to die, ended
-identity, marks      which process is which, and which is a CCR of ours
+process              which process is which; started to end with us, ended with its tree
+process_markers      which process is a CCR, and ours
 orphans              what a predecessor left running
 log, log_files       one line of CCR's log -> what went wrong; which file, how many
-follower, wake,      CCR's log, followed through rotation and worse
-watch
+follower, dir_watch, CCR's log, followed through rotation and worse
+log_watch
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +15,8 @@ from synccr.ccr.orphans import Register
 from synccr.ccr.output import Output
 from synccr.ccr.package import Package
 from synccr.ccr.pid_file import read_pid_file, remove_pid_file, write_pid_file
-from synccr.ccr.process_id import ProcessId, ask_to_end, descendants, end_now, identify, is_alive
+from synccr.ccr.process import ProcessId, end, end_tree_now, identify, is_alive, tree
 from synccr.paths import Paths
-
-_STEP = 0.02
-_KILL_WAIT = 10.0
 
 
 @dataclass(frozen=True)
@@ -139,20 +135,11 @@ class Backend:
         """
         began = time.monotonic()
         named = read_pid_file(self.paths)
-        # Looked up first: the children of a process that has ended are nobody's.
-        members = [self.root, *descendants(self.root)]
-        killed = False
-        if deadline > 0:
-            for member in members:
-                ask_to_end(member)
-        if not await self._ended(members, deadline):
-            members += [m for root in tuple(members) for m in descendants(root)]
-            killed = True
-            for member in members:
-                end_now(member)
-            await self._ended(members, _KILL_WAIT)
-        ended = self.exit_code is not None and not any(map(is_alive, members))
+        members = tree(self.root)
+        killed = await end(members, deadline)
+        ended = not any(map(is_alive, members))
         if ended:
+            await self._process.wait()
             with contextlib.suppress(OSError):
                 self._leave_pid_file(named)
             if self._register:
@@ -171,16 +158,4 @@ class Backend:
 
     def kill(self) -> None:
         """Send SIGKILL to everything without waiting; for a way out that cannot wait."""
-        for member in [self.root, *descendants(self.root)]:
-            end_now(member)
-
-    async def _ended(self, members: Collection[ProcessId], timeout: float) -> bool:
-        try:
-            async with asyncio.timeout(timeout):
-                await self._process.wait()
-                # Nobody tells us when a grandchild ends.
-                while any(map(is_alive, members)):  # noqa: ASYNC110
-                    await asyncio.sleep(_STEP)
-        except TimeoutError:
-            return False
-        return True
+        end_tree_now(self.root)

@@ -26,7 +26,7 @@ class Look(Enum):
 
 
 @dataclass
-class Patience:
+class Liveness:
     """Tells a backend that is dead from one that works: CCR counts the tokens of a request in
     one go, and answers nothing meanwhile. 100 KB of one letter take it 18 s.
 

@@ -26,9 +26,14 @@ from synccr.ccr.pid_file import (
     remove_pid_file,
     write_pid_file,
 )
-from synccr.ccr.process_id import ProcessId, descendants, identify
+from synccr.ccr.process import (
+    ProcessId,
+    identify,
+    spawn_options,
+    tree,
+    with_parent_death_signal,
+)
 from synccr.ccr.process_markers import INSTANCE, SUPERVISOR, listening_ports
-from synccr.ccr.spawn import guarded, spawn_options
 from synccr.errors import RuntimeMissing, SynccrError, Taken
 from synccr.files import close_to_writers, own_directory, private_directory
 from synccr.paths import Paths
@@ -176,7 +181,7 @@ class Launcher:
         started = False
         try:
             process = await asyncio.create_subprocess_exec(
-                *guarded(command),
+                *with_parent_death_signal(command),
                 cwd=directory,
                 env=environ,
                 stdin=subprocess.DEVNULL,
@@ -262,7 +267,5 @@ def _serving(backend: Backend) -> ProcessId | None:
     ports = listening_ports([backend.root])
     if ports is None or backend.port in ports:  # None: not shown here, the answer has to do
         return backend.root
-    for member in descendants(backend.root):
-        if backend.port in (listening_ports([member]) or ()):
-            return member
-    return None
+    members = (m for m in tree(backend.root) if backend.port in (listening_ports([m]) or ()))
+    return next(members, None)

@@ -8,20 +8,21 @@ A prompt still reaches that line by one way: it may name a model (``"model":
 "provider,…"`` or ``<CCR-SUBAGENT-MODEL>``), and the model's name is printed before
 the status. ``Error from provider(p,main: 402): x: 404): no such model`` is what CCR
 2.0.0 logs for a 404 on a model that a prompt called ``main: 402): x``. A line that
-can be read in two ways is therefore ``Unclear``: something to probe, never a reason
-to act.
+can be read in two ways is therefore an ``UnclearFailure``: something to probe, never a
+reason to act.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-CANDIDATES = (b'{"level":50,', b'{"level":40,')
+from synccr.policy.events import LoggedFailure, NetworkFailed, ProviderFailed, UnclearFailure
+
+CANDIDATES = (b'{"level":50,',)
 """How a line that may matter begins; everything else need not be parsed."""
 
 BODY_LIMIT = 16 * 1024
@@ -30,61 +31,7 @@ BODY_LIMIT = 16 * 1024
 _NAME_LIMIT = 256
 _PREFIX = "[provider_response_error] Error from provider("
 _STATUS = re.compile(r": ([1-9][0-9]{2})\): ")  # not \d: that is any script's digits
-_FALLBACK_FAILED = re.compile(r"Fallback model ([^,\s]+),(\S+) failed: fetch failed")
 _NOT_JSON = re.compile(r"Unexpected |Unterminated |Expected |Bad |No number ")
-
-
-@dataclass(frozen=True)
-class ProviderError:
-    """A provider answered with an error status.
-
-    Attributes:
-        provider: its name in the configuration.
-        model: None when CCR did not know it (Gemini's form does not say).
-        http_status: the provider's.
-        body: the beginning of its answer; from outside, may quote keys.
-        at: when, UTC.
-    """
-
-    provider: str
-    model: str | None
-    http_status: int
-    body: str
-    at: datetime
-
-
-@dataclass(frozen=True)
-class FetchFailed:
-    """A provider gave no answer that can be used.
-
-    Attributes:
-        message: refused, DNS, reset, timeout, or an answer that is no JSON.
-        at: when, UTC.
-        provider, model: only known when it was an in-flight fallback.
-    """
-
-    message: str
-    at: datetime
-    provider: str | None = None
-    model: str | None = None
-
-
-@dataclass(frozen=True)
-class Unclear:
-    """An error of a provider in words that a prompt may have put there.
-
-    Attributes:
-        provider: its name in the configuration.
-        models: each name that the line may mean, the shortest first; very long ones left out.
-        at: when, UTC.
-    """
-
-    provider: str
-    models: tuple[str, ...]
-    at: datetime
-
-
-Trouble = ProviderError | FetchFailed | Unclear
 
 
 class _Entry(msgspec.Struct):
@@ -101,8 +48,8 @@ class _Entry(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Entry)
 
 
-def parse_line(line: bytes, pid: int) -> Trouble | None:
-    """What one line of the log says.
+def parse_line(line: bytes, pid: int) -> LoggedFailure | None:
+    """What one line of the log says; bodies are as the provider sent them and may quote keys.
 
     Args:
         line: without its line break; any bytes.
@@ -115,16 +62,14 @@ def parse_line(line: bytes, pid: int) -> Trouble | None:
         at = datetime.fromtimestamp(entry.time / 1000, UTC)
     except (msgspec.MsgspecError, ValueError, OverflowError, OSError, RecursionError):
         return None
-    if entry.pid != pid or not entry.msg:
+    if entry.level != 50 or entry.pid != pid or not entry.msg:
         return None
     if entry.reqId is None:
-        return _provider_error(entry.msg, at) if entry.level == 50 else None
-    if entry.level == 40:
-        return _fallback_unreachable(entry.msg, at)
-    return _fetch_failed(entry.msg, entry.err, at)
+        return _provider_failed(entry.msg, at)
+    return _network_failed(entry.msg, entry.err)
 
 
-def _provider_error(said: str, at: datetime) -> Trouble | None:
+def _provider_failed(said: str, at: datetime) -> LoggedFailure | None:
     if not said.startswith(_PREFIX):
         return None
     provider, comma, rest = said[len(_PREFIX) :].partition(",")
@@ -134,9 +79,9 @@ def _provider_error(said: str, at: datetime) -> Trouble | None:
         return None
     if len(readings) > 1:
         names = (rest[: reading.start()] for reading in readings)
-        return Unclear(provider, tuple(name for name in names if len(name) <= _NAME_LIMIT), at)
+        return UnclearFailure(provider, tuple(n for n in names if len(n) <= _NAME_LIMIT))
     model = rest[: readings[0].start()]
-    return ProviderError(
+    return ProviderFailed(
         provider=provider,
         model=None if model in ("undefined", "") else model,
         http_status=int(readings[0][1]),
@@ -145,12 +90,7 @@ def _provider_error(said: str, at: datetime) -> Trouble | None:
     )
 
 
-def _fallback_unreachable(said: str, at: datetime) -> FetchFailed | None:
-    match = _FALLBACK_FAILED.fullmatch(said)
-    return FetchFailed("fetch failed", at, match[1], match[2]) if match else None
-
-
-def _fetch_failed(said: str, error: object, at: datetime) -> FetchFailed | None:
+def _network_failed(said: str, error: object) -> NetworkFailed | None:
     """A request that ended without an answer, or with one that is no JSON.
 
     Errors that CCR or its server made on purpose carry a status code; these do not.
@@ -162,7 +102,7 @@ def _fetch_failed(said: str, error: object, at: datetime) -> FetchFailed | None:
         return None
     kind = error.get("type")
     if kind == "TypeError" and said == "fetch failed":
-        return FetchFailed(message[:BODY_LIMIT], at)
+        return NetworkFailed(message[:BODY_LIMIT])
     if kind == "SyntaxError" and _NOT_JSON.match(said):
-        return FetchFailed(f"the answer is no JSON: {message}"[:BODY_LIMIT], at)
+        return NetworkFailed(f"the answer is no JSON: {message}"[:BODY_LIMIT])
     return None

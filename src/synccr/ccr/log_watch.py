@@ -8,16 +8,19 @@ from collections.abc import Callable
 from synccr.ccr.backend import Backend
 from synccr.ccr.dir_watch import changes
 from synccr.ccr.follower import LogFollower
-from synccr.ccr.log import CANDIDATES, Trouble, parse_line
+from synccr.ccr.log import CANDIDATES, parse_line
 from synccr.ccr.log_files import trim_logs
-from synccr.ccr.process_id import paused
+from synccr.ccr.process import paused
+from synccr.policy.events import LoggedFailure
 
 _LOOK = 1.0
 _TAIL = 1024 * 1024  # bytes that stay of a log that is cut
 _REST = 0.005
 
 
-async def follow(backend: Backend, on_trouble: Callable[[Trouble], None], limit: int = 0) -> None:
+async def follow(
+    backend: Backend, on_failure: Callable[[LoggedFailure], None], limit: int = 0
+) -> None:
     """Report what goes wrong with providers, until cancelled.
 
     Lines of this backend are reported from its start on, each once, within about
@@ -25,7 +28,7 @@ async def follow(backend: Backend, on_trouble: Callable[[Trouble], None], limit:
 
     Args:
         backend: whose log.
-        on_trouble: called in the event loop; must not block.
+        on_failure: called in the event loop; must not block.
         limit: bytes of all logs together; 0 is none. Old logs are deleted, and this one is cut
             at half of it, once that was read. CCR is held for that moment, so that no line is
             lost, and appends, so that it goes on.
@@ -34,8 +37,8 @@ async def follow(backend: Backend, on_trouble: Callable[[Trouble], None], limit:
     def read(follower: LogFollower) -> bool:
         lines, more = follower.poll()
         for line in lines:
-            if trouble := parse_line(line, backend.pid):
-                on_trouble(trouble)
+            if failure := parse_line(line, backend.pid):
+                on_failure(failure)
         return more
 
     if limit:

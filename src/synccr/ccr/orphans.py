@@ -8,21 +8,16 @@ line, and it belongs to the same person.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from synccr.ccr.process_id import ProcessId, ask_to_end, end_now, identify, is_alive
+from synccr.ccr.process import ProcessId, end, identify, is_alive
 from synccr.ccr.process_markers import INSTANCE, command_of, environment_of, is_ccr, is_mine
 from synccr.files import write_atomic
 from synccr.paths import Paths
-
-_STEP = 0.02
-_KILL_WAIT = 5.0
 
 
 @dataclass(frozen=True)
@@ -101,24 +96,10 @@ async def end_orphans(
         those that were there and are gone now.
     """
     orphans = find_orphans(paths, ours)
-    for orphan in orphans:
-        ask_to_end(orphan)
-    if not await _gone(orphans, grace):
-        for orphan in orphans:
-            end_now(orphan)
-        await _gone(orphans, _KILL_WAIT)
+    await end(orphans, grace)
     ended = [orphan for orphan in orphans if not is_alive(orphan)]
     register = Register.of(paths)
     for orphan in ended:
         if orphan in register.entries():
             register.discard(orphan)
     return ended
-
-
-async def _gone(identities: Collection[ProcessId], timeout: float) -> bool:
-    deadline = time.monotonic() + timeout
-    while any(map(is_alive, identities)):
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(_STEP)
-    return True

@@ -1,64 +1,30 @@
-"""The pinned package: brought by npx, checked against what npm published, run without npx.
+"""Claude Code Router as something that can be started, looked up anew before each launch.
 
-npx costs 0.6 s at each start and keeps 90 MB, so it only brings the package.
-What it brought lies in npm's cache under a name that follows from the package's
-name and version, and is run from there by Node itself.
+Between two launches a version manager may have removed Node, and somebody may have changed
+or removed what was installed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
+import asyncio
 import os
+import re
+import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from synccr.ccr.node import INSTALL_HINT, Node
-from synccr.ccr.npx import NAME, fetch
+from synccr.ccr.installation import check_supported, provide
+from synccr.ccr.node import find_node
+from synccr.ccr.npm import NAME
 from synccr.errors import RuntimeMissing
-from synccr.files import write_atomic
 
-_WASM = "dedd9a7b5d8d98b44448bedb371ade1c5327f7bb5dd9effe159da816473a415f"
+UNKNOWN = "unknown"
+"""The version that a person's own command runs, when it does not name one."""
 
-
-@dataclass(frozen=True)
-class Pin:
-    """What a version is known to be.
-
-    Attributes:
-        integrity: of the archive, as npm's registry publishes it (``dist.integrity``).
-        files: sha256 of each file that runs, on Node or in the browser of ``ccr ui``.
-            Both versions are bundles: they load nothing else, measured by tracing.
-    """
-
-    integrity: str
-    files: Mapping[str, str]
-
-
-PINS: Mapping[str, Pin] = {
-    "2.0.0": Pin(
-        "sha512-41CRIOgBtYAxY4+xBn+plXv87ghuv0kVcdTUOFcVdf2cwQMY8u+g6DJ9hX9JiSdl"
-        "X3xVFpW2UFlx7xRUTx5I5g==",
-        {
-            "dist/cli.js": "e84ad34983150bf97c0470299acc56ec97dd0e07343fe19d4d383bded9a1eb56",
-            "dist/tiktoken_bg.wasm": _WASM,
-            "dist/index.html": "b8e1126f1ffbee77759aaf4560f6b30ffa034bdc261e586eb7da16f0d9624b92",
-        },
-    ),
-    "1.0.73": Pin(
-        "sha512-t6O5tbBA4BYWuLLTGi0E2Dijk3IZfQxm6t/x64b6Bs8xucDR5+RzketJxvXqbyOg"
-        "IqRGMq5dd6fGDOTkRnhzFQ==",
-        {
-            "dist/cli.js": "8fb0beb3364884b118008bf489179a3594bd5e6adcf932229f7df93890f6e16f",
-            "dist/tiktoken_bg.wasm": _WASM,
-            "dist/index.html": "2e1f9d9090e60bdbf95ff8f1d90dfbf5b4ee393e750f011eb4dc13e867ee765a",
-        },
-    ),
-}
+_SPECIFICATION = re.compile(rf"{re.escape(NAME)}(?:@([^\s\"']+))?(?=[\s\"']|$)")
+_EXAMPLE = f"Set ccr_command to: npx -y {NAME}@2.0.0"
 
 
 @dataclass(frozen=True)
@@ -66,10 +32,10 @@ class Package:
     """CCR, ready to be started.
 
     Attributes:
-        version: exact.
+        version: exact; what a person's own command runs may be unknown.
         command: what to run.
-        entry: the script that Node runs; None when only npx can run it, so that
-            the command is a tree of processes.
+        entry: the script that Node runs; None for a person's own command, which may be a
+            tree of processes.
     """
 
     version: str
@@ -77,221 +43,78 @@ class Package:
     entry: Path | None
 
 
-Progress = Callable[[str], None]
+@dataclass(frozen=True)
+class PackageSource:
+    """Where the command for the next launch comes from.
+
+    Attributes:
+        version: exact, ``X.Y.Z``.
+        environ: for npm and Node.
+        cache: our own cache directory.
+        command: a person's own command line, run as it is written; empty for our installation.
+        progress: told in one line when there will be a wait.
+    """
+
+    version: str
+    environ: Mapping[str, str] = field(repr=False)
+    cache: Path
+    command: str = ""
+    progress: Callable[[str], None] = lambda _: None
+
+    @property
+    def named(self) -> str:
+        """The version as far as it is known without a look."""
+        return (_version_in(self.command) or UNKNOWN) if self.command else self.version
+
+    async def now(self) -> Package:
+        """What to run at this moment; fetched by npm when it is not there as published.
+
+        Raises:
+            RuntimeMissing: it cannot be had, or is of a generation that is not supported.
+        """
+        if self.command:
+            return own_command(self.command, self.environ)
+        # A shim of a version manager may take its time, and requests go on meanwhile.
+        node = await asyncio.to_thread(find_node, self.environ, self.cache)
+        entry = await provide(self.version, node, self.environ, self.cache, progress=self.progress)
+        return Package(self.version, (str(node.path), str(entry), "start"), entry)
 
 
-async def provide(
-    version: str,
-    node: Node,
-    environ: Mapping[str, str],
-    cache: Path,
-    *,
-    progress: Progress = lambda _: None,
-    timeout: float = 300.0,
-    pins: Mapping[str, Pin] = PINS,
-) -> Package:
-    """Find the package in npm's cache, or have npx bring it.
+def own_command(line: str, environ: Mapping[str, str]) -> Package:
+    """A person's own way to run CCR, such as ``npx -y @musistudio/claude-code-router@2.0.0``.
 
     Args:
-        version: exact, ``X.Y.Z``.
-        node: what runs it.
-        environ: npm's settings come from here and from the person's ``.npmrc``.
-        cache: our own cache directory: what was checked, and where npx works.
-        progress: told in one line when there will be a wait.
-        timeout: seconds for npx; npm 11 was seen to spin for ever on a cache
-            directory that cannot be made.
-        pins: what versions are known to be; another one is checked by npm alone.
+        line: words as in a shell, which is not between; ``start`` is added where it is missing.
+        environ: where the program is looked for.
 
     Raises:
-        RuntimeMissing: it cannot be had, or what lies there is not what npm published.
+        RuntimeMissing: there is no such program, or it would bring a generation that is not
+            supported.
     """
-    check_supported(version)
-    pin = pins.get(version)
-    checked = _Checked(cache / "packages.json")
-    for modules in (*checked.places(version), npx_directory(version, environ)):
-        try:
-            if package := _resolve(modules, version, node, checked, pin):
-                return package
-        except _Altered as altered:
-            # An interrupted npm leaves this, a tampered file looks the same: fetched anew.
-            progress(altered.what)
-            if not (node.npx and _remove(modules, version)):
-                raise
-    if not node.npx:
-        raise RuntimeMissing(
-            f"Node {node.version} ({node.path}) has no npm beside it, and Claude Code Router "
-            f"{version} is not in npm's cache.",
-            INSTALL_HINT,
-        )
-    progress(f"Fetching Claude Code Router {version} with npm (only this once) …")
-    for _ in range(2):
-        places = await fetch(version, node, environ, cache, timeout)
-        for modules in places:
-            if package := _resolve(modules, version, node, checked, pin):
-                return package
-        # npm believes its own record of a directory that somebody emptied.
-        if not (pin and any(_remove(modules, version) for modules in places)):
-            break
-    if pin:
-        raise RuntimeMissing(
-            f"npm fetched Claude Code Router {version}, but it is not where npm says.",
-            f"Run: npx --yes --package={NAME}@{version} -- ccr -v",
-        )
-    command = (*node.npx, "--yes", f"--package={NAME}@{version}", "--", "ccr", "start")
-    return Package(version, command, None)
-
-
-def cached(
-    version: str,
-    node: Node,
-    environ: Mapping[str, str],
-    cache: Path,
-    *,
-    pins: Mapping[str, Pin] = PINS,
-) -> Package | None:
-    """The package when npm's cache has it; fetches nothing. Arguments as of ``provide``.
-
-    Raises:
-        RuntimeMissing: what lies there is not what npm published.
-    """
-    checked = _Checked(cache / "packages.json")
-    for modules in (*checked.places(version), npx_directory(version, environ)):
-        if package := _resolve(modules, version, node, checked, pins.get(version)):
-            return package
-    return None
-
-
-def check_supported(version: str) -> None:
-    """Refuse what this program does not know how to run.
-
-    Raises:
-        RuntimeMissing: CCR 3 has another configuration, another log and other routes.
-    """
-    major = version.partition(".")[0]
-    if major not in {"1", "2"}:
-        raise RuntimeMissing(
-            f"Claude Code Router {version} is not supported: synccr runs 1.x and 2.x, which read "
-            "config.json.",
-            "Set ccr_version to 2.0.0.",
-        )
-
-
-def npx_directory(version: str, environ: Mapping[str, str]) -> Path:
-    """``node_modules`` of this package in npx's cache."""
-    settings = {name.lower(): value for name, value in environ.items()}
-    root = settings.get("npm_config_cache")
-    if not root and os.name == "nt":
-        root = str(Path(environ.get("LOCALAPPDATA") or "", "npm-cache"))
-    return Path(
-        root or Path(environ.get("HOME") or "", ".npm"), "_npx", _npx_name(version), "node_modules"
-    )
-
-
-def _npx_name(version: str) -> str:
-    """libnpmexec: the first 16 hex digits of the sha512 of the sorted package specifications."""
-    return hashlib.sha512(f"{NAME}@{version}".encode()).hexdigest()[:16]
-
-
-def _resolve(
-    modules: Path, version: str, node: Node, checked: _Checked, pin: Pin | None
-) -> Package | None:
-    """What to run from a ``node_modules``; None when the package is not (wholly) there."""
-    root = modules / NAME
-    manifest = _json(root / "package.json")
-    if manifest.get("version") != version:
-        return None
-    binaries = manifest.get("bin")
-    script = binaries.get("ccr") if isinstance(binaries, dict) else binaries
-    entry = root / ("dist/cli.js" if pin else str(script))
-    if pin:
-        _check(modules, root, version, checked, pin)
-    elif not entry.is_file() or not entry.resolve().is_relative_to(root.resolve()):
-        return None
-    checked.remember(version, modules)
-    return Package(version, (str(node.path), str(entry), "start"), entry)
-
-
-def _check(modules: Path, root: Path, version: str, checked: _Checked, pin: Pin) -> None:
-    """Compare what is installed with what was published.
-
-    Raises:
-        _Altered: they differ.
-    """
-    lock = _json(modules / ".package-lock.json").get("packages", {})
-    entry = lock.get(f"node_modules/{NAME}", {}) if isinstance(lock, dict) else {}
-    installed = entry.get("integrity") if isinstance(entry, dict) else None
-    wrong = [] if installed in (None, pin.integrity) else ["the archive npm installed"]
-    wrong += [name for name, sha256 in pin.files.items() if checked.sha256(root / name) != sha256]
-    if wrong:
-        raise _Altered(
-            f"Claude Code Router {version} in {modules.parent} is not what its authors published "
-            f"(not the same: {', '.join(wrong)}), so it is not run.",
-            f"Remove {modules.parent} and start again.",
-        )
-
-
-class _Altered(RuntimeMissing):
-    """What is installed is not what was published."""
-
-
-def _remove(modules: Path, version: str) -> bool:
-    """Take this package, and nothing else, out of npx's cache."""
-    place = modules.parent
-    if place.parts[-2:] != ("_npx", _npx_name(version)) or place.is_symlink():
-        return False
-    shutil.rmtree(place, ignore_errors=True)
-    return not place.exists()
-
-
-class _Checked:
-    """What was found and hashed before, so that a start need not read 12 MB again."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        known = _json(path)
-        self._places: dict[str, Any] = _dict(known.get("places"))
-        self._hashes: dict[str, Any] = _dict(known.get("hashes"))
-
-    def places(self, version: str) -> Iterator[Path]:
-        """Where this version was the last time (``.npmrc`` may have moved npm's cache)."""
-        place = self._places.get(version)
-        if isinstance(place, str):
-            yield Path(place)
-
-    def remember(self, version: str, modules: Path) -> None:
-        if self._places.get(version) != str(modules):
-            self._places[version] = str(modules)
-            self._save()
-
-    def sha256(self, path: Path) -> str | None:
-        """Of the file's content; None when it cannot be read."""
-        try:
-            stat = path.stat()
-            # The change time is the kernel's own: it cannot be set back.
-            stamp = [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-            known = _dict(self._hashes.get(str(path)))
-            if known.get("stamp") == stamp and isinstance(known.get("sha256"), str):
-                return str(known["sha256"])
-            with path.open("rb") as file:  # in pieces: a process keeps the memory it once took
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:
-            return None
-        self._hashes[str(path)] = {"stamp": stamp, "sha256": digest}
-        self._save()
-        return digest
-
-    def _save(self) -> None:
-        document = {"places": self._places, "hashes": self._hashes}
-        with contextlib.suppress(OSError):  # the next start reads the files again
-            write_atomic(self._path, json.dumps(document).encode())
-
-
-def _json(path: Path) -> dict[str, Any]:
     try:
-        return _dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError):
-        return {}
+        words = [word.strip('"') for word in shlex.split(line, posix=os.name != "nt")]
+    except ValueError as error:
+        raise RuntimeMissing(f"ccr_command cannot be read: {error}.", _EXAMPLE) from error
+    version = _version_in(line)
+    if version == "latest":
+        raise RuntimeMissing(
+            "ccr_command names no version of Claude Code Router, and the latest is not supported: "
+            "synccr runs 1.x and 2.x, which read config.json.",
+            f"Name the version: {NAME}@2.0.0",
+        )
+    if version:
+        check_supported(version)
+    program, *rest = words or [""]
+    found = shutil.which(Path(program).expanduser(), path=environ.get("PATH", os.defpath))
+    if found is None:
+        raise RuntimeMissing(f"There is no command {program!r}, which ccr_command names.", _EXAMPLE)
+    start = () if rest[-1:] == ["start"] else ("start",)
+    return Package(version or UNKNOWN, (str(Path(found).absolute()), *rest, *start), None)
 
 
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _version_in(line: str) -> str | None:
+    """Which CCR a command line asks npm for; None when it asks for none."""
+    match = _SPECIFICATION.search(line)
+    if match is None:
+        return None
+    return match[1] if match[1] and match[1][0].isdigit() else "latest"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from synccr.ccr.process_id import ProcessId, identify
+from synccr.ccr.process import ProcessId, identify
 from synccr.ccr.process_markers import is_ccr_of, listening_ports
 from synccr.files import write_atomic
 from synccr.paths import Paths

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from synccr.ccr.process_id import ProcessId
+from synccr.ccr.process import ProcessId
 
 # Not SYNCCR_…: those are settings, and whatever CCR starts inherits these.
 INSTANCE = "_SYNCCR_INSTANCE"

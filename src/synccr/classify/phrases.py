@@ -181,7 +181,7 @@ TOO_LONG = _any(
     r"context (length|size|window|limit)|maximum context|(prompt|input|messages?) (is |are )?too l",
     r"too many tokens|reduce the length",
 )
-FIELD_PATH = re.compile(r"\W{0,2}(messages|system|tools?|max_tokens|contents|input)\b[\w.\[\]]*:")
+FIELD_PATH = re.compile(r"\A\W{0,2}(messages|system|tools?|max_tokens|contents|input)\b[\w.\[\]]*:")
 """A sentence that begins with the path of the request's own field, as Anthropic's do."""
 
 QUOTATION = re.compile(r"""(?<!error': )(?<!message': )(?<!\w)(["'`])(?:(?!\1).){40,}?\1""")

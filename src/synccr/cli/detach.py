@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from synccr.cli.output import print_note
+from synccr.cli.result import Note, Result
+from synccr.control import request
 from synccr.errors import NotRunning, SynccrError, Taken
 from synccr.files import open_to_append, private_directory
 from synccr.paths import Paths
@@ -20,14 +23,24 @@ _PATIENCE = 900.0  # npx may have to bring CCR over a slow line
 _LOG_LIMIT = 1024 * 1024
 
 
-def detach(
-    arguments: list[str], *, progress: Callable[[str], None] = lambda _line: None
-) -> dict[str, Any]:
+def start_detached(arguments: list[str]) -> Result:
+    """Do :func:`detach`, and say where it runs."""
+    return runs_at(detach(arguments))
+
+
+def runs_at(status: Mapping[str, Any]) -> Result:
+    """Where the supervisor with this status is found."""
+    where = f"{status['endpoint']} (pid {status['supervisor']['pid']})"
+    return Result([Note(f"synccr runs at {where}.")])
+
+
+def detach(arguments: list[str]) -> dict[str, Any]:
     """Start a supervisor in the background and wait until its endpoint answers.
+
+    What the child says meanwhile is passed on.
 
     Args:
         arguments: of ``synccr start``.
-        progress: hears each line that the child says meanwhile.
 
     Returns:
         Its status.
@@ -35,8 +48,6 @@ def detach(
     Raises:
         SynccrError: it ended instead; its own words and exit code.
     """
-    from synccr.control import request
-
     paths = Paths.from_environment()
     try:
         running = request(paths.instance, "status", timeout=2.0)
@@ -51,7 +62,7 @@ def detach(
     private_directory(paths.log)
     log = own_log(paths)
     child, begin = _spawn(arguments, log)
-    heard = _Listener(log, begin, progress)
+    heard = _Listener(log, begin)
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         code = child.poll()
@@ -75,8 +86,8 @@ def detach(
 class _Listener:
     """Passes on the whole lines that are new in a log, but for the last words."""
 
-    def __init__(self, log: Path, at: int, progress: Callable[[str], None]) -> None:
-        self._log, self._at, self._progress = log, at, progress
+    def __init__(self, log: Path, at: int) -> None:
+        self._log, self._at = log, at
 
     def listen(self) -> None:
         with self._log.open("rb") as file:
@@ -87,7 +98,7 @@ class _Listener:
             if line.startswith("synccr: "):
                 break
             if line:
-                self._progress(line)
+                print_note(line, "dim")
 
 
 def own_log(paths: Paths) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from synccr.cli.serve import LOG_LEVELS
+from synccr.cli.start_options import LOG_LEVELS
 from synccr.errors import UsageError
 
 
@@ -41,6 +41,7 @@ LogLevel = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Ask the provider again; do not use recent answers.")
 ]

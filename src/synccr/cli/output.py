@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from synccr.errors import SynccrError
@@ -24,26 +22,26 @@ if TYPE_CHECKING:
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
 
-def coloured(stream: TextIO) -> bool:
+def takes_colour(stream: TextIO) -> bool:
     """Whether colour and live display are welcome on this stream."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def paint(text: str, colour: str, stream: TextIO) -> str:
+def style(text: str, colour: str, stream: TextIO) -> str:
     """``text`` in a colour, where the stream takes colours."""
-    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if coloured(stream) else text
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if takes_colour(stream) else text
 
 
-def put(text: str) -> None:
+def print_data(text: str) -> None:
     """Data for stdout."""
-    sys.stdout.write(escape_controls(text, coloured=coloured(sys.stdout)) + "\n")
+    sys.stdout.write(escape_controls(text, coloured=takes_colour(sys.stdout)) + "\n")
     sys.stdout.flush()
 
 
-def put_json(document: Any) -> None:
+def print_json(document: Any) -> None:
     """One JSON document on stdout, readable on a terminal."""
     indent = 2 if sys.stdout.isatty() else None
-    put(json.dumps(document, indent=indent, ensure_ascii=False, default=_plain))
+    print_data(json.dumps(document, indent=indent, ensure_ascii=False, default=_plain))
 
 
 def _plain(value: Any) -> Any:
@@ -72,54 +70,33 @@ def reader_gone(stream: TextIO) -> bool:
             return False
 
 
-def say(text: str, colour: str | None = None) -> None:
+def print_note(text: str, colour: str | None = None) -> None:
     """A line for a person, on stderr; when nobody can hear it, the work goes on."""
     try:
-        line = paint(text, colour, sys.stderr) if colour else text
-        sys.stderr.write(escape_controls(line, coloured=coloured(sys.stderr)) + "\n")
+        line = style(text, colour, sys.stderr) if colour else text
+        sys.stderr.write(escape_controls(line, coloured=takes_colour(sys.stderr)) + "\n")
         sys.stderr.flush()
     except BrokenPipeError:
-        into_the_void(sys.stderr)
+        redirect_to_devnull(sys.stderr)
     except OSError:
         pass
 
 
-def into_the_void(stream: TextIO) -> None:
+def redirect_to_devnull(stream: TextIO) -> None:
     """Nobody reads this stream any more; what it still holds would be a fault at the end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
-def show(error: SynccrError, *, as_json: bool = False) -> None:
+def print_error(error: SynccrError, *, as_json: bool = False) -> None:
     """An error: one sentence on what happened, one on what to do."""
     if as_json:
-        put_json({"error": {"what": error.what, "todo": error.todo, "exit_code": error.exit_code}})
-    say(f"{paint('synccr:', 'red', sys.stderr)} {error.what}")
+        told = {"what": error.what, "todo": error.todo, "exit_code": error.exit_code}
+        print_json({"error": told})
+    print_note(f"{style('synccr:', 'red', sys.stderr)} {error.what}")
     if error.todo:
-        say(f"  {error.todo}")
-
-
-def quota_line(row: Mapping[str, Any]) -> str:
-    """One allowance, as ``--json`` has it, for a person: left, renewal, end at this pace."""
-    left, limit = row.get("remaining"), row.get("limit")
-    if left is None:
-        amount = "how much is left is not known" if limit is None else f"{limit:g} in all"
-    else:
-        amount = f"{left:g} of {limit:g} left"
-    parts = [f"{row['provider']}: {amount} ({row['window']})"]
-    if row.get("renews_at"):
-        parts.append(f"renews {_when(row['renews_at'])}")
-    if row.get("runs_out_at"):
-        parts.append(f"runs out {_when(row['runs_out_at'])} at this pace")
-    return "; ".join(parts)
-
-
-def _when(stamp: str) -> str:
-    """A time of ours on this machine's clock."""
-    when = datetime.fromisoformat(stamp).astimezone()
-    near = abs((when - datetime.now(UTC)).total_seconds()) < 20 * 3600
-    return when.strftime("at %H:%M" if near else "on %Y-%m-%d at %H:%M")
+        print_note(f"  {error.todo}")
 
 
 def console(stream: TextIO) -> Console:
@@ -128,7 +105,8 @@ def console(stream: TextIO) -> Console:
 
     columns = os.environ.get("COLUMNS", "")
     width = None if stream.isatty() else max(20, int(columns) if columns.isdecimal() else 100)
-    colours: Literal["auto"] | None = "auto" if coloured(stream) else None  # None: no bold either
+    # Without a colour system there is no bold either.
+    colours: Literal["auto"] | None = "auto" if takes_colour(stream) else None
     return Console(file=stream, width=width, highlight=False, color_system=colours)
 
 
@@ -138,4 +116,4 @@ def draw(what: RenderableType, *, stream: TextIO | None = None) -> None:
     drawing = console(stream)
     with drawing.capture() as drawn:
         drawing.print(what)
-    stream.write(escape_controls(drawn.get(), coloured=coloured(stream)))
+    stream.write(escape_controls(drawn.get(), coloured=takes_colour(stream)))

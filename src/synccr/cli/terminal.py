@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synccr.cli.detach import bound_own_log
-from synccr.cli.output import paint, say
+from synccr.cli.output import print_note, style
 from synccr.models.report import Report
 
 if TYPE_CHECKING:
@@ -46,23 +46,23 @@ class Terminal:
         """One event: time, what happened, what to do."""
         line = f"{time.strftime('%H:%M:%S')} {text}"
         bound_own_log(self._log)
-        say(line + (f" {todo}" if todo else ""), _COLOURS.get(kind))
+        print_note(line + (f" {todo}" if todo else ""), _COLOURS.get(kind))
 
     def report(self, report: Report) -> None:
         """One model of the preflight."""
-        word = paint(f"{report.status:<12}", "green" if report.serves else "red", sys.stderr)
+        word = style(f"{report.status:<12}", "green" if report.serves else "red", sys.stderr)
         latency = f" {report.latency_ms} ms" if report.latency_ms is not None else ""
         detail = f"  {report.detail}" if report.detail and not report.serves else ""
-        say(f"  {word} {report.ref}{latency}{detail}")
+        print_note(f"  {word} {report.ref}{latency}{detail}")
 
     def ready(self, supervisor: Supervisor) -> None:
         """The endpoint answers; in the background, who started it says so."""
         if supervisor.detached:
             return
         status = supervisor.status()
-        say(
+        print_note(
             f"{time.strftime('%H:%M:%S')} Ready at {status['endpoint']} on the "
             f"{status['profile']} profile; default is {status['routes']['default']}.",
             "green",
         )
-        say('         Use it: synccr code, or eval "$(synccr env)". Ctrl-C ends it.')
+        print_note('         Use it: synccr code, or eval "$(synccr env)". Ctrl-C ends it.')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -11,22 +12,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
-from synccr.config.profile import Profile, variables
+from synccr.ccr.node import Node, find_node
+from synccr.config.profile import Profile, probe_targets, variables
 from synccr.config.store import FILES, Profiles, load_profiles, read_written
+from synccr.control import request
 from synccr.doctor import lines
 from synccr.doctor.secrets import Secrets, key_fields
 from synccr.errors import ConfigError, NotRunning, RuntimeMissing, SynccrError, UsageError
+from synccr.models.report import Report
 from synccr.paths import Paths
+from synccr.probe.ask import ask_models
+from synccr.probe.dialects import ProbeRequest
+from synccr.probe.run import PreflightResult
+from synccr.probe.transport import NoReply, ProbeReply, make_client, send
 from synccr.redact import Redactor
 from synccr.settings import Settings, load
-
-if TYPE_CHECKING:
-    from synccr.ccr.node import Node
-    from synccr.models.report import Report
-    from synccr.probe.run import Result as Survey
-    from synccr.probe.transport import NoReply, Reply
 
 _VISIT_TIMEOUT = 10.0
 _STATUS_TIMEOUT = 5.0
@@ -42,7 +45,7 @@ class Blocked(Exception):
         self.by = by
 
 
-class Once(Generic[T]):
+class _Shared(Generic[T]):
     """A value made by whoever needs it first; a failure is the same for all, too."""
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -64,6 +67,17 @@ class Once(Generic[T]):
             return self._value[0]
 
 
+def once(make: Callable[[Context], T]) -> Callable[[Context], T]:
+    """A method of a context that makes its value, or fails, once for all checks."""
+
+    def shared(context: Context) -> T:
+        value: T = context.made.setdefault(make.__name__, _Shared(lambda: make(context)))()
+        return value
+
+    shared.__doc__ = make.__doc__
+    return shared
+
+
 @dataclass
 class Context:
     """The surroundings of the checks. What costs something is made when it is first asked for.
@@ -80,6 +94,7 @@ class Context:
         resolve: addresses of a host and port; as ``socket.getaddrinfo``.
         managed: settings of Claude Code that an administrator made.
         named: checks that the person asked for by name.
+        made: what has been made, by the method that makes it.
     """
 
     paths: Paths
@@ -95,15 +110,7 @@ class Context:
     resolve: Callable[[str, int], Sequence[Any]] = socket.getaddrinfo
     managed: tuple[Path, ...] = ()
     named: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        self._settings = Once(self._read_settings)
-        self._profiles = Once(self._read_profiles)
-        self._node = Once(self._find_node)
-        self._status = Once(self._ask_supervisor)
-        self._survey = Once(self._ask_models)
-        self._visits = Once(self._visit)
-        self._secrets = Once(self._gather)
+    made: dict[str, _Shared[Any]] = field(default_factory=dict, init=False, repr=False)
 
     def again(self) -> Context:
         """The same surroundings, to be looked at afresh."""
@@ -119,15 +126,16 @@ class Context:
     @property
     def settings(self) -> Settings:
         """The settings, or the defaults when they cannot be used (``settings.valid`` says why)."""
-        found = self._settings()
+        found = self._read_settings()
         return found if isinstance(found, Settings) else Settings()
 
     @property
     def settings_error(self) -> UsageError | ConfigError | None:
         """Why the settings cannot be used."""
-        found = self._settings()
+        found = self._read_settings()
         return None if isinstance(found, Settings) else found
 
+    @once
     def _read_settings(self) -> Settings | UsageError | ConfigError:
         try:
             return load(self.paths.settings, self.environ)
@@ -142,19 +150,17 @@ class Context:
             Blocked: they cannot be used.
         """
         try:
-            return self._profiles()
+            return self.profiles_or_error()
         except (ConfigError, OSError) as error:
             raise Blocked("config.valid") from error
 
+    @once
     def profiles_or_error(self) -> Profiles:
         """Both profiles.
 
         Raises:
             ConfigError: they cannot be used.
         """
-        return self._profiles()
-
-    def _read_profiles(self) -> Profiles:
         for path in self.profile_files():
             if not path.is_file():  # a pipe would be waited for without end
                 raise ConfigError(f"{path} is no file.", "Move it away.")
@@ -197,21 +203,17 @@ class Context:
             Blocked: there is none.
         """
         try:
-            return self._node()
+            return self.node_or_error()
         except RuntimeMissing as error:
             raise Blocked("node.version") from error
 
+    @once
     def node_or_error(self) -> Node:
         """Node.
 
         Raises:
             RuntimeMissing: there is none.
         """
-        return self._node()
-
-    def _find_node(self) -> Node:
-        from synccr.ccr.node import find_node
-
         return find_node(self.environ, self.paths.cache)
 
     @property
@@ -226,17 +228,13 @@ class Context:
         except SynccrError as error:
             raise Blocked("supervisor.healthy") from error
 
+    @once
     def status_or_error(self) -> dict[str, Any] | None:
         """The supervisor's status; None when none runs.
 
         Raises:
             SynccrError: it does not answer.
         """
-        return self._status()
-
-    def _ask_supervisor(self) -> dict[str, Any] | None:
-        from synccr.control import request
-
         try:
             status = request(self.paths.instance, "status", timeout=_STATUS_TIMEOUT)
         except NotRunning:
@@ -246,23 +244,19 @@ class Context:
     # ------------------------------------------------------------ providers
 
     @property
-    def survey(self) -> Survey:
+    def survey(self) -> PreflightResult:
         """Every model of both profiles, asked now.
 
         Raises:
             Blocked: the profiles, or the proxy settings, cannot be used.
         """
         try:
-            return self._survey()
+            return self._ask_models()
         except ConfigError as error:
             raise Blocked("provider.proxy") from error
 
-    def _ask_models(self) -> Survey:
-        import asyncio
-
-        from synccr.config.profile import probe_targets
-        from synccr.probe.ask import ask_models
-
+    @once
+    def _ask_models(self) -> PreflightResult:
         profiles = self.profiles
         return asyncio.run(
             ask_models(
@@ -276,32 +270,30 @@ class Context:
         )
 
     @property
-    def visits(self) -> Mapping[str, Reply | NoReply]:
+    def visits(self) -> Mapping[str, ProbeReply | NoReply]:
         """What each provider's server answers to a request without a key, by provider.
 
         Raises:
             Blocked: the profiles, or the proxy settings, cannot be used.
         """
         try:
-            return self._visits()
+            return self._visit()
         except ConfigError as error:
             raise Blocked("provider.proxy") from error
 
-    def _visit(self) -> Mapping[str, Reply | NoReply]:
-        import asyncio
-        from urllib.parse import urlsplit
-
-        from synccr.probe.dialects import Ask
-        from synccr.probe.transport import make_client, send
-
+    @once
+    def _visit(self) -> Mapping[str, ProbeReply | NoReply]:
         providers = self.providers()
         roots = {p.name: "{0.scheme}://{0.netloc}/".format(urlsplit(p.url)) for p in providers}
 
-        async def visit() -> dict[str, Reply | NoReply]:
+        async def visit() -> dict[str, ProbeReply | NoReply]:
             async with make_client(providers, proxy=self.profiles.proxy) as client:
                 urls = list(dict.fromkeys(roots.values()))
                 answers = await asyncio.gather(
-                    *(send(Ask("GET", url, {}), client, timeout=_VISIT_TIMEOUT) for url in urls)
+                    *(
+                        send(ProbeRequest("GET", url, {}), client, timeout=_VISIT_TIMEOUT)
+                        for url in urls
+                    )
                 )
             found = dict(zip(urls, answers, strict=True))
             return {name: found[url] for name, url in roots.items()}
@@ -319,7 +311,7 @@ class Context:
     @property
     def secrets(self) -> Secrets:
         """Every key that is known here, the local port's among them."""
-        return self._secrets()
+        return self._gather()
 
     @property
     def redactor(self) -> Redactor:
@@ -335,6 +327,7 @@ class Context:
             found += [p.api_key for p in (self.profiles.primary, self.profiles.fallback)]
         return {key for key in found if isinstance(key, str) and key}
 
+    @once
     def _gather(self) -> Secrets:
         literals: list[str] = [v for path in self.key_files() for v in key_fields(path)]
         names: Iterable[str] = ()

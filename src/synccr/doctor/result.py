@@ -24,58 +24,58 @@ _WORST_FIRST = (Level.FAIL, Level.WARN, Level.OK, Level.SKIP)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """What a check found.
 
     Attributes:
         level: how bad it is.
         detail: a sentence or two.
         fix: lines that can be pasted into a shell, or the page where a person has to act.
-        mend: does what ``fix`` says, where that is safe; returns what was done, and
+        repair: does what ``fix`` says, where that is safe; returns what was done, and
             what has to be done now, in a sentence.
     """
 
     level: Level
     detail: str
     fix: str | None = None
-    mend: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+    repair: Callable[[], str] | None = field(default=None, repr=False, compare=False)
 
 
-def ok(detail: str) -> Finding:
+def ok(detail: str) -> Diagnosis:
     """Nothing to do."""
-    return Finding(Level.OK, detail)
+    return Diagnosis(Level.OK, detail)
 
 
-def skip(detail: str) -> Finding:
+def skip(detail: str) -> Diagnosis:
     """There is nothing to look at."""
-    return Finding(Level.SKIP, detail)
+    return Diagnosis(Level.SKIP, detail)
 
 
-def warn(detail: str, fix: str, mend: Callable[[], str] | None = None) -> Finding:
+def warn(detail: str, fix: str, repair: Callable[[], str] | None = None) -> Diagnosis:
     """It works, and not as well as it could."""
-    return Finding(Level.WARN, detail, fix, mend)
+    return Diagnosis(Level.WARN, detail, fix, repair)
 
 
-def fail(detail: str, fix: str, mend: Callable[[], str] | None = None) -> Finding:
+def fail(detail: str, fix: str, repair: Callable[[], str] | None = None) -> Diagnosis:
     """Something does not work, or a secret lies open."""
-    return Finding(Level.FAIL, detail, fix, mend)
+    return Diagnosis(Level.FAIL, detail, fix, repair)
 
 
-def together(findings: Iterable[Finding]) -> Finding:
-    """One finding from several of the same check: the worst level; what is in order is
+def together(diagnoses: Iterable[Diagnosis]) -> Diagnosis:
+    """One diagnosis from several of the same check: the worst level; what is in order is
     told only when all is, and every fix is kept once."""
-    listed = list(findings)
+    listed = list(diagnoses)
     level = min((f.level for f in listed), key=_WORST_FIRST.index)
     bad = [f for f in listed if f.level in (Level.FAIL, Level.WARN)] or [
         f for f in listed if f.level is level
     ]
     fixes = dict.fromkeys(f.fix for f in bad if f.fix)
-    mends = [f.mend for f in bad if f.mend]
-    return Finding(
+    repairs = [f.repair for f in bad if f.repair]
+    return Diagnosis(
         level,
         " ".join(_sentence(f.detail) for f in bad) if len(bad) > 1 else bad[0].detail,
         "\n".join(fixes) or None,
-        (lambda: " ".join(_sentence(mend()) for mend in mends)) if mends else None,
+        (lambda: " ".join(_sentence(repair()) for repair in repairs)) if repairs else None,
     )
 
 
@@ -97,18 +97,18 @@ class Check:
 
     id: str
     title: str
-    run: Callable[[Context], Finding]
+    run: Callable[[Context], Diagnosis]
     slow: bool = False
     timeout: float = 20.0
 
 
 @dataclass(frozen=True)
-class Result:
-    """A check's finding under its name, as ``doctor --json`` has it.
+class CheckResult:
+    """A check's diagnosis under its name, as ``doctor --json`` has it.
 
     Attributes:
         fixable: ``--fix`` mends it.
-        mended: ``--fix`` did, and the check said so when it was run again.
+        fixed: ``--fix`` did, and the check said so when it was run again.
     """
 
     id: str
@@ -117,4 +117,4 @@ class Result:
     detail: str
     fix: str | None
     fixable: bool
-    mended: bool = False
+    fixed: bool = False

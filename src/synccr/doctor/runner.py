@@ -14,7 +14,7 @@ from pathlib import Path
 from synccr.control import user_id
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
-from synccr.doctor.result import Check, Finding, Level, Result, fail, skip
+from synccr.doctor.result import Check, CheckResult, Diagnosis, Level, fail, skip
 from synccr.doctor.secrets import Secrets
 from synccr.errors import SynccrError
 from synccr.redact import Redactor
@@ -34,39 +34,39 @@ class Watcher:
     """
 
     waiting: Callable[[Sequence[str]], None] = lambda _ids: None
-    done: Callable[[Result], None] = lambda _result: None
+    done: Callable[[CheckResult], None] = lambda _result: None
 
 
 def examine(
-    checks: Sequence[Check], context: Context, *, mend: bool = False, watcher: Watcher | None = None
-) -> list[Result]:
-    """Run checks, and with ``mend`` do what is safe and look again.
+    checks: Sequence[Check], context: Context, *, fix: bool = False, watcher: Watcher | None = None
+) -> list[CheckResult]:
+    """Run checks, and with ``fix`` do what is safe and look again.
 
     Args:
         checks: which ones; results come in their order.
         context: what they look at.
-        mend: apply the mends, one after the other; then every quick check and every mended
-            one is run again, because one mend may touch what another check looks at.
+        fix: make the repairs, one after the other; then every quick check and every repaired
+            one is run again, because one repair may touch what another check looks at.
         watcher: hears of each step.
     """
     watcher = watcher or Watcher()
     mask = _masker(context)
-    if not mend:
+    if not fix:
         found = _run(checks, context, lambda c, f: watcher.done(_result(c, f, mask)), watcher)
         return [_result(check, found[check.id], mask) for check in checks]
-    found = _run(checks, context, lambda _check, _finding: None, watcher)
+    found = _run(checks, context, lambda _check, _diagnosis: None, watcher)
     said: dict[str, str] = {}
     broken: dict[str, str] = {}
     for check in checks:
-        finding = found[check.id]
-        if finding.level not in _GOOD and finding.mend:
+        diagnosis = found[check.id]
+        if diagnosis.level not in _GOOD and diagnosis.repair:
             try:
-                said[check.id] = finding.mend()
+                said[check.id] = diagnosis.repair()
             except Exception as error:  # noqa: BLE001 - told as the check's result
                 broken[check.id] = _words(error)
     if said:
         again = [c for c in checks if c.id in said or not c.slow]
-        found |= _run(again, context.again(), lambda _check, _finding: None, watcher)
+        found |= _run(again, context.again(), lambda _check, _diagnosis: None, watcher)
     results = []
     for check in checks:
         result = _result(check, found[check.id], mask, said.get(check.id), broken.get(check.id))
@@ -78,14 +78,14 @@ def examine(
 def _run(
     checks: Sequence[Check],
     context: Context,
-    done: Callable[[Check, Finding], None],
+    done: Callable[[Check, Diagnosis], None],
     watcher: Watcher,
-) -> dict[str, Finding]:
-    """One finding for each check; ``done`` hears of them in the order of the checks.
+) -> dict[str, Diagnosis]:
+    """One diagnosis for each check; ``done`` hears of them in the order of the checks.
 
     The threads are daemons, so that one that hangs does not keep the program from ending.
     """
-    arrivals: queue.SimpleQueue[tuple[str, Finding]] = queue.SimpleQueue()
+    arrivals: queue.SimpleQueue[tuple[str, Diagnosis]] = queue.SimpleQueue()
     started = time.monotonic()
     for check in checks:
         threading.Thread(
@@ -93,7 +93,7 @@ def _run(
             name=check.id,
             daemon=True,
         ).start()
-    found: dict[str, Finding] = {}
+    found: dict[str, Diagnosis] = {}
     todo = list(checks)
     while todo:
         _take_overdue(checks, found, time.monotonic() - started)
@@ -106,14 +106,14 @@ def _run(
         watcher.waiting([check.id for check in missing])
         patience = min(check.timeout for check in missing) - (time.monotonic() - started)
         try:
-            name, finding = arrivals.get(timeout=max(0.0, patience))
+            name, diagnosis = arrivals.get(timeout=max(0.0, patience))
         except queue.Empty:
             continue
-        found.setdefault(name, finding)
+        found.setdefault(name, diagnosis)
     return found
 
 
-def _take_overdue(checks: Collection[Check], found: dict[str, Finding], age: float) -> None:
+def _take_overdue(checks: Collection[Check], found: dict[str, Diagnosis], age: float) -> None:
     for check in checks:
         if check.id not in found and age >= check.timeout:
             found[check.id] = fail(
@@ -122,7 +122,7 @@ def _take_overdue(checks: Collection[Check], found: dict[str, Finding], age: flo
             )
 
 
-def _guarded(check: Check, context: Context) -> Finding:
+def _guarded(check: Check, context: Context) -> Diagnosis:
     try:
         return check.run(context)
     except Blocked as blocked:
@@ -177,24 +177,24 @@ def _masker(context: Context) -> Redactor:
 
 def _result(
     check: Check,
-    finding: Finding,
+    diagnosis: Diagnosis,
     mask: Redactor,
     said: str | None = None,
     broken: str | None = None,
-) -> Result:
-    detail = finding.detail
-    mended = said is not None and finding.level in _GOOD
+) -> CheckResult:
+    detail = diagnosis.detail
+    fixed = said is not None and diagnosis.level in _GOOD
     if said is not None:
-        before = f"Mended: {said}" if mended else f"{said} That was not enough."
+        before = f"Mended: {said}" if fixed else f"{said} That was not enough."
         detail = f"{before} {detail[:1].upper()}{detail[1:]}"
     elif broken is not None:
         detail = f"{detail} It could not be mended: {broken}"
-    return Result(
+    return CheckResult(
         check.id,
         check.title,
-        finding.level,
+        diagnosis.level,
         mask.line(detail, _LONGEST),
-        mask(finding.fix) if finding.fix else None,
-        finding.mend is not None,
-        mended,
+        mask(diagnosis.fix) if diagnosis.fix else None,
+        diagnosis.repair is not None,
+        fixed,
     )

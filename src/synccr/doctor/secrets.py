@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,14 +56,14 @@ class Secrets:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as m:
                 if any(m.find(value.encode()) >= 0 for value in self.values):
                     return True
-                return LOGGED_KEY.search(m) is not None
+                return re.search(LOGGED_KEY, m) is not None
         except (OSError, ValueError):  # an empty file cannot be mapped
             return False
 
 
 def key_fields(path: Path) -> Iterator[str]:
     """Values of ``api_key`` fields of a JSON file that are no ``$NAME``."""
-    for match in KEY_FIELD.finditer(read(path)):
+    for match in re.finditer(KEY_FIELD, read(path)):
         value = match["value"].decode("utf-8", "replace")
         if not value.startswith("$") and "{{" not in value:
             yield value

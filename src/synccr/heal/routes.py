@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from synccr.config.profile import FALLBACK_SCENARIOS, SCENARIOS, Profile
 from synccr.heal.change import Write, write
-from synccr.models.report import DEAD, TRANSIENT, ModelRef, Reports, Status
+from synccr.models.report import FATAL, TRANSIENT, ModelRef, Reports, Status
 
 SERVES, NO_TOOLS, PASSING_TROUBLE, GONE = range(4)
 """Grades, best first: all is well; it calls no tools; it may serve again soon; it is dead."""
@@ -29,7 +29,7 @@ class Grade:
         report = self.reports.get(ref)
         if report is None:
             return SERVES
-        if report.status in DEAD:
+        if report.status in FATAL:
             return GONE
         if report.status in TRANSIENT:
             return PASSING_TROUBLE

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
-from synccr.config.profile import Provider
 from synccr.models.report import ModelRef, Report, Status
-from synccr.probe.dialects import Ask, dialect_of
 
 _ROWS = 5000
 _LONGEST_CONTEXT = 10**12
@@ -28,7 +24,6 @@ _CONTEXT_FIELDS = (
     "max_context_length",  # Mistral
     "inputTokenLimit",  # Gemini
 )
-_SYNTHETIC = "api.synthetic.new"
 _NEAR = 0.6
 _SAME = 0.9
 
@@ -47,15 +42,6 @@ class OfferedModel(msgspec.Struct, frozen=True):
     context_length: int | None = None
     tools: bool | None = None
     always_on: bool | None = None
-
-
-def list_request(provider: Provider) -> Ask | None:
-    """How to ask for the list; None when the address cannot be told."""
-    dialect = dialect_of(provider)
-    ask = dialect.list_models(provider) if dialect else None
-    if ask and urlsplit(ask.url).hostname == _SYNTHETIC:
-        return replace(ask, url=f"https://{_SYNTHETIC}/openai/v1/models")
-    return ask
 
 
 def offered_in(document: Any) -> tuple[OfferedModel, ...]:

@@ -58,7 +58,7 @@ def take(
     offered: Mapping[str, Sequence[str]],
     now: datetime,
 ) -> LastCheck:
-    """This check's inventory. A list that could not be had this time is as it was, and so is
+    """What this check found. A list that could not be had this time is as it was, and so is
     a model with a trouble that passes by itself."""
     known = before.offered if before else {}
     states = before.models if before else {}
@@ -127,7 +127,7 @@ def load(path: Path) -> LastCheck | None:
     return found if found.at.tzinfo else None
 
 
-def save(path: Path, inventory: LastCheck) -> None:
+def save(path: Path, found: LastCheck) -> None:
     """Keep it; a disk that is full loses it, and the next check compares with the one before."""
     with suppress(OSError):
-        write_atomic(path, msgspec.json.encode(inventory))
+        write_atomic(path, msgspec.json.encode(found))

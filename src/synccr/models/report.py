@@ -28,7 +28,7 @@ class Status(StrEnum):
 SERVING = frozenset({Status.OK, Status.UNVERIFIED})
 """A route may lead here."""
 
-DEAD = frozenset({Status.BILLING, Status.QUOTA, Status.MISSING, Status.AUTH})
+FATAL = frozenset({Status.BILLING, Status.QUOTA, Status.MISSING, Status.AUTH})
 """Asking again at once brings the same answer: a route must not lead here."""
 
 TRANSIENT = frozenset({Status.RATE_LIMITED, Status.OVERLOADED, Status.TIMEOUT, Status.UNREACHABLE})

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from synccr.judge.outcome import Trouble
 from synccr.models.report import ModelRef, Report, Status
-from synccr.policy.life import Breaker
+from synccr.policy.availability import Breaker
 from synccr.policy.route_plan import NOTHING, Candidate, Need
-from synccr.policy.state import State
+from synccr.policy.state import PolicyState
 
 __all__ = ["Breaker", "Permit", "allows", "breaker_of", "trial_for"]
 
@@ -39,19 +39,21 @@ class Permit:
     @property
     def http_status(self) -> int:
         """What CCR is answered in the model's place."""
-        told = self.report.http_status if self.report else None
-        if told is not None and 400 <= told < 600:
-            return told
+        status = self.report.http_status if self.report else None
+        if status is not None and 400 <= status < 600:
+            return status
         return 504 if self.report and self.report.status is Status.TIMEOUT else 502
 
 
-def breaker_of(state: State, ref: ModelRef) -> Breaker:
+def breaker_of(state: PolicyState, ref: ModelRef) -> Breaker:
     """A model's breaker; closed for one of which nothing is known."""
     health = state.health.get(ref)
     return health.breaker if health else Breaker.CLOSED
 
 
-def allows(state: State, ref: ModelRef, *, session: str, now: float, again: bool = False) -> Permit:
+def allows(
+    state: PolicyState, ref: ModelRef, *, session: str, now: float, again: bool = False
+) -> Permit:
     """Whether a request of this session may be sent to this model.
 
     Args:
@@ -74,7 +76,7 @@ def allows(state: State, ref: ModelRef, *, session: str, now: float, again: bool
     return Permit(allowed=False, refused=refused, report=health.report)
 
 
-def _others_serve(state: State, ref: ModelRef, now: float) -> bool:
+def _others_serve(state: PolicyState, ref: ModelRef, now: float) -> bool:
     """Whether a request that is refused here is sent to another model."""
     plan = state.route_plan
     routes = (plan.scenario_of(ref), "named")
@@ -84,14 +86,14 @@ def _others_serve(state: State, ref: ModelRef, now: float) -> bool:
     return any(one.breaker is Breaker.CLOSED and not rests(state, one.ref, now) for one in others)
 
 
-def rests(state: State, ref: ModelRef, now: float) -> bool:
+def rests(state: PolicyState, ref: ModelRef, now: float) -> bool:
     """Whether a model is left alone for a moment, after a failure that may have been chance."""
     health = state.health.get(ref)
     return health is not None and health.resting(now)
 
 
 def trial_for(
-    state: State, asked: ModelRef, session: str, now: float, need: Need = NOTHING
+    state: PolicyState, asked: ModelRef, session: str, now: float, need: Need = NOTHING
 ) -> ModelRef | None:
     """The half-open model that a request of this session is to try, in place of the one that
     its route leads to; None when there is none.
@@ -113,7 +115,7 @@ def trial_for(
     return min(better, key=lambda one: one.rank).ref if better else None
 
 
-def _on_trial(state: State, one: Candidate, session: str, now: float) -> bool:
+def _on_trial(state: PolicyState, one: Candidate, session: str, now: float) -> bool:
     health = state.health.get(one.ref)
     return (
         health is not None

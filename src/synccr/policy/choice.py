@@ -86,7 +86,7 @@ def digest(healed: Healed) -> str:
 
 
 def serves(healed: Healed, reports: Reports) -> bool:
-    """Whether no route of a configuration leads to a model that is known to be away."""
+    """Whether no route of a configuration leads to a model that is known to be unavailable."""
     grade = Grade(reports)
     return all(grade(ref) < 2 for ref in healed.routes.values())
 

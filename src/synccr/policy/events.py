@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from synccr.config.profile import Profile, Role
 from synccr.heal import Healed, Local
@@ -50,41 +50,75 @@ class Shape(NamedTuple):
     finishes: bool = False
 
 
-class Event:
+class PolicyEvent:
     """Something that happened."""
 
 
-class Action:
+class PolicyAction:
     """Something to do."""
 
 
+class LoggedFailure(PolicyEvent):
+    """A line of CCR's log tells of a failed request: the only evidence where CCR's requests do
+    not pass the egress, and elsewhere a second witness."""
+
+    def redacted(self, redact: Callable[[str], str]) -> Self:  # noqa: ARG002  # nothing to redact
+        """Without the secrets that a provider may have repeated."""
+        return self
+
+
 @dataclass(frozen=True)
-class ProviderFailed(Event):
-    """CCR logged an error answer of a provider; ``model`` None when the line names none."""
+class ProviderFailed(LoggedFailure):
+    """A provider answered with an error status.
+
+    Attributes:
+        provider: its name in the configuration.
+        model: None when the line names none (Gemini's form does not).
+        http_status: the provider's.
+        body: the beginning of its answer.
+        at: when, UTC.
+    """
 
     provider: str
     model: str | None
     http_status: int
-    body: str
+    body: str = field(repr=False)
     at: datetime
+
+    def redacted(self, redact: Callable[[str], str]) -> Self:
+        return replace(self, body=redact(self.body))
 
 
 @dataclass(frozen=True)
-class NetworkFailed(Event):
-    """CCR logged a failure that names no provider: refused, DNS, an answer that is no JSON."""
+class NetworkFailed(LoggedFailure):
+    """Some provider gave no answer that can be used: refused, DNS, a timeout, no JSON."""
 
     message: str
 
-
-@dataclass(frozen=True)
-class UpstreamSilent(Event):
-    """A request has waited for its first response byte for ``seconds``."""
-
-    seconds: float
+    def redacted(self, redact: Callable[[str], str]) -> Self:
+        return replace(self, message=redact(self.message))
 
 
 @dataclass(frozen=True)
-class AttemptFailed(Event):
+class UnclearFailure(LoggedFailure):
+    """A provider's error in words that a prompt may have put there.
+
+    Attributes:
+        provider: its name in the configuration.
+        models: each name that the line may mean, the shortest first; very long ones left out.
+    """
+
+    provider: str
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class UpstreamSilent(PolicyEvent):
+    """A request has waited for the first byte of its answer longer than ``silence_timeout``."""
+
+
+@dataclass(frozen=True)
+class AttemptFailed(PolicyEvent):
     """The egress asked this model, and it failed: the model is known for certain.
 
     Told when it fails, with ``elsewhere`` None, and once more when its turn is over and
@@ -116,7 +150,7 @@ class AttemptFailed(Event):
 
 
 @dataclass(frozen=True)
-class AttemptServed(Event):
+class AttemptServed(PolicyEvent):
     """The egress asked this model, and it answered to the end.
 
     Attributes:
@@ -130,7 +164,7 @@ class AttemptServed(Event):
 
 
 @dataclass(frozen=True)
-class TrialStarted(Event):
+class TrialStarted(PolicyEvent):
     """This session is the one that tries a model which is half-open."""
 
     ref: ModelRef
@@ -138,45 +172,45 @@ class TrialStarted(Event):
 
 
 @dataclass(frozen=True)
-class BackendReady(Event):
+class BackendReady(PolicyEvent):
     """The backend asked for by ``Restart`` (or at the start, or by a person) serves."""
 
 
 @dataclass(frozen=True)
-class BackendDied(Event):
+class BackendDied(PolicyEvent):
     """The serving backend is gone or no longer answers; or a restart did not come up."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class SwapDone(Event):
-    """The relay has moved to the swap's target."""
+class SwapDone(PolicyEvent):
+    """The proxy has moved to the swap's target."""
 
 
 @dataclass(frozen=True)
-class SwapFailed(Event):
+class SwapFailed(PolicyEvent):
     """The target did not come up; the old backend serves on."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Probed(Event):
+class Probed(PolicyEvent):
     """The answer to ``Probe``: a report for each model that could be asked."""
 
     reports: tuple[Report, ...]
 
 
 @dataclass(frozen=True)
-class SwapAsked(Event):
+class SwapAsked(PolicyEvent):
     """A person wants this profile."""
 
     role: Role
 
 
 @dataclass(frozen=True)
-class ProfilesRead(Event):
+class ProfilesRead(PolicyEvent):
     """A profile was edited and can be used; ``local`` None when the local port is as it was."""
 
     primary: Profile
@@ -185,17 +219,17 @@ class ProfilesRead(Event):
 
 
 @dataclass(frozen=True)
-class WokeUp(Event):
+class WokeUp(PolicyEvent):
     """Time has passed."""
 
 
 @dataclass(frozen=True)
-class StopAsked(Event):
+class StopAsked(PolicyEvent):
     """Everything is to end."""
 
 
 @dataclass(frozen=True)
-class Probe(Action):
+class Probe(PolicyAction):
     """Ask these models; answered by ``Probed``.
 
     Attributes:
@@ -209,7 +243,7 @@ class Probe(Action):
 
 
 @dataclass(frozen=True)
-class Swap(Action):
+class Swap(PolicyAction):
     """Move to this configuration; answered by ``SwapDone`` or ``SwapFailed``.
 
     Attributes:
@@ -226,19 +260,19 @@ class Swap(Action):
 
 
 @dataclass(frozen=True)
-class Restart(Action):
+class Restart(PolicyAction):
     """Replace the dead backend by one of the same configuration."""
 
 
 @dataclass(frozen=True)
-class WakeAt(Action):
+class WakeAt(PolicyAction):
     """Send ``WokeUp`` at this monotonic time (or later); replaces the one before."""
 
     mono: float
 
 
 @dataclass(frozen=True)
-class Tell(Action):
+class Tell(PolicyAction):
     """A line for the journal, the terminal and, with ``notify``, the person elsewhere.
 
     Attributes:

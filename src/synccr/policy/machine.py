@@ -1,8 +1,6 @@
 """The state machine: ``decide(state, event, now) -> (state, actions)``.
 
-Each event is first *learned* (what do we know now?), then one function
-*concludes* (what follows from all we know?), so that no order of events can
-leave something undone. What is known, and the phases, are in :mod:`.state`.
+The package's own page says how it works.
 """
 
 from __future__ import annotations
@@ -13,14 +11,21 @@ from dataclasses import replace
 from synccr.config.profile import Profile
 from synccr.heal import Healed, Local
 from synccr.models.report import Report
-from synccr.policy import health as h
-from synccr.policy.events import Action, Event, Now
-from synccr.policy.observe import LEARN
-from synccr.policy.plan import conclude
-from synccr.policy.state import TRANSITIONS, Phase, Plan, State, Step
+from synccr.policy import model_health as h
+from synccr.policy.events import Now, PolicyAction, PolicyEvent
+from synccr.policy.observe import observe
+from synccr.policy.plan import plan
+from synccr.policy.state import TRANSITIONS, Phase, PolicyState, Step
 from synccr.settings import Settings
 
-__all__ = ["TRANSITIONS", "IllegalTransition", "Phase", "Plan", "State", "decide", "start"]
+__all__ = [
+    "TRANSITIONS",
+    "IllegalTransition",
+    "Phase",
+    "PolicyState",
+    "decide",
+    "start",
+]
 
 
 class IllegalTransition(Exception):
@@ -35,9 +40,9 @@ def start(
     reports: Iterable[Report],
     local: Local,
     now: Now,
-) -> State:
+) -> PolicyState:
     """The state of a supervisor that has preflighted and chosen, before its first backend."""
-    state = State(settings, primary, fallback, current, local)
+    state = PolicyState(settings, primary, fallback, current, local)
     known = {r.ref: r for r in reports}
     health = {
         ref: replace(h.probed(None, known[ref], now, settings), seen_at=now.mono)
@@ -47,7 +52,9 @@ def start(
     return replace(state, health=health)
 
 
-def decide(state: State, event: Event, now: Now) -> tuple[State, tuple[Action, ...]]:
+def decide(
+    state: PolicyState, event: PolicyEvent, now: Now
+) -> tuple[PolicyState, tuple[PolicyAction, ...]]:
     """Take one event; the result is the new state and what to do.
 
     Raises:
@@ -59,8 +66,8 @@ def decide(state: State, event: Event, now: Now) -> tuple[State, tuple[Action, .
     if state.phase is Phase.STOPPING:
         return state, ()  # whatever still happens, nothing follows from it
     step = Step(state, now)
-    LEARN[type(event)](step, event)
-    conclude(step)
+    observe(step, event)
+    plan(step)
     if step.state.phase not in allowed:
         raise IllegalTransition(
             f"{type(event).__name__} leads from {state.phase} to {step.state.phase}"

@@ -49,9 +49,9 @@ def failed(
     """One more that failed; of one turn the latest word replaces the ones before, in its place."""
     cost = _SEEN if passed else _EXPENSIVE if trouble in _SLOW else 1
     outcome = Outcome(now, turn, cost, counts)
-    told = [o for o in outcomes if o.cost and o.turn == turn]
-    if told:
-        return tuple(outcome if o is told[0] else o for o in outcomes if o not in told[1:])
+    reported = [o for o in outcomes if o.cost and o.turn == turn]
+    if reported:
+        return tuple(outcome if o is reported[0] else o for o in outcomes if o not in reported[1:])
     return _kept((*outcomes, outcome), now)
 
 

@@ -1,4 +1,4 @@
-"""Conclude: what follows from all that is known now.
+"""Plan: what follows from all that is known now.
 
 One function for every event, so that no order of events can leave something undone.
 """
@@ -13,9 +13,9 @@ from synccr.heal import Healed
 from synccr.heal.advice import advice_on, summary
 from synccr.models.report import ModelRef, Reports
 from synccr.policy import events as e
-from synccr.policy import health as h
+from synccr.policy import model_health as h
 from synccr.policy.choice import Choice, choose, digest, serves
-from synccr.policy.state import Phase, Plan, State, Step
+from synccr.policy.state import Phase, PolicyState, Step
 from synccr.settings import Settings
 
 MAX_PROBES = 16
@@ -29,7 +29,7 @@ _SWAPS_KEPT = 1000
 """As many as ``swap_limit`` can be."""
 
 
-def conclude(step: Step) -> None:
+def plan(step: Step) -> None:
     """Add the actions that follow from the state."""
     waiting = _move_instead_of_restarting(step)
     _restart_if_due(step)
@@ -51,7 +51,7 @@ def _move_instead_of_restarting(step: Step) -> float | None:
     if state.phase is not Phase.RESTARTING or state.restart_at is None:
         return None  # a restart under way is waited for
     of_a_person = bool(state.asked or state.edited)
-    if state.suspects if of_a_person else not state.refuses(state.current, now):
+    if state.suspects if of_a_person else not state.holds_back(state.current, now):
         return None
     found = _choice(state, now)
     if found is None:
@@ -75,11 +75,11 @@ def _restart_if_due(step: Step) -> None:
     due = state.restart_at is not None and state.restart_at <= step.now.mono
     if state.phase is Phase.RESTARTING and due:
         step.set(restart_at=None)
-        step.do(e.Restart())
+        step.emit(e.Restart())
 
 
 def _give_up_on_answers(step: Step) -> None:
-    """A probe that was never answered holds nothing up; who is away is asked again later."""
+    """An answer that never comes holds nothing up; an unavailable model is asked again later."""
     state, now = step.state, step.now.mono
     late = {ref for ref, until in state.probing.items() if until <= now}
     if not late:
@@ -88,12 +88,12 @@ def _give_up_on_answers(step: Step) -> None:
     step.set(probing=probing, suspects=state.suspects - late)
     for ref in late:
         health = state.health.get(ref)
-        if health and health.away and health.probe_at is None:
-            step.put(ref, h.unanswered(health, step.now, state.settings))
+        if health and health.unavailable and health.probe_at is None:
+            step.set_health(ref, h.unanswered(health, step.now, state.settings))
 
 
 def _probe_what_is_due(step: Step) -> None:
-    """Suspects at once; others when their time has come, one of an account that is away."""
+    """Suspects at once; others when their time has come, one of an account that is unavailable."""
     state, now = step.state, step.now.mono
     deadline = now + 2 * state.settings.preflight_timeout + 10
     due = [ref for ref in state.models if ref in state.suspects and ref not in state.probing]
@@ -101,9 +101,9 @@ def _probe_what_is_due(step: Step) -> None:
     for ref, health in state.health.items():
         if ref in state.probing or ref in due or health.probe_at is None or health.probe_at > now:
             continue
-        if health.away and health.report.account and not health.confirmed:
+        if health.unavailable and health.report.account and not health.confirmed:
             if ref.provider in accounts:
-                step.put(ref, replace(health, probe_at=deadline))
+                step.set_health(ref, replace(health, probe_at=deadline))
                 continue
             accounts.add(ref.provider)
         due.append(ref)
@@ -113,11 +113,11 @@ def _probe_what_is_due(step: Step) -> None:
     step.set(probing={**state.probing, **dict.fromkeys(refs, deadline)})
     for ref in refs:
         if ref in state.health:
-            step.put(ref, replace(state.health[ref], probe_at=None))
-    recovery = all(state.away(ref) for ref in refs)
+            step.set_health(ref, replace(state.health[ref], probe_at=None))
+    recovery = all(state.is_unavailable(ref) for ref in refs)
     shapes = {ref: one.shape for ref in refs if (one := step.state.health.get(ref))}
     like = {ref: shape for ref, shape in shapes.items() if shape is not None}
-    step.do(e.Probe(refs, "recovery" if recovery else "trouble", like))
+    step.emit(e.Probe(refs, "recovery" if recovery else "trouble", like))
 
 
 def _move_if_better(step: Step) -> float | None:
@@ -135,7 +135,7 @@ def _move_if_better(step: Step) -> float | None:
         return None
     choice, reports = found
     if step.forget("exhausted"):
-        step.do(e.Tell("recovered", "A model can serve again.", notify=True))
+        step.emit(e.Tell("recovered", "A model can serve again.", notify=True))
     step.set(phase=Phase.SERVING, why=choice.why, asked=None)
     if not _differs(choice.healed, state):
         unpinned = state.pinned == "primary" and _as_written(choice.healed)
@@ -155,7 +155,7 @@ def _move_if_better(step: Step) -> float | None:
     return None
 
 
-def _return_put_off(state: State, reports: Reports, now: float) -> float:
+def _return_put_off(state: PolicyState, reports: Reports, now: float) -> float:
     """Until when a configuration that serves is kept, since there were many swaps in a day."""
     times, most = [t for t in state.swaps if t > now - _DAY], _swaps_a_day(state.settings)
     if not (state.alive and serves(state.current, reports)) or len(times) < most - 1:
@@ -167,7 +167,7 @@ def _swaps_a_day(settings: Settings) -> int:
     return max(SWAPS_A_DAY, settings.swap_limit)
 
 
-def _doubted_until(state: State, healed: Healed) -> float:
+def _doubted_until(state: PolicyState, healed: Healed) -> float:
     """When a route may be moved to a model that is in doubt, and is being asked."""
     moved = {healed.scenario(name) for name in SCENARIOS} - state.in_use
     found = (state.health.get(ref) for ref in moved)
@@ -180,24 +180,24 @@ def _swap(
     state, now = step.state, step.now.mono
     step.set(
         phase=Phase.SWAPPING,
-        plan=Plan(choice.healed, reason[0]),
+        pending_swap=choice.healed,
         swaps=_kept_swaps(state, now) + (() if of_a_person else (now,)),
         swapped_at=now,
     )
-    step.do(e.Swap(choice.healed, *reason, choice.why))
+    step.emit(e.Swap(choice.healed, *reason, choice.why))
 
 
-def _choice(state: State, now: float) -> tuple[Choice, Reports] | None:
+def _choice(state: PolicyState, now: float) -> tuple[Choice, Reports] | None:
     """The best configuration, and what it relies on; a pinned profile first, as long as
     it can serve.
 
     While the current one does not serve, one that did not come up just now is the
     last resort.
     """
-    refused: frozenset[str] = frozenset()
-    if not serves(state.current, state.reports()) or state.refuses(state.current, now):
-        refused = frozenset(key for key, one in state.refused.items() if one.until > now)
-    for avoid in (refused, frozenset[str]()) if refused else (refused,):
+    held_back: frozenset[str] = frozenset()
+    if not serves(state.current, state.reports()) or state.holds_back(state.current, now):
+        held_back = frozenset(key for key, one in state.failed_starts.items() if one.until > now)
+    for avoid in (held_back, frozenset[str]()) if held_back else (held_back,):
         for lenient in (False, True):
             reports = state.reports(lenient=lenient)
             found = _choose(state, reports, avoid)
@@ -206,7 +206,7 @@ def _choice(state: State, now: float) -> tuple[Choice, Reports] | None:
     return None
 
 
-def _choose(state: State, reports: Reports, avoid: frozenset[str]) -> Choice | None:
+def _choose(state: PolicyState, reports: Reports, avoid: frozenset[str]) -> Choice | None:
     known = (state.primary, state.fallback, reports, state.local, state.current, avoid)
     if not state.pinned:
         return choose(*known)
@@ -233,14 +233,14 @@ def _as_written(healed: Healed) -> bool:
     return all(healed.routes[name] == ref for name, ref in healed.profile.routes.items())
 
 
-def _differs(healed: Healed, state: State) -> bool:
+def _differs(healed: Healed, state: PolicyState) -> bool:
     current = state.current
     if state.edited or state.asked:
         return healed.config != current.config or healed.profile.role != current.profile.role
     return dict(healed.routes) != dict(current.routes)
 
 
-def _not_before(state: State, target: Healed, reports: Reports, now: float) -> float:
+def _not_before(state: PolicyState, target: Healed, reports: Reports, now: float) -> float:
     """When a swap to ``target`` is allowed.
 
     A target that did not come up waits for its turn. Otherwise at once when a person edited
@@ -248,11 +248,11 @@ def _not_before(state: State, target: Healed, reports: Reports, now: float) -> f
     the cooldown, one whose routes are the same for ``recovery_interval``. Never more than
     the limit in a window, in which what a person does is not counted.
     """
-    refusal = state.refused.get(digest(target))
-    refused = refusal.until if refusal else now
+    failed = state.failed_starts.get(digest(target))
+    held_back = failed.until if failed else now
     if state.edited:
-        return refused
-    times = [refused]
+        return held_back
+    times = [held_back]
     recent, limit = _recent_swaps(state, now), state.settings.swap_limit
     if len(recent) >= limit:
         times.append(recent[-limit] + _window(state.settings))
@@ -263,12 +263,12 @@ def _not_before(state: State, target: Healed, reports: Reports, now: float) -> f
     return max(times)
 
 
-def _kept_swaps(state: State, now: float) -> tuple[float, ...]:
+def _kept_swaps(state: PolicyState, now: float) -> tuple[float, ...]:
     since = now - max(_DAY, _window(state.settings))
     return tuple(t for t in state.swaps if t > since)[-_SWAPS_KEPT:]
 
 
-def _recent_swaps(state: State, now: float) -> tuple[float, ...]:
+def _recent_swaps(state: PolicyState, now: float) -> tuple[float, ...]:
     return tuple(t for t in state.swaps if t > now - _window(state.settings))
 
 
@@ -276,7 +276,7 @@ def _window(settings: Settings) -> float:
     return max(1.0, settings.swap_cooldown) * _COOLDOWNS_IN_WINDOW
 
 
-def _reason(state: State, reports: Reports) -> tuple[str, ModelRef | None]:
+def _reason(state: PolicyState, reports: Reports) -> tuple[str, ModelRef | None]:
     if state.asked:
         return "asked", None
     if state.phase is Phase.RESTARTING and not state.edited:
@@ -298,4 +298,4 @@ def _wake(step: Step, waiting: float | None) -> None:
     times += state.probing.values()
     times += [time for time in (state.restart_at, waiting) if time is not None]
     if times:
-        step.do(e.WakeAt(min(times)))
+        step.emit(e.WakeAt(min(times)))

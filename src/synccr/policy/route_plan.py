@@ -1,4 +1,4 @@
-"""Which model is asked for what: made once of all that is known, read by the proxy and ``why``.
+"""Which model is asked for what: made once of all that is known, read for each request.
 
 A plan has for each scenario its candidates, best first. :func:`next_try` picks from it where a
 request goes that its model failed.
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from synccr.classify import Scope
 from synccr.config.profile import SCENARIOS, Profile, owner_order
 from synccr.heal import Healed
 from synccr.heal.routes import by_preference
 from synccr.judge.outcome import Trouble
 from synccr.models.report import ModelRef, Reports
-from synccr.policy.health import Health
-from synccr.policy.life import Breaker
+from synccr.policy.availability import Breaker
+from synccr.policy.model_health import Health
 from synccr.settings import OnTrouble, Settings
 
 MAX_ANSWERS = 8
@@ -79,19 +80,17 @@ class Tried:
     """One attempt of a turn, and how it failed.
 
     Attributes:
-        request_fault: the request was at fault, by the provider's words.
-        too_long: it does not fit into the model's context window.
-        account: the provider spoke of the key or the account.
+        scope: what the provider's words are about.
+        too_long: the request does not fit into the model's context window.
         retry_after: seconds from now after which the provider wants to be asked again.
     """
 
     ref: ModelRef
     trouble: Trouble
     http_status: int
-    request_fault: bool = False
+    scope: Scope = Scope.MODEL
     too_long: bool = False
     retry_after: float | None = None
-    account: bool = False
 
     @property
     def sent(self) -> bool:
@@ -101,7 +100,7 @@ class Tried:
     @property
     def at_fault(self) -> bool:
         """Whether the request itself may be why."""
-        return self.sent and (self.request_fault or self.http_status in _FAULTS)
+        return self.sent and (self.scope is Scope.REQUEST or self.http_status in _FAULTS)
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ def make(
     """The plan by all that is known.
 
     Args:
-        reports: as healing sees them: a model that is away keeps its trouble.
+        reports: as healing sees them: an unavailable model keeps its trouble.
     """
     order = owner_order(primary, fallback)
     scenarios = {
@@ -271,7 +270,9 @@ def _doubtful(tries: Sequence[Tried]) -> set[str]:
     return {
         one.ref.provider
         for one in tries
-        if one.trouble is Trouble.UNREACHABLE or one.account or asked.count(one.ref.provider) > 1
+        if one.trouble is Trouble.UNREACHABLE
+        or one.scope is Scope.KEY
+        or asked.count(one.ref.provider) > 1
     }
 
 

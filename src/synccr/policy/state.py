@@ -20,8 +20,8 @@ from synccr.models.report import SERVING, ModelRef, Report, Status
 from synccr.policy import events as e
 from synccr.policy import route_plan
 from synccr.policy.choice import digest, serves
-from synccr.policy.events import Action, Event, Now
-from synccr.policy.health import Health
+from synccr.policy.events import Now, PolicyAction, PolicyEvent
+from synccr.policy.model_health import Health
 from synccr.policy.route_plan import RoutePlan
 from synccr.settings import Settings
 
@@ -51,6 +51,7 @@ _KNOWING = {
 NEWS = (
     e.ProviderFailed,
     e.NetworkFailed,
+    e.UnclearFailure,
     e.UpstreamSilent,
     e.AttemptFailed,
     e.AttemptServed,
@@ -62,7 +63,7 @@ NEWS = (
 )
 """What can happen in every phase, and leads from each to the same others."""
 
-TRANSITIONS: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = {
+TRANSITIONS: Mapping[tuple[Phase, type[PolicyEvent]], frozenset[Phase]] = {
     **{(phase, event): after for event in NEWS for phase, after in _KNOWING.items()},
     **{(phase, e.StopAsked): frozenset({Phase.STOPPING}) for phase in Phase},
     (Phase.STARTING, e.BackendReady): _UP,
@@ -84,18 +85,18 @@ TRANSITIONS: Mapping[tuple[Phase, type[Event]], frozenset[Phase]] = {
 
 
 @dataclass(frozen=True)
-class Refusal:
+class FailedStart:
     """A configuration that did not come up, or that CCR kept dying of.
 
     Attributes:
         until: when it may be tried again, monotonic.
         pause: for how many seconds it was not; the next time it is twice as long.
-        deadly: CCR came up with it and died of it.
+        crashed: CCR came up with it and died of it.
     """
 
     until: float
     pause: float
-    deadly: bool
+    crashed: bool
 
     def counts(self, now: float, settings: Settings) -> bool:
         """Whether it is recent enough to be held against the configuration."""
@@ -103,15 +104,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A swap under way."""
-
-    to: Healed
-    reason: str
-
-
-@dataclass(frozen=True)
-class State:
+class PolicyState:
     """All that the policy knows. Times are monotonic seconds.
 
     Attributes:
@@ -121,24 +114,24 @@ class State:
         phase: what is being done.
         current: the configuration that runs.
         health: what is known of each model.
-        plan: the swap under way.
+        pending_swap: the configuration of the swap under way.
         alive: whether a backend serves.
         pinned: the profile a person asked for.
         asked: a person's wish that has not been looked at yet.
         edited: a profile was edited, and what runs does not know of it yet.
         probing: models asked and not yet answered for, and until when to wait for that.
         suspects: models to ask now; a wish or an edit waits for their answers.
-        anonymous: times of troubles of which CCR did not say whose they are.
+        unattributed_errors: times of troubles of which CCR did not say whose they are.
         attempted: when an attempt last failed so, by model and HTTP status: the log tells
             the same failure again.
         traffic_at: when traffic was last seen by the egress; None when never.
         swaps: times of recent swaps that no person asked for.
         swapped_at: when the latest swap began, whoever wanted it.
-        refused: configurations that are not tried now, or were not for a time.
+        failed_starts: configurations that are not tried now, or were not for a time, by digest.
         ready_at: when the latest backend began to serve.
         crashes: how many backends in a row died young.
         restart_at: when the next restart is due.
-        told: troubles that a person has been told of.
+        reported: troubles that a person has been told of.
         why: the latest choice, explained.
     """
 
@@ -149,34 +142,34 @@ class State:
     local: Local
     phase: Phase = Phase.STARTING
     health: Mapping[ModelRef, Health] = field(default_factory=dict)
-    plan: Plan | None = None
+    pending_swap: Healed | None = None
     alive: bool = False
     pinned: Role | None = None
     asked: Role | None = None
     edited: bool = False
     probing: Mapping[ModelRef, float] = field(default_factory=dict)
     suspects: frozenset[ModelRef] = frozenset()
-    anonymous: tuple[float, ...] = ()
+    unattributed_errors: tuple[float, ...] = ()
     attempted: Mapping[tuple[ModelRef, int], float] = field(default_factory=dict)
     traffic_at: float | None = None
     swaps: tuple[float, ...] = ()
     swapped_at: float | None = None
-    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    failed_starts: Mapping[str, FailedStart] = field(default_factory=dict)
     ready_at: float | None = None
     crashes: int = 0
     restart_at: float | None = None
-    told: frozenset[str] = frozenset()
+    reported: frozenset[str] = frozenset()
     why: str = ""
 
     def reports(self, *, lenient: bool = False) -> dict[ModelRef, Report]:
-        """What healing may rely on: a model that is away keeps its trouble until
+        """What healing may rely on: an unavailable model keeps its trouble until
         it is trusted again, or until its first good probe when ``lenient``."""
         return {
             ref: msgspec.structs.replace(health.report, status=Status.UNVERIFIED)
             if lenient and health.confirmed
             else health.report
             for ref, health in self.health.items()
-            if health.away or health.report.status in SERVING
+            if health.unavailable or health.report.status in SERVING
         }
 
     @cached_property
@@ -197,23 +190,23 @@ class State:
         """The models that CCR takes by itself; what a prompt names goes elsewhere."""
         return frozenset(self.current.scenario(name) for name in SCENARIOS)
 
-    def refuses(self, healed: Healed, now: float) -> bool:
+    def holds_back(self, healed: Healed, now: float) -> bool:
         """Whether a configuration is not to be tried at this time."""
-        refusal = self.refused.get(digest(healed))
-        return refusal is not None and refusal.until > now
+        failed = self.failed_starts.get(digest(healed))
+        return failed is not None and failed.until > now
 
-    def away(self, ref: ModelRef) -> bool:
+    def is_unavailable(self, ref: ModelRef) -> bool:
         """Whether no route should lead to this model."""
         health = self.health.get(ref)
-        return health is not None and health.away
+        return health is not None and health.unavailable
 
     @property
     def trouble(self) -> tuple[ModelRef, Status] | None:
         """The first reason to leave the current configuration; None when there is none."""
         routed = self.current.routes.values()
         first = self.current.scenario("default")
-        away = (ref for ref in (first, *routed) if self.away(ref))
-        return next(((ref, self.health[ref].report.status) for ref in away), None)
+        gone = (ref for ref in (first, *routed) if self.is_unavailable(ref))
+        return next(((ref, self.health[ref].report.status) for ref in gone), None)
 
     @property
     def degraded(self) -> bool:
@@ -224,39 +217,39 @@ class State:
 class Step:
     """One decision being made: the state so far and the actions so far."""
 
-    def __init__(self, state: State, now: Now) -> None:
+    def __init__(self, state: PolicyState, now: Now) -> None:
         self.state = state
         self.now = now
-        self.actions: list[Action] = []
+        self.actions: list[PolicyAction] = []
 
     def set(self, **changes: object) -> None:
         self.state = replace(self.state, **changes)  # type: ignore[arg-type]  # checked by tests
 
-    def do(self, action: Action) -> None:
+    def emit(self, action: PolicyAction) -> None:
         self.actions.append(action)
 
     def tell_once(self, key: str, tell: e.Tell) -> None:
-        if key not in self.state.told:
-            self.set(told=self.state.told | {key})
-            self.do(tell)
+        if key not in self.state.reported:
+            self.set(reported=self.state.reported | {key})
+            self.emit(tell)
 
-    def refuse(self, healed: Healed, *, deadly: bool) -> None:
+    def hold_back(self, healed: Healed, *, crashed: bool) -> None:
         """Avoid a configuration for a time, and for twice as long each time."""
         state, now = self.state, self.now.mono
         settings, key = state.settings, digest(healed)
-        known = state.refused.get(key)
+        known = state.failed_starts.get(key)
         if known is None or not known.counts(now, settings):
-            known = Refusal(now, 0.0, deadly)
+            known = FailedStart(now, 0.0, crashed)
         pause = max(settings.swap_cooldown, settings.recovery_interval, 2 * known.pause)
         pause = min(pause, max(settings.recovery_interval_max, settings.swap_cooldown))
-        refusal = Refusal(now + pause, pause, deadly or known.deadly)
-        self.set(refused={**state.refused, key: refusal})
+        failed = FailedStart(now + pause, pause, crashed or known.crashed)
+        self.set(failed_starts={**state.failed_starts, key: failed})
 
     def forget(self, prefix: str) -> bool:
-        told = frozenset(key for key in self.state.told if not key.startswith(prefix))
-        changed = told != self.state.told
-        self.set(told=told)
+        kept = frozenset(key for key in self.state.reported if not key.startswith(prefix))
+        changed = kept != self.state.reported
+        self.set(reported=kept)
         return changed
 
-    def put(self, ref: ModelRef, health: Health) -> None:
+    def set_health(self, ref: ModelRef, health: Health) -> None:
         self.set(health={**self.state.health, ref: health})

@@ -1,4 +1,4 @@
-"""What the egress sees of traffic: learned, and told apart from the log's second word of it."""
+"""What the egress sees of traffic: observed, and told apart from the log's second word of it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from synccr.classify import Confidence, Scope, Verdict, classify
 from synccr.judge.outcome import Trouble
-from synccr.models.report import DEAD, SERVING, ModelRef, Status
+from synccr.models.report import FATAL, SERVING, ModelRef, Status
 from synccr.policy import events as e
-from synccr.policy import health as h
+from synccr.policy import model_health as h
+from synccr.policy import model_traffic
 from synccr.policy import outcomes as o
-from synccr.policy import requests
 from synccr.policy.events import LATE, Now
-from synccr.policy.health import Health
-from synccr.policy.state import Phase, State, Step
-from synccr.policy.trouble import doubt_account, learn_return, learn_trouble, report_of, suspect
+from synccr.policy.model_health import Health
+from synccr.policy.state import Phase, PolicyState, Step
+from synccr.policy.trouble import doubt_account, observe_return, observe_trouble, report_of, suspect
 
 _ATTEMPTS = 64
 """Kinds of failed attempts that are remembered for the log."""
@@ -52,17 +52,17 @@ _DETAILS = {
 
 
 def attempt_failed(step: Step, event: e.AttemptFailed) -> None:
-    """The model that failed is taken at its word where the status alone says it is dead. A
+    """The model that failed is taken at its word where the status alone is fatal. A
     passing trouble counts when another model served the same turn; in doubt it is asked."""
     if event.trouble in (Trouble.KNOWN, Trouble.TRIAL):
         return
     _remember(step, event)
     verdict, ref = verdict_of(event), event.ref
-    if verdict.request_fault or verdict.status in SERVING:
+    if verdict.scope is Scope.REQUEST or verdict.status in SERVING:
         return
     if ref in step.state.models:
         _one_failed(step, event, verdict)
-    if verdict.account:
+    if verdict.scope is Scope.KEY:
         doubt_account(step, ref.provider, [ref])
 
 
@@ -72,15 +72,17 @@ def _one_failed(step: Step, event: e.AttemptFailed, verdict: Verdict) -> None:
     if known and when < known.seen_at:
         return
     report = report_of(ref, event, verdict, known)
-    if verdict.status not in DEAD:
+    if verdict.status not in FATAL:
         counts = event.elsewhere is True
-        after = requests.request_failed(
+        after = model_traffic.request_failed(
             *(known, report, event.trouble, event.turn, step.now, settings),
             counts=counts,
             passed=event.passed,
             shape=event.shape,
         )
-        learn_trouble(step, ref, after if known and known.away else replace(after, seen_at=when))
+        observe_trouble(
+            step, ref, after if known and known.unavailable else replace(after, seen_at=when)
+        )
         cut = event.trouble is Trouble.CUT and event.passed  # or is it how its streams end?
         unexplained = o.unexplained(after.outcomes, settings.trouble_count)
         if cut or event.elsewhere is False or unexplained:
@@ -88,8 +90,8 @@ def _one_failed(step: Step, event: e.AttemptFailed, verdict: Verdict) -> None:
     elif verdict.confidence is Confidence.LIKELY:
         suspect(step, [ref])
     else:
-        after = requests.request_refused(known, report, step.now, settings, event.shape)
-        learn_trouble(step, ref, replace(after, seen_at=when))
+        after = model_traffic.request_refused(known, report, step.now, settings, event.shape)
+        observe_trouble(step, ref, replace(after, seen_at=when))
 
 
 def attempt_served(step: Step, event: e.AttemptServed) -> None:
@@ -99,23 +101,23 @@ def attempt_served(step: Step, event: e.AttemptServed) -> None:
     known = step.state.health.get(ref)
     if known is None and ref in step.state.models:
         known = Health(h.new_report(ref, step.now))
-    if known is None or (known.away and sent < known.failed_at):
+    if known is None or (known.unavailable and sent < known.failed_at):
         return
-    after = requests.request_served(known, event.session, step.now, step.state.settings)
-    step.put(ref, after)
+    after = model_traffic.request_served(known, event.session, step.now, step.state.settings)
+    step.set_health(ref, after)
     step.set(suspects=step.state.suspects - {ref})
-    if known.away and not after.away:
-        learn_return(step, ref, known)
+    if known.unavailable and not after.unavailable:
+        observe_return(step, ref, known)
 
 
 def trial_started(step: Step, event: e.TrialStarted) -> None:
     """One session begins to try a model."""
     known = step.state.health.get(event.ref)
     if known:
-        step.put(event.ref, requests.trial_started(known, event.session, step.now))
+        step.set_health(event.ref, model_traffic.trial_started(known, event.session, step.now))
 
 
-def wants(state: State, ref: ModelRef, now: float) -> bool:
+def wants(state: PolicyState, ref: ModelRef, now: float) -> bool:
     """Whether it is news that this model served a request. Cheap: asked for each one.
 
     Args:
@@ -127,15 +129,15 @@ def wants(state: State, ref: ModelRef, now: float) -> bool:
     lately = health.served_at is not None and now - health.served_at < _HEARTBEAT
     return (
         not lately
-        or health.away
-        or bool(health.marks)
+        or health.unavailable
+        or bool(health.failure_times)
         or health.probe_at is not None
         or o.troubled(health.outcomes)
         or state.phase is Phase.EXHAUSTED
     )
 
 
-def busy(state: State, now: float) -> bool:
+def busy(state: PolicyState, now: float) -> bool:
     """Whether there is traffic, so that a session can be expected to try a model."""
     return state.traffic_at is not None and now - state.traffic_at < min(
         _IDLE, state.settings.recovery_interval
@@ -151,18 +153,18 @@ def _remember(step: Step, event: e.AttemptFailed) -> None:
     step.set(attempted=attempted, traffic_at=now)
 
 
-def failed_lately(state: State, now: Now) -> bool:
+def failed_lately(state: PolicyState, now: Now) -> bool:
     """Whether the egress saw some failure that a line of the log can be about."""
     return any(at > now.mono - LATE for at in state.attempted.values())
 
 
-def told_before(state: State, event: e.ProviderFailed, now: Now) -> bool:
+def reported_before(state: PolicyState, event: e.ProviderFailed, now: Now) -> bool:
     """Whether the egress has told the same failure: one of that model (or, when the line names
     none, of that provider) with that status. Of a model that it keeps from being asked, lines
     tell only what it answered itself."""
     if event.model is not None:
         health = state.health.get(ModelRef(event.provider, event.model))
-        if health and health.judged and health.away:
+        if health and health.judged and health.unavailable:
             return True
     return any(
         ref.provider == event.provider

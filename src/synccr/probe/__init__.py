@@ -1,11 +1,11 @@
 """Preflight: which models serve, and what to use instead of those that do not.
 
-``preflight.run.preflight`` asks (it brings in the transport, so import it where it is called);
-what is here is light and pure but for ``Record``'s file.
+``probe.run.preflight`` asks (it brings in the transport, so import it where it is called);
+what is here is light and pure but for ``ModelRecord``'s file.
 """
 
 from synccr.models.catalog import OfferedModel, alternatives
 from synccr.probe.hints import transformer_hint, url_hint
-from synccr.probe.record import Record
+from synccr.probe.record import ModelRecord
 
-__all__ = ["OfferedModel", "Record", "alternatives", "transformer_hint", "url_hint"]
+__all__ = ["ModelRecord", "OfferedModel", "alternatives", "transformer_hint", "url_hint"]

@@ -9,15 +9,15 @@ from pathlib import Path
 from synccr.journal import utc_now
 from synccr.models.report import ModelRef
 from synccr.policy.events import Shape
-from synccr.probe.record import Record
-from synccr.probe.run import Pair, Progress, Result, preflight
+from synccr.probe.record import ModelRecord
+from synccr.probe.run import Pair, PreflightResult, Progress, preflight
 from synccr.probe.transport import Fetcher
 from synccr.settings import Settings
 
 
-def record_of(instance: Path, settings: Settings) -> Record:
+def record_of(instance: Path, settings: Settings) -> ModelRecord:
     """What is known about models in ``instance``."""
-    return Record(instance / "models.json", max_age=settings.preflight_cache)
+    return ModelRecord(instance / "models.json", max_age=settings.preflight_cache)
 
 
 async def ask_models(
@@ -30,7 +30,7 @@ async def ask_models(
     proxy: str | None = None,
     client: Fetcher | None = None,
     like: Mapping[ModelRef, Shape] | None = None,
-) -> Result:
+) -> PreflightResult:
     """Preflight with what is known in ``instance``, and keep what was found there.
 
     A record that cannot be written (a full disk, text that is in no encoding) costs the

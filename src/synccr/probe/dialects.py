@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from synccr import __version__
 from synccr.classify.body import failed_choice
@@ -52,11 +52,13 @@ OPTION_TRANSFORMERS = frozenset(
     | {"vercel"}
 )
 TRANSFORMERS = SHARED_TRANSFORMERS | OPTION_TRANSFORMERS
+_SYNTHETIC = "api.synthetic.new"
+"""Has one list of models, whatever the form of completions."""
 _LOWER = {name.lower() for name in TRANSFORMERS}
 
 
 @dataclass(frozen=True)
-class Ask:
+class ProbeRequest:
     """One HTTP request; headers are not shown in ``repr``, because they hold the key.
 
     Attributes:
@@ -71,26 +73,26 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TransformerUse:
     """One transformer in a ``use`` list."""
 
     name: str
     options: bool
 
 
-def used(section: object) -> tuple[Entry, ...]:
+def used(section: object) -> tuple[TransformerUse, ...]:
     """The transformers of a ``{"use": [...]}`` section; what CCR cannot read is left out."""
     use = section.get("use") if isinstance(section, Mapping) else None
     entries = []
     for item in use if isinstance(use, list) else []:
         if isinstance(item, str):
-            entries.append(Entry(item, options=False))
+            entries.append(TransformerUse(item, options=False))
         elif isinstance(item, list) and item and isinstance(item[0], str):
-            entries.append(Entry(item[0], options=True))
+            entries.append(TransformerUse(item[0], options=True))
     return tuple(entries)
 
 
-class Dialect(ABC):
+class ProbeDialect(ABC):
     """One form of asking for a completion.
 
     Attributes:
@@ -123,7 +125,7 @@ class Dialect(ABC):
         tools: bool,
         forced: bool = False,
         like: Shape | None = None,
-    ) -> Ask:
+    ) -> ProbeRequest:
         """A completion with the fewest tokens, not streamed but where ``like`` is.
 
         Args:
@@ -144,13 +146,15 @@ class Dialect(ABC):
             body |= self.force
         url, headers = self._url(provider, model), self.headers(provider)
         if like is None or not like.stream:
-            return Ask("POST", url, headers, body)
-        return Ask("POST", self._streaming(url), headers, {**body, **self.stream}, self.name)
+            return ProbeRequest("POST", url, headers, body)
+        return ProbeRequest(
+            "POST", self._streaming(url), headers, {**body, **self.stream}, self.name
+        )
 
-    def list_models(self, provider: Provider) -> Ask | None:
+    def list_models(self, provider: Provider) -> ProbeRequest | None:
         """The provider's list of models; None when its address cannot be told."""
         base, found, _ = provider.url.rpartition(self.ending)
-        return Ask("GET", f"{base}/models", self.headers(provider)) if found else None
+        return ProbeRequest("GET", f"{base}/models", self.headers(provider)) if found else None
 
     def _url(self, provider: Provider, model: str) -> str:  # noqa: ARG002 - of use to Gemini
         return provider.url
@@ -173,7 +177,7 @@ class Dialect(ABC):
         """Whether a completion calls the tool; None when it was cut off before."""
 
 
-class Chat(Dialect):
+class ChatProbe(ProbeDialect):
     """OpenAI's chat completions, the form of most providers."""
 
     name = "openai"
@@ -189,7 +193,7 @@ class Chat(Dialect):
         tools: bool,
         forced: bool = False,
         like: Shape | None = None,
-    ) -> Ask:
+    ) -> ProbeRequest:
         ask = super().ask(provider, model, tools=tools, forced=forced, like=like)
         entries = used(provider.transformer) + used(provider.transformer.get(model))
         if any(entry.name == "maxcompletiontokens" for entry in entries):
@@ -224,7 +228,7 @@ class Chat(Dialect):
         return None if choice.get("finish_reason") == "length" or "delta" in choice else False
 
 
-class Messages(Dialect):
+class MessagesProbe(ProbeDialect):
     """Anthropic's messages."""
 
     name = "anthropic"
@@ -256,7 +260,7 @@ class Messages(Dialect):
         return None if cut else False
 
 
-class Gemini(Dialect):
+class GeminiProbe(ProbeDialect):
     """Google's generateContent; the address ends in ``/models/``."""
 
     name = "gemini"
@@ -270,7 +274,7 @@ class Gemini(Dialect):
         del headers["authorization"]
         return headers
 
-    def list_models(self, provider: Provider) -> Ask | None:
+    def list_models(self, provider: Provider) -> ProbeRequest | None:
         ask = super().list_models(provider)
         return ask and replace(ask, url=f"{ask.url}?pageSize=1000")
 
@@ -300,7 +304,7 @@ class Gemini(Dialect):
         return False if candidate.get("finishReason") == "STOP" else None
 
 
-class Responses(Dialect):
+class ResponsesProbe(ProbeDialect):
     """OpenAI's responses."""
 
     name = "openai-responses"
@@ -333,10 +337,10 @@ class Responses(Dialect):
         return False if document.get("status") == "completed" else None
 
 
-CHAT, MESSAGES, GEMINI, RESPONSES = Chat(), Messages(), Gemini(), Responses()
+CHAT, MESSAGES, GEMINI, RESPONSES = ChatProbe(), MessagesProbe(), GeminiProbe(), ResponsesProbe()
 
 
-def dialect_of(provider: Provider, model: str = "") -> Dialect | None:
+def dialect_of(provider: Provider, model: str = "") -> ProbeDialect | None:
     """The form in which CCR asks ``model`` of ``provider``.
 
     None when it cannot be told: a transformer of a plugin, Vertex (whose key comes from
@@ -358,6 +362,15 @@ def dialect_of(provider: Provider, model: str = "") -> Dialect | None:
     if names == ["Anthropic"] and of_model in ([], ["Anthropic"]):
         return MESSAGES
     return CHAT
+
+
+def list_request(provider: Provider) -> ProbeRequest | None:
+    """How to ask for a provider's list of models; None when the address cannot be told."""
+    dialect = dialect_of(provider)
+    request = dialect.list_models(provider) if dialect else None
+    if request and urlsplit(request.url).hostname == _SYNTHETIC:
+        return replace(request, url=f"https://{_SYNTHETIC}/openai/v1/models")
+    return request
 
 
 def padding(like: Shape | None) -> str:

@@ -13,12 +13,12 @@ from synccr.probe.dialects import (
     RESPONSES,
     SHARED_TRANSFORMERS,
     TRANSFORMERS,
-    Dialect,
+    ProbeDialect,
     dialect_of,
     used,
 )
 
-_KNOWN: dict[tuple[str, Dialect], str] = {
+_KNOWN: dict[tuple[str, ProbeDialect], str] = {
     ("api.synthetic.new", CHAT): "/openai/v1/chat/completions",
     ("api.synthetic.new", MESSAGES): "/anthropic/v1/messages",
     ("api.groq.com", CHAT): "/openai/v1/chat/completions",
@@ -51,7 +51,7 @@ def url_hint(provider: Provider) -> str | None:
     return None if path is None else urlunsplit(parts._replace(path=path))
 
 
-def _right_path(dialect: Dialect, host: str, path: str) -> str | None:
+def _right_path(dialect: ProbeDialect, host: str, path: str) -> str | None:
     if path.endswith(dialect.ending):
         return None
     segments = [segment for segment in path.split("/") if segment]
@@ -73,7 +73,7 @@ def _is_version(segment: str) -> bool:
     return segment[:1] == "v" and segment[1:2].isdigit() and len(segment) <= 8
 
 
-def _form_of(path: str) -> Dialect | None:
+def _form_of(path: str) -> ProbeDialect | None:
     """The form that an address is made for."""
     return next((d for d in (CHAT, MESSAGES, RESPONSES, GEMINI) if path.endswith(d.ending)), None)
 

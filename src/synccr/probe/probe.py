@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from synccr.classify import Verdict, classify
+from synccr.classify import Scope, Verdict, classify
 from synccr.classify.body import read
 from synccr.config.profile import Provider
 from synccr.judge.verdict import verdict_of
 from synccr.models.report import TRANSIENT, Quota, Report, Status
 from synccr.policy.events import Shape
-from synccr.probe.dialects import Dialect, dialect_of, document_in, padding
+from synccr.probe.dialects import ProbeDialect, dialect_of, document_in, padding
 from synccr.probe.hints import transformer_hint, url_hint
 from synccr.probe.quotas import quotas_in_headers
 from synccr.probe.streamed import Judged, judged
-from synccr.probe.transport import SYSTEM_CLOCK, Clock, Fetcher, NoReply, Reply, send
+from synccr.probe.transport import SYSTEM_CLOCK, Clock, Fetcher, NoReply, ProbeReply, send
 from synccr.redact import Redactor, printable
 
 _PAUSE_FIRST = 0.5
@@ -32,7 +32,7 @@ _KEEPS_TOOLS_APART = frozenset({401, 402, 403, 429})
 
 
 @dataclass(frozen=True)
-class Finding:
+class ProbeResult:
     """A report, and what it cannot hold.
 
     Attributes:
@@ -86,7 +86,7 @@ async def examine(
     like: Shape | None = None,
     finishes: bool = False,
     jitter: Callable[[], float] = random.random,
-) -> Finding:
+) -> ProbeResult:
     """As ``probe``; ``forced`` leaves the model no way but to call the tool.
 
     A forced or willing tool call is a completion too, so that a good model costs one
@@ -100,7 +100,7 @@ async def examine(
     dialect = dialect_of(provider, model)
     known = unasked(provider, model, clock.now())
     if known is not None or dialect is None:
-        return Finding(known or _untold(provider, model, clock.now()))
+        return ProbeResult(known or _untold(provider, model, clock.now()))
     streamed = like is not None and like.stream
     inquiry = _Inquiry(provider, model, dialect, redact, clock, streamed, finishes)
     deadline = clock.monotonic() + timeout * (2 if padding(like) else 1)
@@ -129,12 +129,12 @@ async def examine(
         if (
             not again
             or attempt >= attempts
-            or (isinstance(reply, Reply) and 300 <= reply.http < 400)
+            or (isinstance(reply, ProbeReply) and 300 <= reply.http < 400)
         ):
-            return Finding(report, quotas=quotas)
+            return ProbeResult(report, quotas=quotas)
         wait = pause(attempt, _seconds_until(report.retry_at, clock.now()), jitter())
         if clock.monotonic() + wait >= deadline:
-            return Finding(report, quotas=quotas)
+            return ProbeResult(report, quotas=quotas)
         await clock.sleep(wait)
 
 
@@ -188,7 +188,7 @@ def _untold(provider: Provider, model: str, now: datetime) -> Report:
     )
 
 
-def _may_be_the_tool(verdict: Verdict, reply: Reply) -> bool:
+def _may_be_the_tool(verdict: Verdict, reply: ProbeReply) -> bool:
     """Whether a refusal may be about the tool that was offered, and not about the model."""
     if verdict.status is Status.OK or reply.http < 400 or reply.http in _KEEPS_TOOLS_APART:
         return False
@@ -196,12 +196,12 @@ def _may_be_the_tool(verdict: Verdict, reply: Reply) -> bool:
     if words.html:
         return False
     if reply.http >= 500:
-        return verdict.request_fault or bool(_NEEDS_JINJA.search(words.text))
+        return verdict.scope is Scope.REQUEST or bool(_NEEDS_JINJA.search(words.text))
     said = " ".join((words.text, words.param, *words.codes))
-    return verdict.request_fault or bool(_ABOUT_TOOLS.search(said))
+    return verdict.scope is Scope.REQUEST or bool(_ABOUT_TOOLS.search(said))
 
 
-def _said(reply: Reply) -> str:
+def _said(reply: ProbeReply) -> str:
     return printable(read(reply.body).text)
 
 
@@ -211,13 +211,13 @@ class _Inquiry:
 
     provider: Provider
     model: str
-    dialect: Dialect
+    dialect: ProbeDialect
     redact: Redactor
     clock: Clock
     streamed: bool = False
     finishes: bool = False
 
-    def verdict(self, reply: Reply) -> Verdict:
+    def verdict(self, reply: ProbeReply) -> Verdict:
         now = self.clock.now()
         if 200 <= reply.http < 300 and self.streamed:
             found = self._judged(reply).failure
@@ -233,11 +233,11 @@ class _Inquiry:
             return verdict
         return classify(reply.http, reply.body, reply.headers, now=now)
 
-    def _judged(self, reply: Reply) -> Judged:
+    def _judged(self, reply: ProbeReply) -> Judged:
         kind = reply.headers.get("content-type", "")
         return judged(self.dialect.name, kind, reply.body, finishes=self.finishes)
 
-    def served(self, reply: Reply, *, tools: bool, refusal: str) -> Finding:
+    def served(self, reply: ProbeReply, *, tools: bool, refusal: str) -> ProbeResult:
         called = self.dialect.has_tool_call(document_in(reply.body)) if tools else False
         detail = f"takes no tools: {refusal}" if not tools else ""
         report = self._report(
@@ -249,14 +249,14 @@ class _Inquiry:
             tools=None if tools and called is False else called,
             done_alone=self._judged(reply).done_alone if self.streamed else None,
         )
-        return Finding(report, declined=tools and called is False)
+        return ProbeResult(report, declined=tools and called is False)
 
-    def failed(self, verdict: Verdict, reply: Reply) -> Report:
-        detail = _said(reply) if verdict.request_fault else verdict.detail
+    def failed(self, verdict: Verdict, reply: ProbeReply) -> Report:
+        detail = _said(reply) if verdict.scope is Scope.REQUEST else verdict.detail
         if 300 <= reply.http < 400:
             target = reply.headers.get("location", "elsewhere")
             detail = f"redirects to {target}, which is not followed"
-        if verdict.request_fault and "max_completion_tokens" in detail:
+        if verdict.scope is Scope.REQUEST and "max_completion_tokens" in detail:
             detail = f'give this model CCR\'s transformer "maxcompletiontokens": {detail}'
         elif hint := self._hint(reply.http):
             detail = f"{hint} ({detail})"
@@ -265,7 +265,7 @@ class _Inquiry:
             reply.seconds,
             detail,
             http=reply.http,
-            account=verdict.account,
+            account=verdict.scope is Scope.KEY,
             retry_at=verdict.retry_at,
         )
 

@@ -28,7 +28,7 @@ from synccr.models.report import (
     Report,
     Status,
 )
-from synccr.probe.dialects import Ask
+from synccr.probe.dialects import ProbeRequest
 from synccr.transport.proxies import is_loopback
 
 _HOST = "api.synthetic.new"
@@ -36,7 +36,7 @@ _MODEL_WINDOWS = frozenset({SUBSCRIPTION, FIVE_HOURS, WEEK})
 """Windows whose end stops completions; the search allowance does not."""
 
 
-def quota_request(provider: Provider) -> Ask | None:
+def quota_request(provider: Provider) -> ProbeRequest | None:
     """How to ask; None where no such endpoint is known.
 
     A loopback server is asked too (it may be the embedded provider); any other answers
@@ -47,7 +47,7 @@ def quota_request(provider: Provider) -> Ask | None:
     if host != _HOST and not is_loopback(host):
         return None
     headers = {"authorization": f"Bearer {provider.key}", "user-agent": f"synccr/{__version__}"}
-    return Ask("GET", f"{parts.scheme}://{parts.netloc}/v2/quotas", headers)
+    return ProbeRequest("GET", f"{parts.scheme}://{parts.netloc}/v2/quotas", headers)
 
 
 def quotas_in(provider: str, document: Any) -> tuple[Quota, ...]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from synccr.config.profile import Provider
 from synccr.files import write_atomic
 from synccr.models.catalog import OfferedModel
-from synccr.models.report import DEAD, Quota, Report, Status
+from synccr.models.report import FATAL, Quota, Report, Status
 
 _VERSION = 1
 _KEEP = timedelta(days=30)
@@ -29,13 +29,13 @@ class _Hints(msgspec.Struct, frozen=True):
     quotas: tuple[Quota, ...] = ()
 
 
-class _File(msgspec.Struct):
+class _RecordFile(msgspec.Struct):
     version: int = _VERSION
     reports: dict[str, Report] = msgspec.field(default_factory=dict)
     hints: dict[str, _Hints] = msgspec.field(default_factory=dict)
 
 
-class Record:
+class ModelRecord:
     """Reports by provider (name, address, form and key) and model.
 
     A key is part of a digest and never written, so that a new key is asked anew. A file
@@ -50,7 +50,7 @@ class Record:
         self._path = path
         self._max_age = max_age
         self._file = _read(path)
-        self._mine = _File()
+        self._mine = _RecordFile()
 
     def fresh(self, provider: Provider, model: str, now: datetime) -> Report | None:
         """A report that makes a probe needless.
@@ -61,7 +61,7 @@ class Record:
         report = self.last(provider, model)
         if report is None or not self._is_young(report.checked_at, now):
             return None
-        final = report.status is Status.OK or report.status in DEAD
+        final = report.status is Status.OK or report.status in FATAL
         renewed = report.retry_at is not None and report.retry_at <= now
         if not final or renewed or report.http_status is None or report.from_traffic:
             return None
@@ -122,7 +122,7 @@ class Record:
         self._file.reports = {k: kept[k] for k in newest}
         self._file.hints = {k: h for k, h in self._file.hints.items() if abs(now - h.at) < _KEEP}
         write_atomic(self._path, msgspec.json.encode(self._file))
-        self._mine = _File()
+        self._mine = _RecordFile()
 
     def _is_young(self, at: datetime, now: datetime) -> bool:
         # A clock that went back makes a report of the future; it is no longer trusted.
@@ -135,16 +135,16 @@ def _completed(report: Report, before: Report | None) -> Report:
     return replace(report, done_alone=before.done_alone)
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path) -> _RecordFile:
     try:
-        file = msgspec.json.decode(path.read_bytes(), type=_File)
+        file = msgspec.json.decode(path.read_bytes(), type=_RecordFile)
     except (OSError, msgspec.DecodeError, RecursionError):
-        return _File()
+        return _RecordFile()
     usable = file.version == _VERSION and all(when is None or when.tzinfo for when in _times(file))
-    return file if usable else _File()
+    return file if usable else _RecordFile()
 
 
-def _times(file: _File) -> Iterator[datetime | None]:
+def _times(file: _RecordFile) -> Iterator[datetime | None]:
     for report in file.reports.values():
         yield report.checked_at
         yield report.retry_at

@@ -7,19 +7,20 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from msgspec.structs import replace
 
 from synccr.config.profile import Provider
-from synccr.models.catalog import OfferedModel, list_request, offered_in
+from synccr.models.catalog import OfferedModel, offered_in
 from synccr.models.report import ModelRef, Quota, Report, Status
 from synccr.policy.events import Shape
-from synccr.probe.dialects import Ask, document_in
-from synccr.probe.probe import Finding, examine, unasked
+from synccr.probe.dialects import ProbeRequest, document_in, list_request
+from synccr.probe.probe import ProbeResult, examine, unasked
 from synccr.probe.quotas import in_light_of, quota_request, quotas_in
-from synccr.probe.record import Record
-from synccr.probe.transport import SYSTEM_CLOCK, Clock, Fetcher, Reply, make_client, send
+from synccr.probe.record import ModelRecord
+from synccr.probe.transport import SYSTEM_CLOCK, Clock, Fetcher, ProbeReply, make_client, send
 from synccr.redact import Redactor
 from synccr.settings import Settings
 
@@ -34,7 +35,7 @@ _HINT_LIMIT = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Result:
+class PreflightResult:
     """What a preflight found out.
 
     Attributes:
@@ -52,14 +53,14 @@ async def preflight(
     pairs: Sequence[Pair],
     *,
     settings: Settings,
-    record: Record,
+    record: ModelRecord,
     fresh: bool = False,
     progress: Progress | None = None,
     clock: Clock = SYSTEM_CLOCK,
     client: Fetcher | None = None,
     proxy: str | None = None,
     like: Mapping[ModelRef, Shape] | None = None,
-) -> Result:
+) -> PreflightResult:
     """Find out which models serve, all side by side.
 
     A model that two profiles share is asked once. Reports that are young enough come from
@@ -82,7 +83,7 @@ async def preflight(
         ConfigError: the proxy, the profile's own or the environment's, cannot be used.
     """
     redact = Redactor(_secrets(pairs))
-    run = _Run(settings, record, progress or (lambda _: None), clock, redact, like or {})
+    run = _Preflight(settings, record, progress or (lambda _: None), clock, redact, like or {})
     todo = []
     for group in _groups(pairs):
         provider, model = group[0]
@@ -147,12 +148,12 @@ def _groups(pairs: Iterable[Pair]) -> list[list[Pair]]:
     return list(groups.values())
 
 
-async def _document(ask: Ask | None, client: Fetcher, timeout: float, clock: Clock) -> Any:
+async def _document(ask: ProbeRequest | None, client: Fetcher, timeout: float, clock: Clock) -> Any:
     """The JSON of an answer; None when there is no right one."""
     if ask is None:
         return None
     reply = await send(ask, client, timeout=timeout, clock=clock, limit=_HINT_LIMIT)
-    return document_in(reply.body) if isinstance(reply, Reply) and reply.http == 200 else None
+    return document_in(reply.body) if isinstance(reply, ProbeReply) and reply.http == 200 else None
 
 
 async def _quotas(
@@ -172,11 +173,11 @@ Hints = tuple[tuple[OfferedModel, ...], tuple[Quota, ...]]
 
 
 @dataclass
-class _Run:
+class _Preflight:
     """One preflight under way."""
 
     settings: Settings
-    record: Record
+    record: ModelRecord
     tell: Progress
     clock: Clock
     redact: Redactor
@@ -276,7 +277,7 @@ class _Run:
         *,
         forced: bool = False,
         like: Shape | None = None,
-    ) -> Finding:
+    ) -> ProbeResult:
         provider, model = group[0]
         known = self.record.last(provider, model)
         async with gate:
@@ -296,7 +297,7 @@ class _Run:
             self.limits[_account(provider)] = finding.quotas
         return finding
 
-    def result(self, pairs: Sequence[Pair], askable: Sequence[Provider]) -> Result:
+    def result(self, pairs: Sequence[Pair], askable: Sequence[Provider]) -> PreflightResult:
         """Reports with the hints added; the record learns of all that was asked."""
         offered: dict[str, tuple[OfferedModel, ...]] = {}
         quotas: dict[str, tuple[Quota, ...]] = {}
@@ -316,8 +317,8 @@ class _Run:
                 reports[ref] = _with_hint(report, row)
                 if reports[ref].http_status is not None:
                     self.record.update(provider, reports[ref])
-        told = tuple(quota for row in quotas.values() for quota in row)
-        return Result(reports, told, {name: rows for name, rows in offered.items() if rows})
+        lists = {name: rows for name, rows in offered.items() if rows}
+        return PreflightResult(reports, tuple(chain.from_iterable(quotas.values())), lists)
 
 
 def _account(provider: Provider) -> tuple[str, str, str]:

@@ -34,7 +34,7 @@ def judged(dialect: str, content_type: str, body: str, *, finishes: bool) -> Jud
     where the answer is visibly complete and the model was never seen to end otherwise.
 
     Args:
-        dialect: its name, as ``preflight.dialects`` has it.
+        dialect: its name, as ``probe.dialects`` has it.
         content_type: of the answer.
         body: what came.
         finishes: the model's streams are known to end with a finish reason.

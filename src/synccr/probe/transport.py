@@ -17,7 +17,7 @@ from urllib.parse import urldefrag, urljoin
 
 from synccr.config.profile import Provider
 from synccr.models.report import Status
-from synccr.probe.dialects import Ask
+from synccr.probe.dialects import ProbeRequest
 from synccr.probe.streamed import until_end
 from synccr.transport import Answer, Broken, CannotReach, Outgoing, Transport
 from synccr.transport.collector import Enough
@@ -53,7 +53,7 @@ SYSTEM_CLOCK = Clock()
 
 
 @dataclass(frozen=True)
-class Reply:
+class ProbeReply:
     """An HTTP answer, whole or cut at the limit."""
 
     http: int
@@ -99,13 +99,13 @@ def make_client(providers: Iterable[Provider], *, proxy: str | None = None) -> T
 
 
 async def send(
-    ask: Ask,
+    ask: ProbeRequest,
     client: Fetcher,
     *,
     timeout: float,
     clock: Clock = SYSTEM_CLOCK,
     limit: int = ANSWER_LIMIT,
-) -> Reply | NoReply:
+) -> ProbeReply | NoReply:
     """Send one request and read its answer. Never raises for what a network can do.
 
     A 307 or 308 to the same origin is followed, as CCR's ``fetch`` does, with method, body
@@ -130,7 +130,7 @@ async def send(
         seconds = clock.monotonic() - started
         if isinstance(result, Answer):
             text = result.body.decode("utf-8", "replace")
-            return Reply(result.status, text, _mapping(result), seconds)
+            return ProbeReply(result.status, text, _mapping(result), seconds)
         status, detail, again = trouble(result)
     return NoReply(status, detail, clock.monotonic() - started, again)
 
@@ -150,7 +150,7 @@ async def _fetch(
     raise AssertionError  # itertools.count has no end
 
 
-def _outgoing(ask: Ask) -> Outgoing:
+def _outgoing(ask: ProbeRequest) -> Outgoing:
     """The request as bytes.
 
     Raises:

@@ -1,13 +1,27 @@
-"""The relay: one public port in front of changing backends."""
+"""The proxy: one public port in front of changing backends.
 
-from synccr.proxy.backend_set import Backend
-from synccr.proxy.messages import Guard, Interceptor, Request, Response, error
-from synccr.proxy.server import Observer, Proxy, Stats
+    server ──> connection ──> stream ──> switch ──> backend_pool
+    listener,  one client:    one        which      connections
+    who is     cuts bytes     request    backend    to one backend
+    connected  into requests  and its    is next
+                  └> handlers answer
+                                 └> exchange (judgement), buffer (bytes kept), resend (another
+                                    model), hop_headers (what changes in a head)
+
+``framing`` tells where messages begin and end, ``messages`` what the proxy itself says. A file
+knows those to its right alone; what comes back goes through the protocols `Host`, `StreamOwner`,
+`BackendUser` and `Waiter`, each of which stands in the file that calls it.
+"""
+
+from synccr.proxy.backend_pool import BackendAddress
+from synccr.proxy.messages import Guard, Handler, Request, Response, error
+from synccr.proxy.server import Observer, Proxy
+from synccr.proxy.shared import Stats
 
 __all__ = [
-    "Backend",
+    "BackendAddress",
     "Guard",
-    "Interceptor",
+    "Handler",
     "Observer",
     "Proxy",
     "Request",

@@ -1,4 +1,9 @@
-"""Connections from clients."""
+"""Connections from clients; their requests are served one after the other.
+
+The connection reads and writes: it cuts what comes into requests, reads ahead while one is
+being answered, and decides whether the connection goes on after the answer. What becomes of a
+request is for its `Stream`, or for a handler that answers in the backend's place.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +11,16 @@ import asyncio
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Callable
+from typing import Final, Protocol, cast
 
+from synccr.proxy.backend_pool import BackendConnection
 from synccr.proxy.framing import ProtocolError, RequestFramer, RequestHead
-from synccr.proxy.handlers import Interception
-from synccr.proxy.hop_headers import kept_open
-from synccr.proxy.messages import (
-    CONTINUE,
-    Response,
-    encode,
-    error,
-    path_of,
-)
-from synccr.proxy.resend import marked
-from synccr.proxy.stream import Carriage
-
-if TYPE_CHECKING:
-    from synccr.proxy.backend_set import BackendConnection, BackendSet
-    from synccr.proxy.server import Proxy
+from synccr.proxy.handlers import HandledRequest
+from synccr.proxy.messages import CONTINUE, Guard, Handler, Response, encode, error, path_of
+from synccr.proxy.shared import Shared
+from synccr.proxy.stream import Stream
+from synccr.sockets import read_small
 
 BACKLOG_LIMIT: Final = 64 * 1024
 """Bytes of pipelined requests that are read ahead of an answer."""
@@ -34,58 +31,100 @@ LINGER: Final = 1.0
 _PROBE_AGAIN: Final = 0.2
 _RESET: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
+NewOwner = Callable[[socket.socket, bytes], bool]
+"""Takes a connection over: its socket, and what has been read from it already. False when it
+did not, and takes no other."""
 
-class Client(asyncio.Protocol):
-    """One connection from a client; its requests are served one after the other.
+
+class Host(Protocol):
+    """What a connection needs of its proxy.
+
+    Attributes:
+        shared: what all connections and streams have in common.
+        header_timeout: seconds in which the head of a request must arrive.
+        guard: sees each request's head; returns why it is refused (403), or None.
+        handlers: (method, path) to what answers in the backend's place.
+        new_owner: takes the connections; None while they are served here.
+    """
+
+    shared: Shared
+    header_timeout: float
+    guard: Guard | None
+    handlers: dict[tuple[bytes, bytes], Handler]
+    new_owner: NewOwner | None
+
+    def joined(self, client: ClientConnection) -> None:
+        """A client has connected."""
+
+    def left(self, client: ClientConnection) -> None:
+        """A client has gone."""
+
+    def observe(self, status: int, started: float, head: RequestHead | None) -> None:
+        """An answer begins."""
+
+    def stop_handing_over(self) -> None:
+        """The new owner takes no more."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """One connection from a client.
+
+    Args:
+        host: the proxy.
+        ahead: what another process has read from the client already.
 
     Attributes:
         transport: the connection itself.
-        carriage: the request that is on its way, if any.
+        stream: the request that is on its way to a backend, if any.
         head_deadline: clock reading by which the head being read must be whole; 0 for none.
-        full: the client reads more slowly than is written to it.
     """
 
     __slots__ = (
         "_backlog",
         "_eof",
         "_framer",
+        "_full",
+        "_handled",
+        "_host",
         "_idle",
-        "_interception",
         "_lingering",
         "_paused",
-        "_proxy",
+        "_shared",
         "_started",
-        "carriage",
-        "full",
+        "_stuck",
         "head_deadline",
+        "stream",
         "transport",
     )
 
     transport: asyncio.Transport
 
-    def __init__(self, proxy: Proxy, ahead: bytes = b"") -> None:
-        self._proxy = proxy
+    def __init__(self, host: Host, ahead: bytes = b"") -> None:
+        self._host = host
+        self._shared = host.shared
         self._framer = RequestFramer()
-        self._idle: BackendConnection | None = None
+        self._idle: BackendConnection | None = None  # for the next request
         self._backlog = ahead
-        self._interception: Interception | None = None
+        self._handled: HandledRequest | None = None
         self._started = 0.0
         self._eof = self._lingering = self._paused = False
-        self.carriage: Carriage | None = None
+        self._full = False  # the client reads more slowly than is written to it
+        self._stuck = False  # the stream takes no more of its request now
+        self.stream: Stream | None = None
         self.head_deadline = 0.0
-        self.full = False
 
     # Called by the loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self.transport = cast("asyncio.Transport", transport)
+        read_small(transport)
         # asyncio does it only where the listening socket was made with an explicit protocol.
         self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.head_deadline = self._proxy.clock() + self._proxy.header_timeout
-        self._proxy.joined(self)
-        if self._proxy.heir is not None:
-            asyncio.get_running_loop().call_soon(self.pass_on)
+        self._expect_head()
+        self._host.joined(self)
+        if self._host.new_owner is not None:
+            asyncio.get_running_loop().call_soon(self.hand_over)
         elif self._backlog:
             asyncio.get_running_loop().call_soon(self._read_backlog)
 
@@ -95,7 +134,7 @@ class Client(asyncio.Protocol):
             return
         if self._backlog or self._framer.complete:
             self._backlog += data
-            self.regulate()
+            self._regulate()
         else:
             self._read(data)
 
@@ -115,43 +154,30 @@ class Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone; so goes what was done for it."""
         del exc
-        self._proxy.left(self)
+        self._host.left(self)
         self._framer.close()
-        self._backlog = b""
         self._drop()
 
     def pause_writing(self) -> None:
-        """The client reads slowly: so does the relay from the backend."""
-        self.full = True
-        if self.carriage is not None:
-            self.carriage.throttle()
+        """The client reads slowly."""
+        self._throttle(full=True)
 
     def resume_writing(self) -> None:
         """The client has caught up."""
-        self.full = False
-        if self.carriage is not None:
-            self.carriage.throttle()
-        self.pass_on()
+        self._throttle(full=False)
+        self.hand_over()
 
-    # Called by the carriage.
+    # Called by the stream.
 
-    @property
-    def uploaded(self) -> bool:
-        """Whether the current request has been received whole."""
-        return self._framer.complete
+    def pause(self, pause: bool) -> None:
+        """Whether the request must not be read on now."""
+        self._stuck = pause
+        self._regulate()
 
-    def take_upstream(self, generation: BackendSet) -> BackendConnection | None:
-        """A connection to *generation* that is ready for a request."""
-        idle, self._idle = self._idle, None
-        if idle is not None:
-            if idle.generation is generation and not idle.closed:
-                return idle
-            idle.abort()
-        return generation.take()
-
-    def begun(self, status: int) -> None:
+    def begin(self, status: int, data: bytes) -> None:
         """The answer begins."""
-        self._proxy.observe(status, self._started, self._framer.head)
+        self._host.observe(status, self._started, self._framer.head)
+        self.write(data)
 
     def write(self, data: bytes) -> None:
         """Pass a piece of the answer on."""
@@ -159,112 +185,75 @@ class Client(asyncio.Protocol):
         if self._eof:
             self._check_gone()
 
-    def interim(self, data: bytes) -> None:
-        """Pass an interim response on, where the client can understand it."""
-        head = self._framer.head
-        if head is not None and head.version == b"HTTP/1.1":
-            self.transport.write(data)
-
-    def finished(self, *, close: bool) -> None:
-        """The answer is whole; *close* when its backend said that the connection ends."""
-        framer, carriage = self._framer, self.carriage
-        head = framer.head
-        if carriage is None or head is None or not (framer.complete or close):
-            return  # the rest of the request is still being sent
-        close = close or not head.keep_alive
-        self.carriage = None
-        upstream = carriage.release()
-        if upstream is not None:
-            if upstream.generation is not self._proxy.available:
-                upstream.abort()
-            elif close:
-                upstream.generation.give(upstream)
-            else:
-                self._idle = upstream
+    def finished(self, *, close: bool, idle: BackendConnection | None) -> None:
+        """The answer is whole."""
+        self.stream = None
+        self._idle = idle
         self._next(close=close)
 
     def answer(self, response: Response) -> None:
         """Answer the current request, or what was meant to be one, in the backend's place."""
-        framer, proxy = self._framer, self._proxy
+        framer, shared = self._framer, self._shared
         head = framer.head
-        close = head is None or not head.keep_alive or not framer.complete or proxy.closing
-        self._drop()
-        proxy.stats.refused += response.status >= 400
-        proxy.observe(response.status, self._started, head)
+        close = head is None or not head.keep_alive or not framer.complete or shared.closing
+        self.stream = None
+        self._drop_handled()
+        shared.stats.refused += response.status >= 400
         bodiless = head is not None and head.method == b"HEAD"
-        self.write(encode(response, close=close, bodiless=bodiless))
+        self.begin(response.status, encode(response, close=close, bodiless=bodiless))
         self._next(close=close)
 
     def cut(self) -> None:
         """End the connection so that the client cannot take what it got for the whole."""
-        self._proxy.stats.cut += 1
+        self.stream = None
+        self._shared.stats.cut += 1
         # A reset: an ordinary end is how an answer without a length is completed.
         self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._drop()
         self.transport.abort()
 
-    def regulate(self) -> None:
-        """Read from the client as fast as can be passed on."""
-        carriage = self.carriage
-        stop = len(self._backlog) > BACKLOG_LIMIT or (carriage is not None and carriage.stuck)
-        if stop is not self._paused and not self._eof:
-            self._paused = stop
-            if stop:
-                self.transport.pause_reading()
-            else:
-                self.transport.resume_reading()
+    # Called by the proxy, too.
 
-    # Called by the relay.
-
-    def backend_changed(self, generation: BackendSet | None) -> None:
-        """The current backend is another one, or none."""
-        if self._idle is not None and self._idle.generation is not generation:
-            self._idle.abort()
-            self._idle = None
-        if self.carriage is not None and generation is not None:
-            self.carriage.move(generation)
-
-    def pass_on(self) -> bool:
-        """Give the connection to the relay's heir; False when that cannot be done now.
+    def hand_over(self) -> bool:
+        """Give the connection to the proxy's new owner; False when that cannot be done now.
 
         With it goes what has been read of a request that no backend is answering. Closing our
         end of a socket that another process has as well tells the client nothing.
         """
-        give, carriage = self._proxy.heir, self.carriage
+        give = self._host.new_owner
         if give is None or self._lingering or self.transport.is_closing():
             return False
+        ahead: bytes | None = None
         if self._framer.head is None:
             ahead = self._framer.partial
-        elif carriage is not None and carriage.movable:
-            ahead = carriage.as_sent
-        else:
+        elif self.stream is not None:
+            ahead = self.stream.unanswered
+        if ahead is None:
             return False
         if self.transport.get_write_buffer_size():
             self.transport.set_write_buffer_limits(0)  # `resume_writing` when all is written
             return True
         if not give(self._socket(), ahead + self._backlog):
-            self._proxy.disinherit()
+            self._host.stop_handing_over()
             return False
-        self._backlog = b""
         self._drop()
         self.transport.abort()
         return True
 
-    def timed_out(self) -> None:
+    def head_timed_out(self) -> None:
         """The head took too long."""
         self.head_deadline = 0.0
         if self._framer.started:
-            self._started = self._proxy.clock()
+            self._started = self._shared.clock()
             self.answer(error(408, "The request's head did not arrive in time."))
         else:
             self.transport.close()
 
     def shut_down(self) -> None:
-        """The relay closes: end now if nothing is in flight, else with the answer."""
+        """The proxy closes: end now if nothing is in flight, else with the answer."""
         if self._framer.head is None:
             self.transport.close()
-        elif self.carriage is not None and self.carriage.waiting:
-            self.carriage.refuse("synccr is stopping.")
+        elif self.stream is not None:
+            self.stream.shut_down()
 
     # What comes in.
 
@@ -280,111 +269,117 @@ class Client(asyncio.Protocol):
         head = framer.head
         if head is None:
             if framer.started and not self.head_deadline:
-                self.head_deadline = self._proxy.clock() + self._proxy.header_timeout
+                self._expect_head()
         elif not begun:
             self._begin(head, piece)
-        else:
-            self._more(piece)
+        elif self.stream is not None:
+            self.stream.receive(piece, whole=framer.complete)
+        elif self._handled is not None:
+            self._handled.receive(piece, whole=framer.complete)
+
+    def _expect_head(self) -> None:
+        self.head_deadline = self._shared.clock() + self._host.header_timeout
 
     def _begin(self, head: RequestHead, piece: bytes) -> None:
-        proxy = self._proxy
+        host, shared, whole = self._host, self._shared, self._framer.complete
         self.head_deadline = 0.0
-        self._started = proxy.clock()
-        proxy.stats.requests += 1
-        if proxy.guard is not None:
-            reason = proxy.guard(head.method, head.target, head)
-            if reason is not None:
-                self.answer(error(403, reason.decode("latin-1")))
+        self._started = shared.clock()
+        shared.stats.requests += 1
+        awaited = not whole and len(piece) == len(head.raw) and head.version == b"HTTP/1.1"
+        expect = head.get(b"expect") if awaited else None
+        refusal = self._refusal(head, expect)
+        if refusal is not None:
+            self.answer(refusal)
+            return
+        if expect is not None:
+            # Said here, and the backend's own is dropped: the client must not have to
+            # wait for a backend before it sends what is to be kept for one.
+            self.transport.write(CONTINUE)
+        if host.handlers:
+            handler = host.handlers.get((head.method, path_of(head.target)))
+            if handler is not None:
+                self._handled = HandledRequest(handler, head, self.answer)
+                self._handled.receive(piece, whole=whole)
                 return
-        if not self._framer.complete and len(piece) == len(head.raw):
-            expect = head.get(b"expect")
-            if expect is not None and head.version == b"HTTP/1.1":
-                if expect.lower() != b"100-continue":
-                    self.answer(error(417, "Only Expect: 100-continue is understood."))
-                    return
-                # Said here, and the backend's own is dropped: the client must not have to
-                # wait for a backend before it sends what is to be kept for one.
-                self.transport.write(CONTINUE)
-        if proxy.interceptors:
-            interceptor = proxy.interceptors.get((head.method, path_of(head.target)))
-            if interceptor is not None:
-                self._interception = Interception(self, interceptor, head)
-                self._interception.append(piece)
-                return
-        turn = None
-        if proxy.turns is not None and head.method == b"POST":
-            turn = proxy.turns.begin(head, id(self))
-        carriage = self.carriage = Carriage(proxy, self, head, turn)
-        fields = head.raw
-        if not head.keep_alive and (opened := kept_open(head)) is not None:
-            carriage.closing = True
-            fields = opened
-        if proxy.turns is not None:
-            fields = marked(head, fields, turn, proxy.turns.secret)
-        if fields is not head.raw:
-            carriage.sent_head = len(fields)
-            piece = fields + piece[len(head.raw) :]
-        carriage.buffer.append(piece)
-        carriage.place()
+        idle, self._idle = self._idle, None
+        self.stream = Stream(self, shared, head, idle, client_full=self._full)
+        self.stream.start(piece, whole=whole)
 
-    def _more(self, piece: bytes) -> None:
-        carriage = self.carriage
-        if carriage is not None:
-            if piece:
-                carriage.buffer.append(piece)
-                carriage.pump()
-            if carriage.answered:
-                self.finished(close=False)
-        elif self._interception is not None:
-            self._interception.append(piece)
+    def _refusal(self, head: RequestHead, expect: bytes | None) -> Response | None:
+        guard = self._host.guard
+        reason = None if guard is None else guard(head.method, head.target, head)
+        if reason is not None:
+            return error(403, reason.decode("latin-1"))
+        if expect is not None and expect.lower() != b"100-continue":
+            return error(417, "Only Expect: 100-continue is understood.")
+        return None
 
     def _malformed(self, problem: ProtocolError) -> None:
-        carriage = self.carriage
-        if carriage is not None and carriage.exchange.begun:
-            self.cut()
-        else:
-            if self._framer.head is None:
-                self._started = self._proxy.clock()
-            self.answer(error(problem.status, problem.reason))
+        if self.stream is not None:
+            self.stream.fail(problem.status, problem.reason)
+            return
+        if self._framer.head is None:
+            self._started = self._shared.clock()
+        self.answer(error(problem.status, problem.reason))
+
+    # How fast.
+
+    def _throttle(self, *, full: bool) -> None:
+        self._full = full
+        if self.stream is not None:
+            self.stream.throttle(client_full=full)
+
+    def _regulate(self) -> None:
+        """Read from the client as fast as can be passed on."""
+        stop = self._stuck or len(self._backlog) > BACKLOG_LIMIT
+        if stop is not self._paused and not self._eof:
+            self._paused = stop
+            if stop:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
 
     # What comes after.
 
     def _drop(self) -> None:
-        """Let go of the current request and of its backend connection."""
-        interception, self._interception = self._interception, None
-        if interception is not None:
-            interception.release()
-        carriage, self.carriage = self.carriage, None
-        if carriage is not None:
-            upstream = carriage.release()
-            if upstream is not None:
-                upstream.abort()
+        """Let go of everything that was done for this client."""
+        self._backlog = b""
+        self._drop_handled()
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.close()
         idle, self._idle = self._idle, None
         if idle is not None:
-            idle.generation.give(idle)
+            idle.pool.release(idle)
+
+    def _drop_handled(self) -> None:
+        handled, self._handled = self._handled, None
+        if handled is not None:
+            handled.close()
 
     def _next(self, *, close: bool) -> None:
+        self._stuck = False
         complete = self._framer.complete
         self._framer.next()
         if self.transport.is_closing():
             return
-        if close or self._proxy.closing:
+        if close or self._shared.closing:
             self._end(linger=not complete or bool(self._backlog))
-        elif self.pass_on():
+        elif self.hand_over():
             return
         elif self._backlog:
             asyncio.get_running_loop().call_soon(self._read_backlog)
         elif self._eof:
             self.transport.close()
         else:
-            self.regulate()
+            self._regulate()
 
     def _read_backlog(self) -> None:
         data, self._backlog = self._backlog, b""
         if not data or self.transport.is_closing() or self._lingering:
             return
         self._read(data)
-        self.regulate()
+        self._regulate()
         if self._eof and not self._lingering:
             if self._framer.head is None:
                 self.transport.close()
@@ -400,7 +395,7 @@ class Client(asyncio.Protocol):
         self._lingering = True
         self._backlog = b""
         self.transport.write_eof()
-        self.regulate()
+        self._regulate()
         asyncio.get_running_loop().call_later(LINGER, self.transport.abort)
 
     # Who is still there.
@@ -412,8 +407,10 @@ class Client(asyncio.Protocol):
         A superfluous interim response (RFC 9110 15.2: any client must cope with one) is
         answered with a reset by a socket that has been closed.
         """
-        if self.carriage is not None and not self.carriage.exchange.begun:
-            self.interim(CONTINUE)
+        head, stream = self._framer.head, self.stream
+        silent = stream is not None and stream.silent_since is not None
+        if silent and head is not None and head.version == b"HTTP/1.1":
+            self.transport.write(CONTINUE)
         self._check_gone()
         asyncio.get_running_loop().call_later(_PROBE_AGAIN, self._check_gone)
 

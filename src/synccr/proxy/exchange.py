@@ -1,14 +1,14 @@
-"""What happens to one request: the relay's judgement, without a socket or a clock.
+"""What happens to one request: the proxy's judgement, without a socket or a clock.
 
 An exchange is one request and its answer. It is told what happened and returns what to do;
-`client.py` does it.
+its `Stream` does it.
 
     told                 nothing passed, kept       nothing passed, not kept   answer begun
     place                FORWARD, WAIT or FAIL      FORWARD, WAIT or FAIL      -
-    lost                 CARRY                      FAIL                       CUT
+    lost                 RESEND                     FAIL                       CUT
     garbage              FAIL                       FAIL                       CUT
     answered 1xx         SWALLOW or INTERIM         SWALLOW or INTERIM         -
-    answered 503         PASS, VERIFY or CARRY      PASS                       -
+    answered 503         PASS, VERIFY or RESEND     PASS                       -
     answered otherwise   PASS                       PASS                       -
 """
 
@@ -30,7 +30,7 @@ class Action(Enum):
 
     FORWARD = auto()  # send the request to the current backend, from its first byte
     WAIT = auto()  # keep it until a backend comes, the pause is over, or time is up
-    CARRY = auto()  # take it back from its backend, then place it again
+    RESEND = auto()  # take it back from its backend, then place it again
     PASS = auto()  # pass the answer on; from here it has begun
     INTERIM = auto()  # pass the interim response on; the answer is still to come
     SWALLOW = auto()  # drop the interim response
@@ -89,7 +89,7 @@ class Exchange:
         """The backend's connection ended, or its time is over, before the answer was whole."""
         if self.begun:
             return Action.CUT
-        return Action.CARRY if kept else Action.FAIL
+        return Action.RESEND if kept else Action.FAIL
 
     def garbage(self) -> Action:
         """The backend sent something that is not HTTP."""
@@ -103,11 +103,11 @@ class Exchange:
         ``Connection: close`` on connections that are open; so may a provider through it.
         """
         if status < 200:
-            # The relay has answered Expect: 100-continue itself.
+            # The proxy has answered Expect: 100-continue itself.
             return Action.SWALLOW if status == 100 else Action.INTERIM
         if status == 503 and kept:
             if not serving and self.generations < MAX_GENERATIONS:
-                return Action.CARRY
+                return Action.RESEND
             if serving and closes:
                 return Action.VERIFY
         self.begun = True
@@ -116,6 +116,6 @@ class Exchange:
     def verified(self, *, listening: bool, kept: bool) -> Action:
         """What VERIFY found: whether the backend that said 503 takes new connections."""
         if not listening and kept and self.generations < MAX_GENERATIONS:
-            return Action.CARRY
+            return Action.RESEND
         self.begun = True
         return Action.PASS

@@ -1,15 +1,34 @@
 """Where HTTP/1.1 messages begin and end in a stream of bytes.
 
-The judge is llhttp (through httptools), the parser of Node itself, so the relay and the
-backend behind it read a message alike. Bytes are passed on as they came; nothing is
-serialised again. llhttp's binding does not say at which byte a message ended, so a stream
-is fed to it in pieces that a message can only end *with*: heads and chunked bodies end in
-CRLF CRLF, and a body of known length is counted.
+The proxy passes bytes on as they came and serialises nothing again. What it has to know is where
+each message ends (RFC 9112 6.3), because the next one may be for another backend. If it and the
+backend disagreed about that, a part of one client's request would be read as another request
+(request smuggling). So the judge is llhttp, through httptools: the parser of Node itself. What
+llhttp accepts has the meaning that Node gives it; what it refuses goes no further.
+
+*The head* ends with the first CRLF CRLF. Then there are four kinds of body:
+
+    none            a request without length or chunks; 1xx, 204, 304; the answer to a HEAD
+    counted         ``Content-Length: n``: n bytes
+    chunked         ``Transfer-Encoding: chunked``: up to the empty line after the chunk of size 0
+    until the close a response with neither: it ends where its connection ends (`until_close`)
+
+llhttp's binding does not say at which byte a message ended, so it is fed pieces that a message
+can only end *with*: a head alone, a counted body to its last byte, a chunked body to each CRLF
+CRLF. It says when it is complete; what comes after is the next message.
+
+*Refused*, as llhttp in Node refuses it: a length beside chunks, a second length, one that is no
+number, bare CR or LF, folded fields, spaces before a colon. *Refused here beyond that*: a head
+above `MAX_HEAD` (431), a version that is not 1.0 or 1.1, more than one Host, chunks in HTTP/1.0
+(400: readers disagree about them), CONNECT (501: it would make a tunnel of the connection), and a
+backend that changes the protocol (502). ``Upgrade`` in a request is hidden from llhttp, which
+would take what follows for another protocol, and passed on: Node ignores it as well.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 import httptools
@@ -39,34 +58,34 @@ class ProtocolError(Exception):
         self.reason = reason
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Head:
-    """The head of one message.
+    """The head of one message. It may hold keys, so it has no `repr`.
 
     Attributes:
         raw: the bytes up to and including the empty line.
+        lower: the same in lower case.
         keep_alive: whether the connection can carry another message after this one.
     """
 
-    __slots__ = ("_lower", "keep_alive", "raw")
-
-    def __init__(self, raw: bytes, lower: bytes, keep_alive: bool) -> None:
-        self.raw = raw
-        self.keep_alive = keep_alive
-        self._lower = lower
+    raw: bytes
+    lower: bytes
+    keep_alive: bool
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first header field *name* (lower case), or None."""
-        return _field(self.raw, self._lower, name)
+        return _field(self.raw, self.lower, name)
 
     def count(self, name: bytes) -> int:
         """How many header fields are called *name* (lower case)."""
-        return self._lower.count(b"\r\n" + name + b":")
+        return self.lower.count(b"\r\n" + name + b":")
 
     def has(self, prefix: bytes) -> bool:
         """Whether the name of some header field begins with *prefix* (lower case)."""
-        return b"\r\n" + prefix in self._lower
+        return b"\r\n" + prefix in self.lower
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class RequestHead(Head):
     """The head of a request.
 
@@ -76,25 +95,12 @@ class RequestHead(Head):
         version: ``b"HTTP/1.1"`` or ``b"HTTP/1.0"``.
     """
 
-    __slots__ = ("method", "target", "version")
-
-    def __init__(
-        self,
-        raw: bytes,
-        lower: bytes,
-        keep_alive: bool,
-        method: bytes,
-        target: bytes,
-        version: bytes,
-    ) -> None:
-        self.raw = raw
-        self._lower = lower
-        self.keep_alive = keep_alive
-        self.method = method
-        self.target = target
-        self.version = version
+    method: bytes
+    target: bytes
+    version: bytes
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class ResponseHead(Head):
     """The head of a response.
 
@@ -103,14 +109,8 @@ class ResponseHead(Head):
         until_close: the body ends where the connection ends.
     """
 
-    __slots__ = ("status", "until_close")
-
-    def __init__(
-        self, raw: bytes, lower: bytes, keep_alive: bool, status: int, until_close: bool
-    ) -> None:
-        super().__init__(raw, lower, keep_alive)
-        self.status = status
-        self.until_close = until_close
+    status: int
+    until_close: bool
 
 
 class _Framer:
@@ -324,12 +324,7 @@ class ResponseFramer(_Framer):
 
         Raises ProtocolError when the backend does not speak HTTP/1.1.
         """
-        head = self.head
-        if head is None:
-            return self._take_head(data)
-        if head.until_close:
-            return data, b""
-        return self._take_body(data, 0)
+        return self._take_head(data) if self.head is None else self._take_body(data, 0)
 
     def next(self, *, bodiless: bool) -> None:
         """Begin with the next response; *bodiless* when it answers a HEAD request."""

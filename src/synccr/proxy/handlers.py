@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from synccr.proxy.framing import RequestHead
-from synccr.proxy.messages import Interceptor, Request, error, path_of
-
-if TYPE_CHECKING:
-    from synccr.proxy.connection import Client
+from synccr.proxy.messages import Handler, Request, Response, error, path_of
 
 BODY_LIMIT: Final = 1024 * 1024
-"""Largest body in bytes of a request that an interceptor answers."""
+"""Largest body in bytes of a request that a handler answers."""
 
 
-class Interception:
-    """One request for an interceptor, collected whole before it is called."""
+class HandledRequest:
+    """One request for a handler, collected whole before it is called.
 
-    __slots__ = ("_client", "_collected", "_head", "_interceptor", "_task")
+    Args:
+        handler: answers it.
+        head: the request's head.
+        answer: called with the answer, once at most.
+    """
 
-    def __init__(self, client: Client, interceptor: Interceptor, head: RequestHead) -> None:
-        self._client = client
-        self._interceptor = interceptor
+    __slots__ = ("_answer", "_collected", "_handler", "_head", "_task")
+
+    def __init__(
+        self, handler: Handler, head: RequestHead, answer: Callable[[Response], None]
+    ) -> None:
+        self._handler = handler
         self._head = head
+        self._answer = answer
         self._collected = bytearray()
         self._task: asyncio.Task[None] | None = None
 
-    def append(self, piece: bytes) -> None:
-        """Add the next bytes of the request; the last ones call the interceptor."""
+    def receive(self, piece: bytes, *, whole: bool) -> None:
+        """Add the next bytes of the request; when it is *whole* the handler is called."""
         self._collected += piece
         if len(self._collected) - len(self._head.raw) > BODY_LIMIT:
-            self._client.answer(error(413, f"The body is larger than {BODY_LIMIT} bytes."))
-        elif self._client.uploaded:
+            self._answer(error(413, f"The body is larger than {BODY_LIMIT} bytes."))
+        elif whole:
             self._task = asyncio.get_running_loop().create_task(self._call())
 
-    def release(self) -> None:
+    def close(self) -> None:
         """The request is answered or its client has gone."""
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
@@ -46,10 +52,10 @@ class Interception:
         body = bytes(memoryview(self._collected)[len(head.raw) :])
         request = Request(head.method, path_of(head.target), head, body)
         try:
-            response = await self._interceptor(request)
+            response = await self._handler(request)
         except Exception as problem:  # noqa: BLE001 - reported, and the client is answered
             asyncio.get_running_loop().call_exception_handler(
-                {"message": "A relay interceptor failed", "exception": problem}
+                {"message": "A handler of the proxy failed", "exception": problem}
             )
             response = error(500, "synccr could not answer this request.")
-        self._client.answer(response)
+        self._answer(response)

@@ -1,4 +1,4 @@
-"""What the relay itself says and hands to its hooks."""
+"""What the proxy itself says and hands to its hooks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ERROR_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request collected whole for an interceptor.
+    """A request collected whole for a handler.
 
     Attributes:
         method: for example ``b"POST"``.
@@ -45,13 +45,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What an interceptor answers.
+    """What a handler answers.
 
     Attributes:
         status: HTTP status code, 200 or more.
         body: the whole body.
         content_type: value of the header field.
-        headers: further header fields; framing and connection are the relay's own.
+        headers: further header fields; framing and connection are the proxy's own.
     """
 
     status: int
@@ -63,7 +63,7 @@ class Response:
 Guard = Callable[[bytes, bytes, Head], bytes | None]
 """Sees method, target and head of each request; returns why it is refused (403), or None."""
 
-Interceptor = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]
 """Answers a request in the backend's place."""
 
 

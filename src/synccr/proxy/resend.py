@@ -1,27 +1,22 @@
-"""The same request for another model: how a request is named and changed on its way.
+"""The same request for another model: who decides about it, and how it is renamed.
 
-Only a request's head and the value of its top-level ``model`` are ever other ones than the
-client sent; every other value keeps its bytes.
+Only the value of its top-level ``model`` becomes another one; every other value keeps its
+bytes.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import httptools
 import msgspec
 
 from synccr.models.report import ModelRef
-from synccr.proxy.framing import RequestHead, ResponseHead
+from synccr.proxy.framing import RequestHead
+from synccr.proxy.hop_headers import with_body
 from synccr.proxy.messages import Response
 from synccr.turns.turn import Turn
-
-_OURS: Final = re.compile(rb"\r\nx-synccr-[^\r]*(?=\r\n)", re.IGNORECASE)
-_FRAMING: Final = re.compile(
-    rb"\r\n(?:content-length|transfer-encoding|expect):[^\r]*(?=\r\n)", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +58,6 @@ class TurnKeeper(Protocol):
         ...
 
 
-def marked(head: RequestHead, fields: bytes, turn: Turn | None, secret: bytes) -> bytes:
-    """*fields*, the bytes of *head* as they are sent on, with the turn's number and the secret
-    for CCR. Whatever a client says in fields of our own is taken out."""
-    if head.has(b"x-synccr-"):
-        fields = _OURS.sub(b"", fields)
-    end = fields.index(b"\r\n")
-    number = b"\r\nx-synccr-turn: %d" % turn.number if turn is not None else b""
-    return b"%b%b\r\nx-synccr-secret: %b%b" % (fields[:end], number, secret, fields[end:])
-
-
 def body_of(sent: bytes) -> bytes:
     """The body of a request as it was sent, without its chunks."""
     collector = _Collector()
@@ -95,20 +80,7 @@ def renamed(sent: bytes, body: bytes, model: ModelRef) -> bytes:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError("the body is no JSON object") from error
     fields["model"] = msgspec.Raw(msgspec.json.encode(str(model)))
-    spliced = msgspec.json.encode(fields)
-    head = _FRAMING.sub(b"", sent[: sent.index(b"\r\n\r\n") + 2])
-    return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(spliced), spliced)
-
-
-def served_by(head: ResponseHead, piece: bytes, model: ModelRef | None) -> bytes:
-    """*piece*, which begins with *head*, saying which model answers."""
-    if model is None:
-        return piece
-    name = str(model).encode("ascii", "replace")
-    if not name.isascii() or b"\r" in name or b"\n" in name:
-        return piece
-    end = len(head.raw) - 2
-    return b"%bx-synccr-model: %b\r\n%b" % (piece[:end], name, piece[end:])
+    return with_body(sent, msgspec.json.encode(fields))
 
 
 class _Collector:

@@ -1,445 +1,614 @@
-"""One request on its way to a backend, and its answer on the way back."""
+"""One request and its answer.
+
+A stream belongs to one client connection, which tells it what comes from the client; the
+connection to the backend tells it what comes from there. What has to be decided on the way is
+decided by its `Exchange`, what belongs to the client is handed to its `StreamOwner`.
+
+    state        meaning                             goes on when
+    WAITING      no backend has the request          a backend serves -> SENT, CONNECTING
+                                                     it refuses again -> WAITING
+    CONNECTING   a connection is being made          it is there -> SENT
+                                                     there is none -> WAITING
+    SENT         a backend has the request           the answer's head comes -> ANSWERING
+                                                     it is a 503 of a backend that may be
+                                                     closing -> VERIFYING
+                                                     the egress found no answer -> DISCARDING
+                                                     the backend is lost -> WAITING, PAUSING
+    VERIFYING    a 503 is held back: does its        it does -> ANSWERING
+                 backend take new connections?       it does not, or is lost -> WAITING, PAUSING
+    DISCARDING   CCR reports that there is none      all of that has come -> WAITING, PAUSING
+    PAUSING      before another model is asked       the pause is over -> WAITING
+    ANSWERING    bytes have been passed on           the answer is whole -> ANSWERED
+                                                     it breaks off: the client is cut -> OVER
+    ANSWERED     the client still sends its request  that is whole -> OVER
+    OVER         everything has been given back
+
+From every state the way leads to OVER, too: the client leaves, or is answered an error (502, or
+503 when ``hold_timeout`` has passed). `NEXT` is this table as data; the tests compare the two, and
+hold every stream that they make against it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from enum import Enum, auto
+from typing import Final, Protocol
 
+from synccr.proxy.backend_pool import BackendConnection, BackendPool
 from synccr.proxy.buffer import RequestBuffer
 from synccr.proxy.exchange import Action, Exchange
 from synccr.proxy.framing import ProtocolError, RequestHead, ResponseHead
-from synccr.proxy.hop_headers import closing
+from synccr.proxy.hop_headers import closing, kept_open, marked, served_by
 from synccr.proxy.messages import Response, error
-from synccr.proxy.resend import body_of, renamed, served_by
+from synccr.proxy.resend import body_of, renamed
+from synccr.proxy.shared import Shared
 from synccr.turns.turn import Turn
-
-if TYPE_CHECKING:
-    from synccr.proxy.backend_set import BackendConnection, BackendSet
-    from synccr.proxy.connection import Client
-    from synccr.proxy.server import Proxy
 
 RETRY_AFTER: Final = 2
 """Seconds a client is told to wait after a 503: about what a backend needs to start."""
 
 
-class Carriage:
+class State(Enum):
+    """How far a stream has come; see above."""
+
+    WAITING = auto()
+    CONNECTING = auto()
+    SENT = auto()
+    VERIFYING = auto()
+    DISCARDING = auto()
+    PAUSING = auto()
+    ANSWERING = auto()
+    ANSWERED = auto()
+    OVER = auto()
+
+
+_AGAIN: Final = {State.WAITING, State.PAUSING}
+
+NEXT: Final = {
+    State.WAITING: {State.SENT, State.CONNECTING, State.WAITING, State.OVER},
+    State.CONNECTING: {State.SENT, State.WAITING, State.OVER},
+    State.SENT: {State.ANSWERING, State.VERIFYING, State.DISCARDING, *_AGAIN, State.OVER},
+    State.VERIFYING: {State.ANSWERING, *_AGAIN, State.OVER},
+    State.DISCARDING: {*_AGAIN, State.OVER},
+    State.PAUSING: {State.WAITING, State.OVER},
+    State.ANSWERING: {State.ANSWERED, State.OVER},
+    State.ANSWERED: {State.OVER},
+    State.OVER: set[State](),
+}
+"""From a state to those that may follow it."""
+
+
+class StreamOwner(Protocol):
+    """The client of a stream. After `finished`, `answer` and `cut` the stream is over."""
+
+    def hand_over(self) -> bool:
+        """The request is about to be placed: whether its connection goes elsewhere instead."""
+
+    def pause(self, pause: bool) -> None:
+        """Whether the client's request must not be read on now."""
+
+    def begin(self, status: int, data: bytes) -> None:
+        """The answer begins, with *data*."""
+
+    def write(self, data: bytes) -> None:
+        """Bytes of the answer, or an interim response."""
+
+    def finished(self, *, close: bool, idle: BackendConnection | None) -> None:
+        """The answer is whole. *close*: it ends the client's connection; *idle*: for the
+        client's next request."""
+
+    def answer(self, response: Response) -> None:
+        """There is no answer of a backend: give this one."""
+
+    def cut(self) -> None:
+        """The answer broke off: the client must not take what it got for the whole."""
+
+
+class Stream:
     """Carries out what its `Exchange` decides.
 
-    Attributes:
+    Args:
+        owner: the client.
+        shared: what this proxy's streams have in common.
         head: the request's head.
-        turn: what it is for the egress; None when it asks for no model.
-        sent_head: bytes of the head as a backend gets it.
+        idle: a backend connection that the client has from its last request.
+        client_full: the client reads more slowly than is written to it.
+
+    Attributes:
+        state: how far it has come.
         exchange: the judgement on this request.
-        buffer: the request's bytes.
-        answered: the whole answer has been passed on.
-        closing: the client was promised the end of its connection; the backend was not told.
-        forwarded_at: clock reading when a backend got the request last.
+        buffer: the request's bytes as a backend gets them.
     """
 
     __slots__ = (
-        "_client",
-        "_discarding",
+        "_client_full",
+        "_connection",
+        "_head",
         "_held",
+        "_idle",
         "_original",
-        "_proxy",
+        "_owner",
+        "_sent_at",
+        "_sent_head",
+        "_shared",
+        "_stuck",
         "_task",
+        "_tells_close",
         "_timer",
-        "_upstream",
-        "_verifying",
-        "answered",
+        "_turn",
+        "_whole",
         "buffer",
-        "closing",
         "exchange",
-        "forwarded_at",
-        "head",
-        "sent_head",
-        "turn",
+        "state",
     )
 
     def __init__(
-        self, proxy: Proxy, client: Client, head: RequestHead, turn: Turn | None = None
+        self,
+        owner: StreamOwner,
+        shared: Shared,
+        head: RequestHead,
+        idle: BackendConnection | None,
+        *,
+        client_full: bool,
     ) -> None:
-        self._proxy = proxy
-        self._client = client
-        self.head = head
-        self.turn = turn
-        self.sent_head = len(head.raw)
+        self._owner = owner
+        self._shared = shared
+        self._head = head
+        self._idle = idle
+        self._client_full = client_full
+        self.state = State.WAITING
         self.exchange = Exchange()
-        self.buffer = RequestBuffer(proxy.budget, proxy.carry_limit)
-        self.answered = False
-        self.closing = False
-        self.forwarded_at = 0.0
-        self._original: bytes | None = None  # once it was sent again as another one
-        self._upstream: BackendConnection | None = None
-        self._held = self._verifying = self._discarding = False
+        self.buffer = RequestBuffer(shared.budget, shared.carry_limit)
+        self._turn: Turn | None = None  # None for a request that asks no model
+        self._sent_head = 0  # bytes of the head as a backend gets it
+        self._sent_at = 0.0  # clock reading when a backend got the request last
+        self._original: bytes | None = None  # as the client sent it, once it was renamed
+        self._connection: BackendConnection | None = None
+        self._whole = False  # the request has been received
+        self._tells_close = False  # the client was promised an end that the backend knows not of
+        self._held = self._stuck = False
         self._task: asyncio.Task[None] | None = None  # connecting or verifying
-        self._timer: asyncio.TimerHandle | None = None  # hold_timeout
+        self._timer: asyncio.TimerHandle | None = None  # of hold_timeout, or of a pause
+
+    # Told by the client's connection.
+
+    def start(self, piece: bytes, *, whole: bool) -> None:
+        """Send the request on; *piece* is its head and what came of its body."""
+        head, turns = self._head, self._shared.turns
+        self._whole = whole
+        fields = head.raw
+        if not head.keep_alive and (opened := kept_open(head)) is not None:
+            self._tells_close = True
+            fields = opened
+        if turns is not None:
+            if head.method == b"POST":
+                self._turn = turns.begin(head, id(self._owner))
+            fields = marked(head, fields, self._turn, turns.secret)
+        self._sent_head = len(fields)
+        self.buffer.append(piece if fields is head.raw else fields + piece[len(head.raw) :])
+        self.place()
+
+    def receive(self, piece: bytes, *, whole: bool) -> None:
+        """The next bytes of the request; *whole* with the last ones."""
+        self._whole = whole
+        if piece:
+            self.buffer.append(piece)
+            self._send()
+        if whole and self.state is State.ANSWERED:
+            self._finish(close=False)
+
+    def throttle(self, *, client_full: bool) -> None:
+        """The client reads slowly, or has caught up: so does the proxy from the backend."""
+        self._client_full = client_full
+        self._regulate_backend()
+
+    def fail(self, status: int, reason: str) -> None:
+        """Answer an error; once an answer has begun, cut it."""
+        if self.exchange.garbage() is Action.CUT:
+            self._cut()
+        else:
+            self._answer(error(status, reason))
+
+    def shut_down(self) -> None:
+        """The proxy closes: no backend will come."""
+        if self.state is State.WAITING:
+            self._refuse("synccr is stopping.")
 
     @property
-    def stuck(self) -> bool:
-        """Whether more of the request must not be read now."""
-        upstream = self._upstream
-        if upstream is None:
-            return self.buffer.full
-        return upstream.full and self.buffer.unsent
+    def unanswered(self) -> bytes | None:
+        """The request as its client sent it, while no backend has all of it; else None.
+
+        Another process has a secret and models of its own.
+        """
+        placed = self._connection is not None and self._whole
+        if placed or self.exchange.begun or not self.buffer.kept:
+            return None
+        return self._as_received()
+
+    def close(self) -> None:
+        """Give everything back; a backend that is not done is cut off."""
+        self._become(State.OVER)
+        shared = self._shared
+        shared.switch.forget(self)
+        if self._turn is not None and shared.turns is not None:
+            shared.turns.ended(self._turn)
+            self._turn = None
+        self._cancel_timer()
+        self._cancel_task()
+        self.buffer.release()
+        self._drop_connection()
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            idle.pool.release(idle)
+
+    # Told by the switch.
 
     def place(self, *, paused: bool = False) -> None:
         """Find out where the request goes now, and send it there."""
-        if self._client.pass_on():
+        if self._owner.hand_over():
             return
-        generation = self._proxy.available
-        number = None if generation is None else generation.backend.generation
-        action = self.exchange.place(number, paused=paused)
-        if action is Action.FORWARD and generation is not None:
-            upstream = self._client.take_upstream(generation)
-            if upstream is not None:
-                self._attach(upstream)
+        pool = self._shared.switch.available
+        generation = None if pool is None else pool.address.generation
+        action = self.exchange.place(generation, paused=paused)
+        if action is Action.FORWARD and pool is not None:
+            idle, self._idle = self._idle, None
+            connection = pool.acquire(idle)
+            if connection is not None:
+                self._attach(connection)
             else:
-                self._task = asyncio.get_running_loop().create_task(self._connect(generation))
+                self._become(State.CONNECTING)
+                self._task = asyncio.get_running_loop().create_task(self._connect(pool))
         elif action is Action.WAIT:
             self._wait()
         else:
-            self._fail("Backends ended without an answer to this request.")
+            self.fail(502, "Backends ended without an answer to this request.")
 
-    def pump(self) -> None:
-        """Send what waits, as far as the backend takes it."""
-        upstream = self._upstream
-        if upstream is not None:
-            buffer = self.buffer
-            while not upstream.full and (chunk := buffer.take()) is not None:
-                upstream.transport.write(chunk)
-            if buffer.kept and buffer.full:
-                buffer.stop_keeping()
-                self._proxy.stats.not_carried += 1
-        self._client.regulate()
+    @property
+    def silent_since(self) -> float | None:
+        """Clock reading when a backend got the request; None once its answer has begun."""
+        return None if self.exchange.begun else self._sent_at
 
-    def upstream_data(self, upstream: BackendConnection, data: bytes) -> None:
-        """Bytes came from the backend."""
-        exchange, framer = self.exchange, upstream.framer
-        while data:
-            if self.answered:
-                upstream.transport.abort()  # more than it was asked for
-                return
-            try:
-                piece, data = framer.feed(data)
-            except ProtocolError as problem:
-                self._garbage(problem)
-                return
-            if self._discarding:
-                if framer.complete:
-                    self._try_again(upstream, reusable=not data)
-                    return
-                continue
-            if not exchange.begun:
-                head = framer.head
-                if head is None:
-                    return
-                if head.status >= 400 and self._failed:
-                    self._discarding = True
-                    if framer.complete:
-                        self._try_again(upstream, reusable=not data)
-                        return
-                    continue
-                action = exchange.answered(
-                    head.status,
-                    kept=self.buffer.kept,
-                    serving=upstream.generation is self._proxy.available,
-                    closes=not head.keep_alive,
-                )
-                if action is not Action.PASS:
-                    if action is Action.CARRY:
-                        self._carry()
-                    elif action is Action.VERIFY:
-                        self._verifying = True
-                        upstream.transport.pause_reading()
-                        self._task = asyncio.get_running_loop().create_task(
-                            self._verify(upstream, head, piece, data)
-                        )
-                    else:
-                        if action is Action.INTERIM:
-                            self._client.interim(piece)
-                        framer.next(bodiless=self.head.method == b"HEAD")
-                        continue
-                    return
-                self._begin(head)
-                piece = self._on_its_way(head, piece)
-            self._client.write(piece)
-            if framer.complete:
-                self._end(upstream, reusable=not data)
-                return
-
-    def upstream_lost(self, upstream: BackendConnection, *, clean: bool) -> None:
-        """The backend's connection ended; *clean* when the backend itself ended it."""
-        self._upstream = None
-        head = upstream.framer.head
-        if self.answered:
-            self._client.finished(close=True)
-        elif clean and self.exchange.begun and head is not None and head.until_close:
-            self._end(upstream, reusable=False)
-        else:
-            upstream.generation.leave(self)
-            self._lose()
-
-    def throttle(self) -> None:
-        """Read from the backend only while the client keeps up."""
-        upstream = self._upstream
-        if upstream is None or self._verifying:
-            return
-        if self._client.full:
-            upstream.transport.pause_reading()
-        else:
-            upstream.transport.resume_reading()
-
-    def move(self, generation: BackendSet) -> None:
-        """*generation* is the new backend: what has not begun elsewhere goes there at once.
+    def backend_replaced(self) -> None:
+        """Another backend serves: what has not begun here goes there at once.
 
         A request that is still being sent by its client would hold its old backend up for
         as long as the client likes, and no backend begins with half a request.
         """
-        upstream = self._upstream
-        if (
-            upstream is not None
-            and upstream.generation is not generation
-            and not self._client.uploaded
-            and not self.exchange.begun
-            and self.buffer.kept
-        ):
-            self._carry()
+        if not self._whole and not self.exchange.begun and self.buffer.kept:
+            self._resend()
 
     def abandon(self) -> None:
         """The backend's time is over."""
-        if self.answered:
-            self.release()
-            self._client.finished(close=True)
+        self._drop_connection()
+        if self.state is State.ANSWERED:
+            self._finish(close=True)
         else:
-            self._lose()
+            self._lost()
 
-    def refuse(self, message: str) -> None:
-        """No backend came, or none will: say so, and that it is worth trying again."""
-        self._client.answer(error(503, message, retry_after=RETRY_AFTER))
+    # Told by the connection to the backend.
 
-    @property
-    def movable(self) -> bool:
-        """Whether all of the request is here and no backend has got all of it."""
-        placed = self._upstream is not None and self._client.uploaded
-        return self.buffer.kept and not self.exchange.begun and not placed
+    def backend_ready(self) -> None:
+        """The backend takes more of the request."""
+        self._send()
 
-    @property
-    def as_sent(self) -> bytes:
-        """The request as its client sent it: the heir has a secret and models of its own."""
-        if self._original is not None:
-            return self._original
-        return self.head.raw + self.buffer.join()[self.sent_head :]
+    def backend_data(self, data: bytes) -> None:
+        """Bytes came from the backend."""
+        connection = self._connection
+        assert connection is not None  # noqa: S101 - it is calling
+        framer = connection.framer
+        while data:
+            if self.state is State.ANSWERED:
+                connection.transport.abort()  # more than it was asked for
+                return
+            try:
+                piece, data = framer.feed(data)
+            except ProtocolError as problem:
+                self.fail(502, f"The backend's answer is not acceptable: {problem.reason}")
+                return
+            head = framer.head
+            if head is None:
+                return
+            if self.state is State.ANSWERING:
+                self._owner.write(piece)
+            elif self.state is State.SENT and not self._answered(connection, head, piece, data):
+                return
+            if framer.complete:
+                self._complete(connection, head, more=bool(data))
+                return
 
-    @property
-    def waiting(self) -> bool:
-        """Whether the request is held for want of a backend."""
-        return self in self._proxy.waiters
+    def backend_lost(self, *, clean: bool) -> None:
+        """The backend's connection ended; *clean* when the backend itself ended it."""
+        connection, self._connection = self._connection, None
+        head = connection.framer.head if connection is not None else None
+        if self.state is State.ANSWERED:
+            self._finish(close=True)
+        elif clean and self.state is State.ANSWERING and head is not None and head.until_close:
+            self._become(State.ANSWERED)
+            self._finish(close=True)
+        else:
+            self._lost()
 
-    def release(self) -> BackendConnection | None:
-        """Let go of everything; returns the connection when it can carry another request."""
-        self._proxy.waiters.pop(self, None)
-        if self.turn is not None and self._proxy.turns is not None:
-            self._proxy.turns.ended(self.turn)
-            self.turn = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._cancel()
-        whole = not self.buffer.unsent
-        self.buffer.release()
-        upstream, self._upstream = self._upstream, None
-        if upstream is None:
-            return None
-        upstream.generation.leave(self)
-        if self.answered and whole and not upstream.closed:
-            upstream.owner = None
-            return upstream
-        upstream.abort()
-        return None
+    # The request.
 
-    def _attach(self, upstream: BackendConnection) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._upstream = upstream
-        upstream.owner = self
-        generation = upstream.generation
-        generation.in_flight.add(self)
-        self.exchange.sent(generation.backend.generation)
-        self.forwarded_at = self._proxy.clock()
-        upstream.framer.next(bodiless=self.head.method == b"HEAD")
-        self.throttle()  # left as the last request on this connection had it
+    def _become(self, state: State) -> None:
+        self.state = state
+
+    def _attach(self, connection: BackendConnection) -> None:
+        self._become(State.SENT)
+        self._cancel_timer()
+        self._connection = connection
+        connection.attach(self)
+        self.exchange.sent(connection.pool.address.generation)
+        self._sent_at = self._shared.clock()
+        connection.framer.next(bodiless=self._head.method == b"HEAD")
+        self._regulate_backend()  # left as the last request on this connection had it
         self.buffer.rewind()
-        self.pump()
+        self._send()
 
-    async def _connect(self, generation: BackendSet) -> None:
+    def _send(self) -> None:
+        """Send what waits, as far as the backend takes it."""
+        connection, buffer = self._connection, self.buffer
+        if connection is not None:
+            while not connection.full and (chunk := buffer.take()) is not None:
+                connection.transport.write(chunk)
+            if buffer.kept and buffer.full:
+                buffer.stop_keeping()
+                self._shared.stats.not_carried += 1
+        self._regulate_client()
+
+    def _regulate_client(self) -> None:
+        connection = self._connection
+        # Without a backend as much is read as may be kept; with one, what it takes.
+        full = self.buffer.full if connection is None else connection.full
+        stuck = full and (connection is None or self.buffer.unsent)
+        if stuck is not self._stuck:
+            self._stuck = stuck
+            self._owner.pause(stuck)
+
+    def _regulate_backend(self) -> None:
+        connection = self._connection
+        if connection is None or self.state is State.VERIFYING:
+            return
+        if self._client_full:
+            connection.transport.pause_reading()
+        else:
+            connection.transport.resume_reading()
+
+    async def _connect(self, pool: BackendPool) -> None:
         try:
-            upstream = await generation.connect()
+            connection = await pool.connect()
         except OSError:
             self._task = None
             self._wait()
             return
         self._task = None
-        if generation is self._proxy.available:
-            self._attach(upstream)
+        if pool is self._shared.switch.available and not connection.closed:
+            self._attach(connection)
         else:
-            upstream.abort()
+            connection.abort()
+            self._become(State.WAITING)
             self.place()
 
-    async def _verify(
-        self, upstream: BackendConnection, head: ResponseHead, piece: bytes, rest: bytes
-    ) -> None:
-        """Ask whether the backend that answered 503 still listens: one that closes does not."""
-        generation = upstream.generation
-        try:
-            generation.give(await generation.connect())
-        except OSError as problem:
-            listening = not isinstance(problem, ConnectionRefusedError)
-        else:
-            listening = True
-        self._task = None
-        self._verifying = False
-        action = self.exchange.verified(
-            listening=listening and generation is self._proxy.available, kept=self.buffer.kept
-        )
-        if action is Action.CARRY:
-            self._carry()
-            return
-        self._begin(head)
-        self._client.write(self._on_its_way(head, piece))
-        if upstream.framer.complete:
-            self._end(upstream, reusable=not rest)
-            return
-        self.throttle()
-        if rest:
-            self.upstream_data(upstream, rest)
-
     def _wait(self) -> None:
-        proxy = self._proxy
-        if proxy.closing:
-            self.refuse("synccr is stopping.")
+        self._become(State.WAITING)
+        shared = self._shared
+        if shared.closing:
+            self._refuse("synccr is stopping.")
             return
         if not self._held:
             self._held = True
-            proxy.stats.held += 1
+            shared.stats.held += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(
-                proxy.hold_timeout,
-                self.refuse,
-                f"No backend became healthy within {proxy.hold_timeout:g} s.",
+                shared.hold_timeout,
+                self._refuse,
+                f"No backend became healthy within {shared.hold_timeout:g} s.",
             )
-        proxy.wait(self)
-        self._client.regulate()
+        shared.switch.wait(self)
+        self._regulate_client()
+
+    def _resend(self) -> None:
+        """Take the request back from its backend and place it again."""
+        self._drop_connection()
+        self._shared.stats.carried += 1
+        self._become(State.WAITING)
+        self.place()
 
     @property
     def _failed(self) -> bool:
-        """Whether the latest try came to nothing, and the request can be made again."""
-        turn = self.turn
-        return (
-            turn is not None
-            and turn.failure is not None
-            and self.buffer.kept
-            and self._client.uploaded
-        )
+        """Whether the egress judged the latest try to be none, and another can be made."""
+        turn = self._turn
+        return turn is not None and turn.failure is not None and self.buffer.kept and self._whole
 
-    def _try_again(self, upstream: BackendConnection | None, *, reusable: bool) -> None:
-        """The egress judged the answer to be none: another model is asked, or the client told."""
-        turn, keeper = self.turn, self._proxy.turns
-        assert turn is not None  # noqa: S101  # see `_failed`
-        assert keeper is not None  # noqa: S101  # it made the turn
-        self._discarding = False
-        self._upstream = None
-        if upstream is not None:
-            upstream.generation.leave(self)
-            upstream.owner = None
-            head = upstream.framer.head
-            if reusable and head is not None and head.keep_alive and not upstream.closed:
-                upstream.generation.give(upstream)
-            else:
-                upstream.abort()
+    def _ask_another_model(self) -> None:
+        """Send the request again as one for another model, or tell the client that it is over."""
+        turn, turns = self._turn, self._shared.turns
+        assert turn is not None  # noqa: S101 - see `_failed`
+        assert turns is not None  # noqa: S101 - it made the turn
         sent = self.buffer.join()
         body = body_of(sent)
-        chosen = keeper.after_failure(turn, body)
+        chosen = turns.after_failure(turn, body)
         if isinstance(chosen, Response):
-            self._client.answer(chosen)
+            self._answer(chosen)
             return
         try:
             message = renamed(sent, body, chosen.to)
         except ValueError:
-            self._fail("The model did not answer, and the request names none.")
+            self.fail(502, "The model did not answer, and the request names none.")
             return
-        if self._original is None:
-            self._original = self.as_sent
+        self._original = self._as_received()
         self.buffer.replace(message)
         self.exchange.again()
         if chosen.wait > 0:
+            self._become(State.PAUSING)
             self._timer = asyncio.get_running_loop().call_later(chosen.wait, self._resume)
         else:
+            self._become(State.WAITING)
             self.place()
 
     def _resume(self) -> None:
         """The pause before the next try is over; from now on ``hold_timeout`` counts."""
         self._timer = None
+        self._become(State.WAITING)
         self.place()
 
-    def _on_its_way(self, head: ResponseHead, piece: bytes) -> bytes:
-        """The first bytes of an answer as the client gets them."""
-        if self.turn is not None:
-            piece = served_by(head, piece, self.turn.served_by)
-        return closing(head, piece) if self.closing and head.keep_alive else piece
+    def _as_received(self) -> bytes:
+        if self._original is not None:
+            return self._original
+        return self._head.raw + self.buffer.join()[self._sent_head :]
 
-    def _begin(self, head: ResponseHead) -> None:
-        if self.turn is not None and self._proxy.turns is not None:
-            self._proxy.turns.begun(self.turn, head.status)
-        self._client.begun(head.status)
-        if self._client.uploaded:
+    # The answer.
+
+    def _answered(
+        self, connection: BackendConnection, head: ResponseHead, piece: bytes, rest: bytes
+    ) -> bool:
+        """The head of a response is there; whether to read on.
+
+        *piece* begins with *head*, and *rest* follows it.
+        """
+        if head.status >= 400 and self._failed:
+            self._become(State.DISCARDING)
+            return True
+        action = self.exchange.answered(
+            head.status,
+            kept=self.buffer.kept,
+            serving=connection.pool is self._shared.switch.available,
+            closes=not head.keep_alive,
+        )
+        if action is Action.PASS:
+            self._pass_on(head, piece)
+        elif action is Action.RESEND:
+            self._resend()
+            return False
+        elif action is Action.VERIFY:
+            self._become(State.VERIFYING)
+            connection.transport.pause_reading()
+            verifying = self._verify(connection, head, piece, rest)
+            self._task = asyncio.get_running_loop().create_task(verifying)
+            return False
+        else:
+            if action is Action.INTERIM and self._head.version == b"HTTP/1.1":
+                self._owner.write(piece)
+            connection.framer.next(bodiless=self._head.method == b"HEAD")
+        return True
+
+    async def _verify(
+        self, connection: BackendConnection, head: ResponseHead, piece: bytes, rest: bytes
+    ) -> None:
+        """Ask whether the backend that answered 503 still listens: one that closes does not."""
+        pool = connection.pool
+        try:
+            pool.release(await pool.connect())
+        except OSError as problem:
+            listening = not isinstance(problem, ConnectionRefusedError)
+        else:
+            listening = True
+        self._task = None
+        action = self.exchange.verified(
+            listening=listening and pool is self._shared.switch.available, kept=self.buffer.kept
+        )
+        if action is Action.RESEND:
+            self._resend()
+            return
+        self._pass_on(head, piece)
+        if connection.framer.complete:
+            self._complete(connection, head, more=bool(rest))
+            return
+        self._regulate_backend()
+        if rest:
+            self.backend_data(rest)
+
+    def _pass_on(self, head: ResponseHead, piece: bytes) -> None:
+        """The answer begins with *piece*, which begins with *head*."""
+        self._become(State.ANSWERING)
+        if self._turn is not None and self._shared.turns is not None:
+            self._shared.turns.begun(self._turn, head.status)
+            piece = served_by(head, piece, self._turn.served_by)
+        if self._tells_close and head.keep_alive:
+            piece = closing(head, piece)
+        if self._whole:
             self.buffer.release()
         elif self.buffer.kept:
             self.buffer.stop_keeping()
+        self._owner.begin(head.status, piece)
 
-    def _end(self, upstream: BackendConnection, *, reusable: bool) -> None:
-        self.answered = True
-        head = upstream.framer.head
-        keep = reusable and not upstream.closed and head is not None and head.keep_alive
-        if not keep:
-            upstream.closed = True  # `release` drops it
-        self._client.finished(close=head is None or not head.keep_alive)
+    def _complete(self, connection: BackendConnection, head: ResponseHead, *, more: bool) -> None:
+        """The response is whole; *more* when its backend went on beyond its end."""
+        reusable = head.keep_alive and not more and not connection.closed
+        if self.state is State.DISCARDING:
+            self._drop_connection(reusable=reusable)
+            self._ask_another_model()
+            return
+        self._become(State.ANSWERED)
+        if not reusable:
+            connection.closed = True
+        if self._whole or not head.keep_alive:  # else the rest of the request is to be sent
+            self._finish(close=not head.keep_alive)
 
-    def _lose(self) -> None:
-        if not self.exchange.begun and self._failed:
-            self._try_again(None, reusable=False)
+    def _finish(self, *, close: bool) -> None:
+        """The answer is whole; *close* when the backend ended the connection with it."""
+        close = close or not self._head.keep_alive
+        connection, idle = self._connection, None
+        if (
+            connection is not None
+            and not connection.closed
+            and not self.buffer.unsent
+            and connection.pool is self._shared.switch.available
+        ):
+            if close:
+                self._drop_connection(reusable=True)
+            else:
+                connection.detach()
+                idle, self._connection = connection, None
+        self.close()
+        self._owner.finished(close=close, idle=idle)
+
+    def _lost(self) -> None:
+        """The backend has gone before the answer was whole."""
+        self._cancel_task()
+        if self._failed and not self.exchange.begun:
+            self._ask_another_model()
             return
         action = self.exchange.lost(kept=self.buffer.kept)
-        if action is Action.CARRY:
-            self._carry()
+        if action is Action.RESEND:
+            self._resend()
         elif action is Action.CUT:
-            self._client.cut()
+            self._cut()
         else:
-            self._fail(
-                "The backend ended while this request was being sent; it was too large to keep."
+            self.fail(
+                502,
+                "The backend ended while this request was being sent; it was too large to keep.",
             )
 
-    def _garbage(self, problem: ProtocolError) -> None:
-        if self.exchange.garbage() is Action.CUT:
-            self._client.cut()
+    # The end.
+
+    def _refuse(self, message: str) -> None:
+        """No backend came, or none will: say so, and that it is worth trying again."""
+        self._answer(error(503, message, retry_after=RETRY_AFTER))
+
+    def _answer(self, response: Response) -> None:
+        self.close()
+        self._owner.answer(response)
+
+    def _cut(self) -> None:
+        self.close()
+        self._owner.cut()
+
+    def _drop_connection(self, *, reusable: bool = False) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if reusable:
+            connection.pool.release(connection)
         else:
-            self._fail(f"The backend's answer is not acceptable: {problem.reason}")
+            connection.abort()
 
-    def _carry(self) -> None:
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.generation.leave(self)
-            upstream.abort()
-        self._cancel()
-        self._proxy.stats.carried += 1
-        self.place()
+    def _cancel_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
-    def _fail(self, message: str) -> None:
-        self._client.answer(error(502, message))
-
-    def _cancel(self) -> None:
-        self._verifying = False
+    def _cancel_task(self) -> None:
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()

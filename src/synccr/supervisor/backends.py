@@ -14,16 +14,15 @@ from typing import Any, Protocol
 
 from synccr.ccr.backend import Backend
 from synccr.ccr.config_file import ConfigFile
-from synccr.ccr.health import Look, Patience
-from synccr.ccr.package import Package
+from synccr.ccr.health import Liveness, Look
+from synccr.ccr.package import Package, PackageSource
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
-from synccr.ccr.process_id import ProcessId, descendants
+from synccr.ccr.process import ProcessId, descendants
 from synccr.config.store import recorded
 from synccr.errors import SynccrError
 from synccr.heal import Healed
 from synccr.paths import Paths
-from synccr.proxy import Backend as BackendConnection
-from synccr.proxy import Proxy
+from synccr.proxy import BackendAddress, Proxy
 from synccr.settings import Settings
 
 HEALTH_PATIENCE = 5.0
@@ -56,7 +55,7 @@ class Backends:
     Attributes:
         paths: CCR's directory.
         settings: timeouts.
-        package: what is run.
+        packages: what is run, looked up before each launch.
         launcher: starts one CCR on a private port.
         proxy: the public port.
         on_died: called with the reason when the serving backend is gone.
@@ -69,7 +68,7 @@ class Backends:
 
     paths: Paths
     settings: Settings
-    package: Package
+    packages: PackageSource
     launcher: Starter
     proxy: Proxy
     on_died: Callable[[str], None]
@@ -156,7 +155,7 @@ class Backends:
 
     def oldest_unanswered(self) -> float | None:
         """Seconds for which the oldest request without an answer has waited; None without one."""
-        return self.proxy.oldest_unanswered(self._generation)
+        return self.proxy.switch.oldest_unanswered(self._generation)
 
     async def close(self, deadline: float) -> None:
         """End every backend, within ``deadline`` seconds or by force; cancelled, at once."""
@@ -174,6 +173,7 @@ class Backends:
     async def _start(self, healed: Healed) -> Backend:
         if self._replaced:
             raise SupervisorReplaced
+        package = await self.packages.now()
         ours = [backend.identity for backend in self._all]
         ours += descendants(self.predecessor) if self.predecessor else []
         self.before_writing()
@@ -183,12 +183,12 @@ class Backends:
             ),
             ConfigFile(self.paths).transaction(healed.config),
         ):
-            backend = await self.launcher.launch(self.package, ours=ours)
+            backend = await self.launcher.launch(package, ours=ours)
         old, self.current = self.current, backend
         self._healed = healed
         self._all.append(backend)
         self._generation += 1
-        self.proxy.switch(BackendConnection(self._generation, "127.0.0.1", backend.port))
+        self.proxy.switch.use(BackendAddress(self._generation, "127.0.0.1", backend.port))
         if old is not None:
             self._spawn(self._drain_and_stop(old, self._generation - 1))
         self._spawn(self._watch(backend))
@@ -199,10 +199,10 @@ class Backends:
         """Notice when the serving backend exits, stops listening or no longer answers."""
         generation = self._generation
         ended = asyncio.create_task(backend.wait())
-        patience = Patience()
+        liveness = Liveness()
         try:
             while backend is self.current:
-                await self._wait_for_next_check(ended, soon=patience.uneasy)
+                await self._wait_for_next_check(ended, soon=liveness.uneasy)
                 began, used = time.monotonic(), backend.cpu_seconds()
                 found = Look.CLOSED if ended.done() else await backend.look(HEALTH_PATIENCE)
                 if found is Look.CLOSED:
@@ -219,8 +219,8 @@ class Backends:
                     drain = self._drain_and_stop(backend, generation)
                     return self._lost("it stopped listening", drain)
                 now, used = time.monotonic(), backend.cpu_seconds() - used
-                if patience.over(found, used=used, waited=now - began, now=now):
-                    self.proxy.abandon(generation)
+                if liveness.over(found, used=used, waited=now - began, now=now):
+                    self.proxy.switch.abandon(generation)
                     return self._lost("it no longer answers /health", self._stop(backend))
                 self._correct_pid_file(backend)
         finally:
@@ -240,7 +240,7 @@ class Backends:
 
     def _lost(self, reason: str, cleanup: Coroutine[Any, Any, None]) -> None:
         self.current = None
-        self.proxy.hold()
+        self.proxy.switch.hold()
         self._spawn(cleanup)
         self.on_died(reason)
 
@@ -263,9 +263,9 @@ class Backends:
 
     async def _drain_and_stop(self, backend: Backend, generation: int) -> None:
         """Let an old backend finish what it has begun, then end it."""
-        self.proxy.retire(generation)
-        if not await self.proxy.drained(generation, self.settings.drain_timeout):
-            self.proxy.abandon(generation)
+        self.proxy.switch.retire(generation)
+        if not await self.proxy.switch.drained(generation, self.settings.drain_timeout):
+            self.proxy.switch.abandon(generation)
         await self._stop(backend)
 
     async def _stop(self, backend: Backend) -> None:

@@ -9,13 +9,11 @@ import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from synccr.ccr.node import find_node
-from synccr.ccr.package import provide
-from synccr.ccr.spawn import guarded
+from synccr.ccr.process import with_parent_death_signal
 from synccr.config.profile import interpolate
 from synccr.errors import SynccrError, UsageError
 from synccr.policy import events as e
-from synccr.policy.machine import Phase, State
+from synccr.policy.machine import Phase, PolicyState
 from synccr.proxy import Request, Response, error
 from synccr.settings import Settings
 from synccr.supervisor import trace
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 _LOOK = 0.02
 
 
-def _on_its_way(state: State) -> bool:
+def _on_its_way(state: PolicyState) -> bool:
     """Whether a backend is being started at this moment."""
     starting = state.phase is Phase.RESTARTING and state.restart_at is None
     return starting or state.phase is Phase.SWAPPING
@@ -112,7 +110,7 @@ class Commands:
         command = tuple(supervisor.command)
         supervisor.succession = supervisor.succession or Takeover(
             # In the foreground whoever ends this process, however, means what it waits for.
-            command if supervisor.detached else guarded(command, signal.SIGTERM),
+            command if supervisor.detached else with_parent_death_signal(command, signal.SIGTERM),
             # Not supervisor.environ: what keys.env added to it is read again.
             {**os.environ, **({DETACHED: "1"} if supervisor.detached else {})},
             supervisor.settings,
@@ -131,15 +129,11 @@ class Commands:
         """Go on with other settings."""
         supervisor = self._supervisor
         backends, proxy, loop = supervisor.backends, supervisor.proxy, supervisor.loop
-        backends.package = await provide(
-            settings.ccr_version,
-            find_node(supervisor.environ, supervisor.paths.cache),
-            supervisor.environ,
-            supervisor.paths.cache,
-            progress=supervisor.progress,
-        )
+        packages = supervisor.packages(settings)
+        await packages.now()  # what cannot be had is said here and now
+        backends.packages = packages
         supervisor.settings = backends.settings = settings
-        proxy.hold_timeout, proxy.carry_limit = settings.hold_timeout, settings.carry_limit
+        proxy.set_limits(hold_timeout=settings.hold_timeout, carry_limit=settings.carry_limit)
         loop.state = replace(loop.state, settings=settings)
 
     async def _renew(self) -> dict[str, Any]:

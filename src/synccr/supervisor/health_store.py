@@ -9,7 +9,7 @@ from pathlib import Path
 from synccr.config.profile import probe_targets
 from synccr.journal import utc_now
 from synccr.models.report import ModelRef, Report
-from synccr.policy.machine import State
+from synccr.policy.machine import PolicyState
 from synccr.probe.ask import record_of
 
 _DELAY = 0.2
@@ -24,13 +24,13 @@ class HealthStore:
         state: what the record knows already.
     """
 
-    def __init__(self, instance: Path, state: State) -> None:
+    def __init__(self, instance: Path, state: PolicyState) -> None:
         self._instance = instance
         self._saved = _reports(state)
         self._latest = state
         self._timer: asyncio.TimerHandle | None = None
 
-    def save_soon(self, state: State) -> None:
+    def save_soon(self, state: PolicyState) -> None:
         """Have what is new written down soon: a decision waits for no disk, and a storm of
         errors is one write."""
         self._latest = state
@@ -56,5 +56,5 @@ class HealthStore:
             record.save(utc_now())
 
 
-def _reports(state: State) -> dict[ModelRef, Report]:
+def _reports(state: PolicyState) -> dict[ModelRef, Report]:
     return {ref: health.report for ref, health in state.health.items()}

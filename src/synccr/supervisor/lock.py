@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from synccr.ccr.process_id import ProcessId, identify, is_alive
+from synccr.ccr.process import ProcessId, identify, is_alive
 from synccr.errors import SynccrError, Taken
 from synccr.files import own_directory, write_atomic
 

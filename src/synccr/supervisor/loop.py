@@ -18,7 +18,7 @@ from synccr.heal import Healed
 from synccr.journal import Journal, utc_now
 from synccr.models.report import ModelRef, Report
 from synccr.policy import events as e
-from synccr.policy.machine import IllegalTransition, Phase, State, decide
+from synccr.policy.machine import IllegalTransition, Phase, PolicyState, decide
 from synccr.supervisor.backends import Backends, SupervisorReplaced
 
 Shapes = Mapping[ModelRef, e.Shape]
@@ -50,21 +50,21 @@ class Loop:
         last_failure: why the latest swap did not come up; None when it did.
     """
 
-    state: State
+    state: PolicyState
     backends: Backends
     probe: Prober
     journal: Journal
     tell: Teller
-    on_state: Callable[[State], None] = lambda _state: None
+    on_state: Callable[[PolicyState], None] = lambda _state: None
     swaps: int = 0
     last_swap: dict[str, Any] | None = None
     last_failure: str | None = None
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    _queue: asyncio.Queue[e.Event] = field(default_factory=asyncio.Queue)
+    _queue: asyncio.Queue[e.PolicyEvent] = field(default_factory=asyncio.Queue)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _alarm: asyncio.TimerHandle | None = None
 
-    def post(self, event: e.Event) -> None:
+    def post(self, event: e.PolicyEvent) -> None:
         """Something happened. Callable from any callback of the event loop."""
         self._queue.put_nowait(event)
 
@@ -82,7 +82,7 @@ class Loop:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.stopped.set()
 
-    def _take(self, event: e.Event) -> None:
+    def _take(self, event: e.PolicyEvent) -> None:
         """One decision and its actions. No ``await`` in here: a decision is never interrupted."""
         try:
             self.state, actions = decide(self.state, event, now())
@@ -93,7 +93,7 @@ class Loop:
             self._carry_out(action)
         self.on_state(self.state)
 
-    def _carry_out(self, action: e.Action) -> None:
+    def _carry_out(self, action: e.PolicyAction) -> None:
         match action:
             case e.Probe(refs, _, like):
                 self._spawn(self._probe(refs, like))

@@ -14,11 +14,9 @@ from typing import Any
 
 from synccr.ccr.backend import Backend
 from synccr.ccr.launch import Launcher
-from synccr.ccr.log import FetchFailed, ProviderError, Trouble, Unclear
 from synccr.ccr.log_watch import follow
-from synccr.ccr.node import find_node
 from synccr.ccr.orphans import Register, end_orphans
-from synccr.ccr.package import Package, provide
+from synccr.ccr.package import Package, PackageSource
 from synccr.config.keys import read_keys
 from synccr.config.profile import interpolate, probe_targets
 from synccr.config.store import Profiles, keep_adopted
@@ -163,7 +161,7 @@ class Supervisor:
         self.backends = Backends(
             self.paths,
             self.settings,
-            package,
+            self.packages(self.settings),
             self.provider_side,
             self.proxy,
             on_died=lambda reason: self.loop.post(e.BackendDied(reason)),
@@ -240,21 +238,22 @@ class Supervisor:
 
     async def _package_and_preflight(self) -> tuple[Package, tuple[Report, ...]]:
         """CCR is fetched, should it have to be, while the models are asked."""
-        node = find_node(self.environ, self.paths.cache)
-        package = asyncio.create_task(
-            provide(
-                self.settings.ccr_version,
-                node,
-                self.environ,
-                self.paths.cache,
-                progress=self.progress,
-            )
-        )
+        package = asyncio.create_task(self.packages(self.settings).now())
         try:
             reports = await self._preflight()
             return await package, reports
         finally:
             package.cancel()
+
+    def packages(self, settings: Settings) -> PackageSource:
+        """What is run, as settings say."""
+        return PackageSource(
+            settings.ccr_version,
+            self.environ,
+            self.paths.cache,
+            settings.ccr_command,
+            self.progress,
+        )
 
     async def _preflight(self) -> tuple[Report, ...]:
         if self.skip_preflight:
@@ -332,7 +331,7 @@ class Supervisor:
             carry_limit=self.settings.carry_limit,
             most_clients=most_clients(),
             guard=None if profiles.local.api_key else browser_guard(profiles.local.port, host),
-            interceptors={(b"POST", b"/api/restart"): orders.restart_from_page},
+            handlers={(b"POST", b"/api/restart"): orders.restart_from_page},
             observer=self.traffic.observe,
             turns=self.provider_side.dispatcher,
             on_backend_lost=lambda _generation: self.backends.check_now(),
@@ -390,7 +389,7 @@ class Supervisor:
         if served:
             self.journal.write("stopped", pid=os.getpid())
 
-    def _post(self, event: e.Event) -> None:
+    def _post(self, event: e.PolicyEvent) -> None:
         self.loop.post(event)
 
     def _follow(self, backend: Backend) -> None:
@@ -399,17 +398,11 @@ class Supervisor:
             self._following.cancel()
         self._following = self.spawn(follow(backend, self._seen, self.settings.ccr_log_limit))
 
-    def _seen(self, error: Trouble) -> None:
+    def _seen(self, failure: e.LoggedFailure) -> None:
         """What CCR logged; keys that a provider echoes go no further."""
-        redact = self.profiles.redactor
-        match error:
-            case ProviderError(provider, model, status, body, at):
-                self.edges.overrides.on_error(provider, model)
-                self.loop.post(e.ProviderFailed(provider, model, status, redact(body), at))
-            case FetchFailed(message):
-                self.loop.post(e.NetworkFailed(redact(message)))
-            case Unclear():
-                self.loop.post(e.UpstreamSilent(0.0))
+        if isinstance(failure, e.ProviderFailed):
+            self.edges.overrides.on_error(failure.provider, failure.model)
+        self.loop.post(failure.redacted(self.profiles.redactor))
 
     async def _probe(
         self, refs: Sequence[ModelRef], like: Mapping[ModelRef, e.Shape]
@@ -439,7 +432,7 @@ class Supervisor:
             await asyncio.sleep(min(_SILENCE_LOOKS, self.settings.silence_timeout / 4))
             age = self.backends.oldest_unanswered()
             if age is not None and age > self.settings.silence_timeout:
-                self.loop.post(e.UpstreamSilent(age))  # the policy bounds what follows
+                self.loop.post(e.UpstreamSilent())  # the policy bounds what follows
 
     def reread(self) -> bool:
         """Whether no profile was edited. One that was is taken, or it is said why it cannot be."""
@@ -450,7 +443,7 @@ class Supervisor:
     def status(self) -> dict[str, Any]:
         """The contract's ``status --json``, and a little more."""
         supervisor = {"pid": os.getpid(), "started_at": self.started_at}
-        version = self.settings.ccr_version
+        version = self.packages(self.settings).named
         profiles = self.profiles
         origin = {
             "options": {

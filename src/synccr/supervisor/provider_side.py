@@ -9,7 +9,7 @@ from synccr.ccr.backend import Backend
 from synccr.ccr.egress_lead import PRELOAD, EgressAddress
 from synccr.ccr.launch import Launcher
 from synccr.ccr.package import Package
-from synccr.ccr.process_id import ProcessId
+from synccr.ccr.process import ProcessId
 from synccr.config.store import Profiles
 from synccr.egress.attempt_runner import AttemptServices
 from synccr.egress.current_providers import CurrentProviders

@@ -8,11 +8,10 @@ from typing import Any
 
 from synccr.journal import stamp, utc_now
 from synccr.models.report import ModelRef, Report, Status
-from synccr.policy.breaker import rests
+from synccr.policy.breaker import breaker_of, rests
 from synccr.policy.events import Now
-from synccr.policy.health import Health
-from synccr.policy.life import Life
-from synccr.policy.machine import Phase, State
+from synccr.policy.machine import Phase, PolicyState
+from synccr.policy.model_health import Health
 from synccr.supervisor.backends import Backends
 from synccr.supervisor.loop import Loop, now
 
@@ -24,7 +23,6 @@ _STATES = {
     Phase.RESTARTING: "degraded",
     Phase.STOPPING: "stopped",
 }
-_BREAKERS = {Life.HERE: "closed", Life.AWAY: "open", Life.RETURNING: "half_open"}
 
 
 def starting(endpoint: str, version: str, supervisor: dict[str, Any]) -> dict[str, Any]:
@@ -101,13 +99,13 @@ def serving(
     }
 
 
-def state_word(state: State) -> str:
+def state_word(state: PolicyState) -> str:
     """One of the contract's words."""
     word = _STATES[state.phase]
     return "degraded" if word == "running" and state.degraded else word
 
 
-def model_rows(state: State, at: Now, first_bytes: Mapping[str, int]) -> list[dict[str, Any]]:
+def model_rows(state: PolicyState, at: Now, first_bytes: Mapping[str, int]) -> list[dict[str, Any]]:
     """Every configured model and its state.
 
     Args:
@@ -122,16 +120,12 @@ def model_rows(state: State, at: Now, first_bytes: Mapping[str, int]) -> list[di
     return rows
 
 
-def breakers(state: State) -> dict[str, str]:
+def breakers(state: PolicyState) -> dict[str, str]:
     """The circuit breaker of every configured model: its health in the field's words."""
-    return {
-        str(ref): _BREAKERS[health.life if health else Life.HERE]
-        for ref in state.models
-        for health in (state.health.get(ref),)
-    }
+    return {str(ref): breaker_of(state, ref).value for ref in state.models}
 
 
-def plan_rows(state: State, at: Now) -> dict[str, list[dict[str, Any]]]:
+def plan_rows(state: PolicyState, at: Now) -> dict[str, list[dict[str, Any]]]:
     """For each of CCR's scenarios its candidates, best first.
 
     Args:
@@ -166,7 +160,7 @@ def _row(report: Report) -> dict[str, Any]:
 
 def _times(health: Health | None, at: Now) -> dict[str, str | None]:
     return {
-        "away_since": _stamp_of(health.away_since if health else None, at),
+        "unavailable_since": _stamp_of(health.unavailable_since if health else None, at),
         "next_probe_at": _stamp_of(health.probe_at if health else None, at),
     }
 

@@ -21,10 +21,10 @@ from synccr.judge.verdict import known_detail, verdict_of
 from synccr.models.report import ModelRef
 from synccr.policy import events as e
 from synccr.policy.breaker import allows, trial_for
-from synccr.policy.events import Event, Now
+from synccr.policy.events import Now, PolicyEvent
 from synccr.policy.retry_budget import RetryBudget
 from synccr.policy.route_plan import NOTHING, Need, Tried, next_try
-from synccr.policy.state import State
+from synccr.policy.state import PolicyState
 from synccr.policy.traffic import wants
 from synccr.proxy import Response, error
 from synccr.proxy.framing import RequestHead
@@ -58,8 +58,8 @@ class TurnDispatcher:
         resent_log: makes few entries of many.
     """
 
-    state: Callable[[], State | None]
-    post: Callable[[Event], None]
+    state: Callable[[], PolicyState | None]
+    post: Callable[[PolicyEvent], None]
     journal: Journal
     now: Callable[[], Now]
     trace: TraceLog
@@ -148,7 +148,7 @@ class TurnDispatcher:
 
     # ------------------------------------------------------------ within
 
-    def _next(self, state: State, turn: Turn) -> Resend | None:
+    def _next(self, state: PolicyState, turn: Turn) -> Resend | None:
         """Who is asked now; None when the client is to be told."""
         last = turn.attempts[-1].failure
         if last and last.trouble is Trouble.TRIAL and turn.trial is not None:
@@ -241,10 +241,9 @@ def _tried(attempt: Attempt) -> Tried:
         attempt.ref,
         found.trouble,
         found.http_status,
-        request_fault=verdict.request_fault,
+        scope=verdict.scope,
         too_long=verdict.too_long,
         retry_after=after,
-        account=verdict.account,
     )
 
 

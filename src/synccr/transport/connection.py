@@ -11,6 +11,7 @@ from typing import Final, Protocol, cast
 
 import httptools
 
+from synccr.sockets import read_small
 from synccr.transport.inflate import ENCODINGS, Inflater, Unreadable
 from synccr.transport.messages import HOP, Broken, Headers
 
@@ -138,6 +139,7 @@ class ProviderConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
         self.transport = cast("asyncio.Transport", transport)
+        read_small(transport)
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from synccr.classify import Verdict
+from synccr.classify import Scope, Verdict
 from synccr.classify.body import read
 from synccr.heal.advice import advice
 from synccr.judge.outcome import Trouble
@@ -69,7 +69,7 @@ def final_error(attempts: Sequence[Attempt], now: datetime) -> FinalError:
     first = next((one for one, _, _ in failed if one.sent), None)
     for one, failure, verdict in failed:
         faulty = one is first and failure.http_status in _FAULTS
-        if verdict.request_fault or faulty:
+        if verdict.scope is Scope.REQUEST or faulty:
             words = printable(read(failure.body.decode("utf-8", "replace")).text)[:_WORDS]
             return FinalError(failure.http_status, words or "Refused.")
     verdicts = [verdict for _, _, verdict in failed]

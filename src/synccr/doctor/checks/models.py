@@ -8,11 +8,12 @@ from synccr.config.profile import SCENARIOS, Profile, owner_order
 from synccr.doctor import lines
 from synccr.doctor.checks.keys import another_key
 from synccr.doctor.context import Blocked, Context
-from synccr.doctor.result import Finding, fail, ok, skip, together, warn
+from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 from synccr.errors import NoModelServes
 from synccr.heal import heal
 from synccr.heal.advice import advice_on
-from synccr.models.report import DEAD, ModelRef, Report, Status
+from synccr.models.report import FATAL, ModelRef, Report, Status
+from synccr.probe import alternatives
 
 _BILLING_PAGES = {
     "api.synthetic.new": "https://synthetic.new/billing",
@@ -41,7 +42,7 @@ def _asked(context: Context) -> dict[ModelRef, Report]:
     return reports
 
 
-def state(context: Context) -> Finding:
+def state(context: Context) -> Diagnosis:
     """Every configured model, asked now."""
     reports = _asked(context)
     routed = set(context.profiles.primary.routes.values())
@@ -50,12 +51,12 @@ def state(context: Context) -> Finding:
         times = [r.latency_ms for r in reports.values() if r.latency_ms is not None]
         speed = f", {min(times)} to {max(times)} ms" if times else ""
         return ok(f"{len(reports)} of {len(reports)} serve{speed}")
-    findings = []
+    diagnoses = []
     for report in bad:
-        dead = report.status in DEAD and report.ref in routed
+        dead = report.status in FATAL and report.ref in routed
         say = fail if dead or len(bad) == len(reports) else warn
-        findings.append(say(_described(context, report), _fix(context, report)))
-    return together(findings)
+        diagnoses.append(say(_described(context, report), _fix(context, report)))
+    return together(diagnoses)
 
 
 def _described(context: Context, report: Report) -> str:
@@ -71,8 +72,6 @@ def _described(context: Context, report: Report) -> str:
 
 
 def _instead(context: Context, ref: ModelRef) -> list[ModelRef]:
-    from synccr.probe import alternatives
-
     survey, profiles = context.survey, context.profiles
     order = owner_order(profiles.primary, profiles.fallback)
     return list(alternatives(ref, order, survey.reports, survey.offered))
@@ -102,10 +101,10 @@ def _billing_page(context: Context, name: str) -> str | None:
     return _BILLING_PAGES.get(urlsplit(provider.url).hostname or "") if provider else None
 
 
-def tools(context: Context) -> Finding:
+def tools(context: Context) -> Diagnosis:
     """The routed models call tools, which Claude Code lives by."""
     reports, profiles = _asked(context), context.profiles
-    findings = []
+    diagnoses = []
     for name, ref in profiles.primary.routes.items():
         report = reports.get(ref)
         if report is None or report.tools is not False or name == "image":
@@ -113,22 +112,22 @@ def tools(context: Context) -> Finding:
         say = fail if name in SCENARIOS else warn
         instead = [r for r in _instead(context, ref) if r in reports and reports[r].tools]
         hint = f" Instead: {instead[0]}." if instead else ""
-        findings.append(
+        diagnoses.append(
             say(
                 f"Router.{name} leads to {ref}, which calls no tools, and Claude Code needs "
                 f"them.{hint}",
                 context.edit(profiles.primary),
             )
         )
-    if findings:
-        return together(findings)
+    if diagnoses:
+        return together(diagnoses)
     known = [r for r in set(profiles.primary.routes.values()) if r in reports and reports[r].tools]
     if not known:
         return skip("no routed model could be asked")
     return ok(f"{len(known)} of {len(set(profiles.primary.routes.values()))} seen to call a tool")
 
 
-def routes(context: Context) -> Finding:
+def routes(context: Context) -> Diagnosis:
     """Every route leads to a model that can serve, its own or another one."""
     profiles = context.profiles
     _asked(context)
@@ -153,9 +152,9 @@ def routes(context: Context) -> Finding:
     )
 
 
-def quota(context: Context) -> Finding:
+def quota(context: Context) -> Diagnosis:
     """What is left of each allowance."""
-    findings = []
+    diagnoses = []
     for row in context.survey.quotas:
         if row.remaining is None or row.limit is None:
             continue
@@ -163,9 +162,9 @@ def quota(context: Context) -> Finding:
         left = f"{row.provider}, {row.window}: {row.remaining:g} of {row.limit:g} left{until}"
         page = _billing_page(context, row.provider) or context.edit(context.profiles.primary)
         if row.spent:
-            findings.append(fail(left, page))
+            diagnoses.append(fail(left, page))
         elif row.remaining < LOW * row.limit:
-            findings.append(warn(left, page))
+            diagnoses.append(warn(left, page))
         else:
-            findings.append(ok(left))
-    return together(findings) if findings else skip("no provider tells what is left")
+            diagnoses.append(ok(left))
+    return together(diagnoses) if diagnoses else skip("no provider tells what is left")

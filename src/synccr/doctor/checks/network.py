@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from synccr.config.profile import PROXY_NAMES
 from synccr.doctor import lines
 from synccr.doctor.context import Context
-from synccr.doctor.result import Finding, fail, ok, skip, together, warn
+from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 from synccr.errors import ConfigError
+from synccr.probe.transport import ProbeReply
 from synccr.transport.proxies import NAMES, is_loopback, parse, proxy_for
 from synccr.transport.tls import nowhere
 
@@ -25,18 +26,18 @@ BROKEN_SKEW = 3600.0
 _PORTS = {"http": 80, "https": 443}
 
 
-def dns(context: Context) -> Finding:
+def dns(context: Context) -> Diagnosis:
     """Each provider's host has an address."""
-    findings = []
+    diagnoses = []
     for provider in context.providers():
         host, port = _address(provider.url)
         if way := _way_to(context, provider.url):
-            findings.append(skip(f"{provider.name}: the proxy {parse(way)} looks it up"))
+            diagnoses.append(skip(f"{provider.name}: the proxy {parse(way)} looks it up"))
             continue
         try:
             found = context.resolve(host, port)
         except socket.gaierror as error:
-            findings.append(
+            diagnoses.append(
                 fail(
                     f"{provider.name}: {host} has no address ({error.strerror}). Is the network "
                     "up, and the name in api_base_url right?",
@@ -44,30 +45,28 @@ def dns(context: Context) -> Finding:
                 )
             )
         except (OSError, UnicodeError) as error:
-            findings.append(
+            diagnoses.append(
                 fail(f"{provider.name}: {host}: {error}.", context.edit(context.profiles.primary))
             )
         else:
-            findings.append(ok(f"{provider.name}: {host} is {found[0][4][0]}"))
-    return together(findings)
+            diagnoses.append(ok(f"{provider.name}: {host} is {found[0][4][0]}"))
+    return together(diagnoses)
 
 
-def connect(context: Context) -> Finding:
+def connect(context: Context) -> Diagnosis:
     """Each provider's server answers: TCP, TLS, HTTP."""
-    from synccr.probe.transport import Reply
-
-    findings = []
+    diagnoses = []
     for name, answer in context.visits.items():
-        if isinstance(answer, Reply):
-            findings.append(ok(f"{name} answers in {1000 * answer.seconds:.0f} ms"))
+        if isinstance(answer, ProbeReply):
+            diagnoses.append(ok(f"{name} answers in {1000 * answer.seconds:.0f} ms"))
         elif answer.detail.startswith("DNS"):
-            findings.append(skip(f"{name}: cannot be looked at before provider.dns is in order"))
+            diagnoses.append(skip(f"{name}: cannot be looked at before provider.dns is in order"))
         else:
-            findings.append(fail(f"{name}: {answer.detail}.", _way(context, name, answer.detail)))
-    return together([*findings, *_of_certificates(context)])
+            diagnoses.append(fail(f"{name}: {answer.detail}.", _way(context, name, answer.detail)))
+    return together([*diagnoses, *_of_certificates(context)])
 
 
-def _of_certificates(context: Context) -> Iterator[Finding]:
+def _of_certificates(context: Context) -> Iterator[Diagnosis]:
     """Variables that name no certificates, where there are certificates to verify."""
     if any(provider.url.startswith("https:") for provider in context.providers()):
         for name, what in nowhere(context.environ).items():
@@ -113,7 +112,7 @@ def _way_to(context: Context, url: str) -> str | None:
         return None
 
 
-def proxy(context: Context) -> Finding:
+def proxy(context: Context) -> Diagnosis:
     """Which proxy leads to the providers, and that the clients know what is on this machine."""
     named = [name for name in NAMES if context.environ.get(name)]
     way = ccr_proxy(context)
@@ -125,15 +124,15 @@ def proxy(context: Context) -> Finding:
         return fail(error.what, _proxy_line(context))
     if not named and not way:
         return ok("no proxy")
-    findings = [*_of_local(context, way), *_of_clients(context, named)]
-    if findings:
-        return together(findings)
+    diagnoses = [*_of_local(context, way), *_of_clients(context, named)]
+    if diagnoses:
+        return together(diagnoses)
     ways = {_way_to(context, provider.url) for provider in context.providers()}
     used = sorted(str(parse(url)) for url in ways if url)
     return ok(f"through {', '.join(used)}" if used else "the providers need none")
 
 
-def _of_local(context: Context, way: tuple[str, str] | None) -> Iterator[Finding]:
+def _of_local(context: Context, way: tuple[str, str] | None) -> Iterator[Diagnosis]:
     local = [p.name for p in context.providers() if is_loopback(_address(p.url)[0])]
     if way and local:
         profile = context.profiles.primary
@@ -145,7 +144,7 @@ def _of_local(context: Context, way: tuple[str, str] | None) -> Iterator[Finding
         )
 
 
-def _of_clients(context: Context, named: list[str]) -> Iterator[Finding]:
+def _of_clients(context: Context, named: list[str]) -> Iterator[Diagnosis]:
     environ = context.environ
     name = "no_proxy" if environ.get("no_proxy") else "NO_PROXY"  # clients read it first
     exempt = environ.get(name, "").split(",")
@@ -157,13 +156,11 @@ def _of_clients(context: Context, named: list[str]) -> Iterator[Finding]:
         )
 
 
-def clock(context: Context) -> Finding:
+def clock(context: Context) -> Diagnosis:
     """This machine's clock agrees with the providers'."""
-    from synccr.probe.transport import Reply
-
     skews = {}
     for name, answer in context.visits.items():
-        if isinstance(answer, Reply) and (date := answer.headers.get("date")):
+        if isinstance(answer, ProbeReply) and (date := answer.headers.get("date")):
             try:
                 skews[name] = (context.now() - parsedate_to_datetime(date)).total_seconds()
             except (TypeError, ValueError):

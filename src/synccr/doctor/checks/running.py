@@ -14,17 +14,17 @@ from synccr.ccr.pid_file import (
     read_pid_file,
     remove_pid_file,
 )
-from synccr.ccr.process_id import ProcessId, identify
+from synccr.ccr.process import ProcessId, identify
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
-from synccr.doctor.result import Finding, fail, ok, skip, warn
+from synccr.doctor.result import Diagnosis, fail, ok, skip, warn
 from synccr.errors import NoAnswer, RuntimeMissing, SynccrError
 
 _HEALTH_TIMEOUT = 5.0
 _NOT_RUNNING = "synccr is not running"
 
 
-def port(context: Context) -> Finding:
+def port(context: Context) -> Diagnosis:
     """The public port is free, or synccr's."""
     from synccr.ports import free_port
     from synccr.supervisor.public_port import listener_of
@@ -62,7 +62,7 @@ def _can_listen(number: int) -> bool:
     return True
 
 
-def pid_file(context: Context) -> Finding:
+def pid_file(context: Context) -> Diagnosis:
     """CCR's pid file names a live CCR, or is not there."""
     status, paths = context.status, context.paths
     pid = read_pid_file(paths)
@@ -107,7 +107,7 @@ def _remove_pid_file(context: Context, pid: int | None) -> str:
     return "removed CCR's pid file."
 
 
-def supervisor(context: Context) -> Finding:
+def supervisor(context: Context) -> Diagnosis:
     """The supervisor answers and has a model for every route."""
     from synccr.supervisor.lock import holder
 
@@ -125,7 +125,7 @@ def supervisor(context: Context) -> Finding:
     if status["state"] == "degraded":
         return warn(f"It is {where}: some route has no healthy model.", lines.synccr("models"))
     version = status["ccr"]["version"]
-    if version != context.settings.ccr_version:
+    if version != context.settings.ccr_version and not context.settings.ccr_command:
         return warn(
             f"It runs CCR {version}, and the settings say {context.settings.ccr_version}.",
             f"{lines.synccr('stop')} && {lines.synccr('start', '--detach')}",
@@ -133,7 +133,7 @@ def supervisor(context: Context) -> Finding:
     return ok(where)
 
 
-def backend(context: Context) -> Finding:
+def backend(context: Context) -> Diagnosis:
     """The CCR behind the public port answers."""
     from synccr.ccr.health import answers
 
@@ -158,7 +158,7 @@ def backend(context: Context) -> Finding:
     return ok(f"CCR {ccr['version']} (pid {ccr['pid']}) answers on port {ccr['port']}")
 
 
-def not_judged(context: Context) -> Finding:
+def not_judged(context: Context) -> Diagnosis:
     """Requests that went to a provider without synccr seeing its answer."""
     status = context.status
     if status is None:
@@ -183,7 +183,7 @@ def not_judged(context: Context) -> Finding:
     )
 
 
-def orphans(context: Context) -> Finding:
+def orphans(context: Context) -> Diagnosis:
     """A CCR whose supervisor was killed."""
     from synccr.ccr.orphans import end_orphans, find_orphans
 
@@ -205,7 +205,7 @@ def orphans(context: Context) -> Finding:
     )
 
 
-def service(context: Context) -> Finding:
+def service(context: Context) -> Diagnosis:
     """The service that starts synccr at login, if there is one."""
     from synccr.service import service_for
     from synccr.service.manage import state, surroundings

@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from synccr import __version__
 from synccr.control import user_id
 from synccr.doctor import lines
 from synccr.doctor.context import Context
-from synccr.doctor.result import Finding, fail, ok, skip, together, warn
+from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 
 _MIB = 1024 * 1024
 LEAST = 50 * _MIB
@@ -26,10 +27,8 @@ _ABANDONED = 600.0
 _SHOWN = 6
 
 
-def system(context: Context) -> Finding:
+def system(context: Context) -> Diagnosis:
     """Python, the system, and WSL's traps."""
-    from synccr import __version__
-
     facts = (
         f"synccr {__version__}, Python {platform.python_version()} ({sys.executable}), "
         f"{platform.system()} {platform.release()} {platform.machine()}"
@@ -52,7 +51,7 @@ def is_wsl(environ: Mapping[str, str], release: str) -> bool:
     )
 
 
-def settings(context: Context) -> Finding:
+def settings(context: Context) -> Diagnosis:
     """synccr.toml and SYNCCR_ variables."""
     error = context.settings_error
     if error is None:
@@ -67,7 +66,7 @@ def settings(context: Context) -> Finding:
     return fail(str(error), lines.unset(guilty or ["SYNCCR_..."]))
 
 
-def disk(context: Context) -> Finding:
+def disk(context: Context) -> Diagnosis:
     """Leave and room to write the configuration, the log and npm's cache."""
     paths = context.paths
     needed = (paths.ccr, paths.config, paths.state, paths.cache, paths.log)
@@ -111,7 +110,7 @@ def _amount(size: int) -> str:
     return f"{size / 1024**3:.1f} GB" if size >= 1024**3 else f"{size / _MIB:.0f} MB"
 
 
-def modes(context: Context) -> Finding:
+def modes(context: Context) -> Diagnosis:
     """Keys, prompts and the control channel are for one person only."""
     if os.name == "nt":
         return skip("Windows keeps a user's profile directory from others by itself.")
@@ -128,9 +127,9 @@ def modes(context: Context) -> Finding:
         (mine if found.st_uid == user_id() else others).append(path)
         if path.is_file() and context.secrets.in_file(path):
             secret.append(path)
-    findings = []
+    diagnoses = []
     if others:
-        findings.append(
+        diagnoses.append(
             fail(
                 f"{_listed(others)} belongs to another user.",
                 f"sudo chown -R {user_id()} -- {' '.join(map(lines.quote, others[:_SHOWN]))}",
@@ -141,10 +140,10 @@ def modes(context: Context) -> Finding:
         what = f"others may look into {_listed(mine)}" + (
             f"; {_listed(secret)} holds a key" if secret else ""
         )
-        findings.append(
+        diagnoses.append(
             say(what[0].upper() + what[1:] + ".", lines.close(mine), lambda: _close(mine))
         )
-    return together(findings) if findings else ok("only you can read CCR's and synccr's files")
+    return together(diagnoses) if diagnoses else ok("only you can read CCR's and synccr's files")
 
 
 def _private(context: Context) -> Iterator[Path]:
@@ -172,7 +171,7 @@ def _listed(paths: list[Path]) -> str:
     return names + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
 
 
-def leftovers(context: Context) -> Finding:
+def leftovers(context: Context) -> Diagnosis:
     """What an interrupted write or a killed supervisor leaves behind."""
     found = [
         path

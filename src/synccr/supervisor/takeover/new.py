@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from synccr.ccr.process_id import ProcessId, identify
+from synccr.ccr.process import ProcessId, identify
 from synccr.errors import SynccrError
 from synccr.supervisor.takeover.protocol import (
     CHANNEL,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from synccr.ccr.process_id import descendants, end_now, identify
+from synccr.ccr.process import end_tree_now, identify
 from synccr.control.server import ControlServer
 from synccr.errors import SynccrError, out_of_order
 from synccr.proxy import Proxy
@@ -128,8 +128,7 @@ class NewProcess:
         """End it and everything it started, now."""
         identity = self._identity
         if identity is not None and self._process.poll() is None:
-            for process in [*descendants(identity), identity]:
-                end_now(process)
+            end_tree_now(identity)
         await self.exit_code()
         self.channel.close()
 

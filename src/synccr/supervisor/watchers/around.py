@@ -11,7 +11,7 @@ from synccr.config.store import Profiles
 from synccr.models.report import ModelRef, Quota, Report
 from synccr.policy import events as e
 from synccr.probe.ask import ask_models
-from synccr.probe.run import Pair, Result, ask_quotas
+from synccr.probe.run import Pair, PreflightResult, ask_quotas
 from synccr.supervisor.notifier import Notifier
 from synccr.supervisor.watchers.config import ConfigWatcher
 from synccr.supervisor.watchers.overrides import OverrideWatcher
@@ -84,7 +84,7 @@ class Watchers:
             e.ProfilesRead(profiles.primary, profiles.fallback, profiles.local)
         )
 
-    def first(self, result: Result) -> None:
+    def first(self, result: PreflightResult) -> None:
         """What the start's preflight found."""
         self.quota.observe(result.quotas)
         self._found = _found(result)
@@ -125,7 +125,7 @@ class Watchers:
         pairs = [(providers[ref.provider], ref.model) for ref in refs if ref.provider in providers]
         return tuple((await self._ask(pairs)).reports.values())
 
-    async def _ask(self, pairs: Sequence[Pair]) -> Result:
+    async def _ask(self, pairs: Sequence[Pair]) -> PreflightResult:
         supervisor = self._supervisor
         return await ask_models(
             pairs,
@@ -136,6 +136,6 @@ class Watchers:
         )
 
 
-def _found(result: Result) -> CheckResult:
+def _found(result: PreflightResult) -> CheckResult:
     offered = {name: [row.id for row in rows] for name, rows in result.offered.items()}
     return tuple(result.reports.values()), offered

@@ -12,7 +12,7 @@ from synccr.errors import SynccrError
 from synccr.heal import Local
 from synccr.journal import Journal
 from synccr.paths import Paths
-from synccr.policy.machine import State
+from synccr.policy.machine import PolicyState
 from synccr.supervisor.loop import Teller
 
 
@@ -30,7 +30,7 @@ class ConfigWatcher:
 
     paths: Paths
     load: Callable[[], Profiles]
-    state: Callable[[], State]
+    state: Callable[[], PolicyState]
     use: Callable[[Profiles], None]
     journal: Journal
     tell: Teller

@@ -16,7 +16,7 @@ from synccr.ccr.override_files import Override, Trouble, find_overrides, overrid
 from synccr.errors import SynccrError
 from synccr.journal import Journal
 from synccr.models.report import TRANSIENT, ModelRef, Report
-from synccr.policy.machine import State
+from synccr.policy.machine import PolicyState
 from synccr.supervisor.loop import Teller, now
 from synccr.supervisor.watchers.files import signature
 
@@ -44,7 +44,7 @@ class OverrideWatcher:
     """
 
     ccr: Path
-    state: Callable[[], State]
+    state: Callable[[], PolicyState]
     ask: Ask
     again: float
     journal: Journal

@@ -1,0 +1,136 @@
+"""npm: have it install a package in a directory of ours, and say in one sentence why it did not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from synccr.ccr.node import Node
+from synccr.ccr.process import end_tree_now, identify, with_parent_death_signal
+from synccr.errors import RuntimeMissing
+from synccr.redact import Redactor
+
+NAME = "@musistudio/claude-code-router"
+
+# On the command line, where they count for more than a person's .npmrc and environment.
+_OPTIONS = (
+    "--ignore-scripts",  # CCR is a bundle: nothing has to be built
+    *("--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier"),
+    *("--no-global", "--no-dry-run", "--package-lock", "--install-strategy=hoisted"),
+    *("--no-color", "--loglevel=error"),  # its reasons are read
+)
+_DEFAULTS = {
+    # Two quick tries: npm's own pauses make a person without a network wait 70 s.
+    "npm_config_fetch_retries": "2",
+    "npm_config_fetch_retry_mintimeout": "500",
+    "npm_config_fetch_retry_maxtimeout": "3000",
+}
+
+
+async def install(
+    version: str,
+    directory: Path,
+    node: Node,
+    environ: Mapping[str, str],
+    timeout: float,
+    *,
+    locked: bool,
+) -> None:
+    """Have npm install CCR in a directory that has a ``package.json``.
+
+    What npm's cache holds is taken from there without asking the registry.
+
+    Args:
+        version: exact.
+        directory: its ``package.json`` keeps npm from looking for a project further up.
+        node: with npm.
+        environ: npm's settings come from here and from the person's ``.npmrc``.
+        timeout: seconds for npm; npm 11 was seen to spin for ever on a cache directory that
+            cannot be made.
+        locked: whether a ``package-lock.json`` lies there, which npm has to keep to.
+
+    Raises:
+        RuntimeMissing: no such version, no network, or npm failed.
+    """
+    what = ("ci",) if locked else ("install", "--save-exact", f"{NAME}@{version}")
+    command = (*node.npm, *what, *_OPTIONS)
+    settings = {**_DEFAULTS, **node.environ(environ)}
+    try:
+        async with asyncio.timeout(timeout):
+            said = await _run((*command, "--prefer-offline"), directory, settings)
+            if _code(said or "") in _NO_SUCH:  # its record may be older than the version
+                said = await _run((*command, "--prefer-online"), directory, settings)
+    except TimeoutError:
+        raise RuntimeMissing(
+            f"npm did not bring Claude Code Router {version} within {timeout:g} s.",
+            "Check the network and npm's cache directory (npm config get cache), then start again.",
+        ) from None
+    if said is not None:
+        raise _failure(version, said)
+
+
+async def _run(command: tuple[str, ...], directory: Path, environ: Mapping[str, str]) -> str | None:
+    """Run npm, with all that it starts; what it said when it failed."""
+    process = await asyncio.create_subprocess_exec(
+        *with_parent_death_signal(command),
+        cwd=directory,
+        env=environ,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=os.name == "posix",  # Ctrl-C reaches npm through us alone
+    )
+    try:
+        _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            if root := identify(process.pid):
+                end_tree_now(root)
+            await process.wait()
+    return said.decode(errors="replace") if process.returncode else None
+
+
+_CODE = re.compile(r"^npm (?:error|ERR!) code (\S+)", re.MULTILINE)
+_WORDS = re.compile(
+    r"^npm (?:error|ERR!) (?!code |syscall |errno |path |dest |A complete log|Log files)"
+    r"(?:(?:notarget|network|nospc|enoent|\d{3}) )?(\S.*)$",
+    re.MULTILINE,
+)
+_REMEDY = re.compile(r"^npm (?:error|ERR!) +(sudo chown .+)$", re.MULTILINE)
+_NO_SUCH = {"ETARGET", "E404", "ENOVERSIONS"}
+_NO_NETWORK = {
+    *("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH"),
+    *("EHOSTUNREACH", "ENOTCACHED", "ERR_SOCKET_TIMEOUT", "EPIPE", "ENETDOWN"),
+}
+
+
+def _code(stderr: str) -> str:
+    return match[1] if (match := _CODE.search(stderr)) else ""
+
+
+def _failure(version: str, stderr: str) -> RuntimeMissing:
+    """npm's failure in one sentence."""
+    code, line = _code(stderr), Redactor().line
+    words = match[1] if (match := _WORDS.search(stderr)) else stderr.strip().rpartition("\n")[2]
+    detail = line(words) or "no reason given"
+    if code in _NO_SUCH:
+        todo = "Set ccr_version to a version that exists, such as 2.0.0."
+        if "with a date before" in words:
+            todo = "Your .npmrc keeps back young packages (before, min-release-age): relax that."
+        return RuntimeMissing(f"npm has no Claude Code Router {version}: {detail}", todo)
+    if code in _NO_NETWORK:
+        return RuntimeMissing(
+            f"npm cannot reach its registry ({code}), and Claude Code Router {version} is not in "
+            "npm's cache.",
+            "Connect once, or check the proxy settings of npm, then start again.",
+        )
+    remedy = match[1] if (match := _REMEDY.search(stderr)) else None
+    return RuntimeMissing(
+        f"npm could not fetch Claude Code Router {version}: {detail}",
+        f"npm says: {line(remedy)}"
+        if remedy
+        else f"Try it by hand: npx --yes --package={NAME}@{version} -- ccr -v",
+    )

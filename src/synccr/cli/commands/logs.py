@@ -1,0 +1,60 @@
+"""``synccr logs``: CCR's own."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import sys
+import time
+
+from synccr.ccr.log_files import unread
+from synccr.cli.context import redactor
+from synccr.cli.options import Follow
+from synccr.cli.output import print_data, print_note, reader_gone
+from synccr.errors import SynccrError
+from synccr.paths import Paths
+from synccr.redact import Redactor
+
+_MOST = 1000
+"""Lines of CCR's logs that are shown."""
+_LEVELS = {10: "trace", 20: "debug", 30: "info", 40: "warn", 50: "error", 60: "fatal"}
+
+
+def run(follow: Follow = False) -> None:
+    """Show the latest of CCR's own logs, errors made readable and keys masked."""
+    redact = redactor()
+    where = Paths.from_environment().ccr_logs
+    if not any(where.glob("ccr-*.log")):
+        raise SynccrError(f"CCR has written no log in {where}.", "Run: synccr start")
+    # CCR begins a file at each start, and two may write at one time: all of them count.
+    done: dict[int, int] = {}
+    entries = enumerate(filter(None, map(_entry, unread(where, done))))
+    newest = heapq.nlargest(_MOST + 1, entries, key=lambda found: (found[1][0], found[0]))
+    if len(newest) > _MOST:
+        print_note(f"The last {_MOST} lines; older ones are in {where}.", "dim")
+    for _, entry in reversed(newest[:_MOST]):
+        _print_entry(entry, redact)
+    while follow and not reader_gone(sys.stdout):
+        time.sleep(0.2)
+        for line in unread(where, done):
+            if found := _entry(line):
+                _print_entry(found, redact)
+
+
+def _entry(line: bytes) -> tuple[float, str, str] | None:
+    """Time in milliseconds since the epoch, level and message; None when it is no entry."""
+    try:
+        entry = json.loads(line)
+        message = entry.get("msg") or entry.get("err", {}).get("message") or ""
+        return float(entry["time"]), _LEVELS.get(entry.get("level"), "?"), str(message)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _print_entry(entry: tuple[float, str, str], redact: Redactor) -> None:
+    at, level, message = entry
+    try:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at / 1000))
+    except (ValueError, OverflowError, OSError):
+        return
+    print_data(f"{when}  {level:<5} {redact.line(message, 400)}")
