@@ -260,6 +260,15 @@ async def test_whole_answers(name: str) -> None:
         assert len(transport.pool) == kept
 
 
+@pytest.mark.parametrize("ending", [b"0\r\n\r\n", b"zz\r\n"])
+async def test_the_chunks_of_one_read_are_one_piece(ending: bytes) -> None:
+    """Also those before something that is not HTTP."""
+    server_says = answering(chunked(b"o", b"k") + ending, keep=False)
+    async with serving(server_says) as server, Transport() as transport:
+        heard = await ask(transport, server.url)
+    assert (heard.pieces, heard.failure is None) == ([b"ok"], ending.startswith(b"0"))
+
+
 CUT = {
     "length": OK[:-1],
     "chunked": chunked(b"o"),

@@ -12,8 +12,6 @@ from typing import Final, Protocol, cast
 
 import httptools
 
-from synccr.sockets import read_small
-
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a request's head; CCR's has a few hundred."""
 
@@ -86,7 +84,6 @@ class CcrConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """CCR has connected, or somebody else."""
         self.transport = cast("asyncio.Transport", transport)
-        read_small(transport)
         sock = cast("socket.socket", transport.get_extra_info("socket"))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connections.add(self)

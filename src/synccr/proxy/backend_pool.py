@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 from synccr.proxy.framing import ResponseFramer
-from synccr.sockets import read_small
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds for a connection to loopback: only a backend that takes none at all needs longer."""
@@ -231,7 +230,6 @@ class BackendConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
         self.transport = cast("asyncio.Transport", transport)
-        read_small(transport)
         self.pool.connections.add(self)
 
     def data_received(self, data: bytes) -> None:

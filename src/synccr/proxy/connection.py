@@ -20,7 +20,6 @@ from synccr.proxy.handlers import HandledRequest
 from synccr.proxy.messages import CONTINUE, Guard, Handler, Response, encode, error, path_of
 from synccr.proxy.shared import Shared
 from synccr.proxy.stream import Stream
-from synccr.sockets import read_small
 
 BACKLOG_LIMIT: Final = 64 * 1024
 """Bytes of pipelined requests that are read ahead of an answer."""
@@ -118,7 +117,6 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self.transport = cast("asyncio.Transport", transport)
-        read_small(transport)
         # asyncio does it only where the listening socket was made with an explicit protocol.
         self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._expect_head()

@@ -11,7 +11,6 @@ from typing import Final, Protocol, cast
 
 import httptools
 
-from synccr.sockets import read_small
 from synccr.transport.inflate import ENCODINGS, Inflater, Unreadable
 from synccr.transport.messages import HOP, Broken, Headers
 
@@ -139,7 +138,6 @@ class ProviderConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
         self.transport = cast("asyncio.Transport", transport)
-        read_small(transport)
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
