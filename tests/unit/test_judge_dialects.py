@@ -366,7 +366,8 @@ WORDS = st.sampled_from(
     [
         *("", "stop", "error", "message_stop", "message_delta", "content_block_delta"),
         *("response.completed", "response.failed", "response.output_text.delta"),
-        'a \\ "error" é\ud800']
+        'a \\ "error" é\ud800',
+    ]
 )
 VALUES = st.recursive(
     st.none() | st.integers(0, 9) | WORDS | st.text(max_size=4),

@@ -17,7 +17,7 @@ from synccr.egress.egress import Egress
 from synccr.egress.silence_limits import SilenceLimits
 from synccr.models.report import ModelRef, Report, Status
 from synccr.policy.events import Shape
-from synccr.supervisor.loop import Teller
+from synccr.supervisor.context import Reporter
 from synccr.supervisor.public_port import most_clients
 from synccr.supervisor.turn_dispatcher import TurnDispatcher
 from synccr.transport import Transport
@@ -52,7 +52,7 @@ class ProviderSide:
     environ: Mapping[str, str] = field(repr=False)
     kept: Iterable[str]
     launcher: Launcher
-    tell: Teller
+    tell: Reporter
     silence: SilenceLimits
     quotas: Callable[[str, Mapping[str, str]], None]
     _done_alone: set[ModelRef] = field(default_factory=set, init=False)

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from synccr.journal import Journal, stamp, utc_now
+from synccr.clock import utc_now
+from synccr.journal import Journal, stamp
 from synccr.judge.outcome import Failure, Trouble, failure
 from synccr.judge.verdict import known_detail, verdict_of
 from synccr.models.report import ModelRef
@@ -46,8 +47,6 @@ class TurnDispatcher:
     """Dispatches the turns of one supervisor.
 
     Attributes:
-        state: the policy's; None before there is one.
-        post: takes events to the policy.
         journal: hears of what was sent again and cut, rarely.
         now: both clocks.
         trace: the last turns.
@@ -56,10 +55,10 @@ class TurnDispatcher:
         budget: how many requests may be sent again.
         clock: monotonic seconds, as the egress and the proxy count them.
         resent_log: makes few entries of many.
+        state: the policy's; None before there is one.
+        post: takes events to the policy.
     """
 
-    state: Callable[[], PolicyState | None]
-    post: Callable[[PolicyEvent], None]
     journal: Journal
     now: Callable[[], Now]
     trace: TraceLog
@@ -68,6 +67,14 @@ class TurnDispatcher:
     budget: RetryBudget = field(default_factory=lambda: RetryBudget(0.2))
     clock: Callable[[], float] = time.monotonic
     resent_log: ResentLog = field(default_factory=ResentLog)
+    state: Callable[[], PolicyState | None] = lambda: None
+    post: Callable[[PolicyEvent], None] = lambda _event: None
+
+    def consult(
+        self, state: Callable[[], PolicyState], post: Callable[[PolicyEvent], None]
+    ) -> None:
+        """Ask the policy, and tell it, from now on: there is one."""
+        self.state, self.post = state, post
 
     # ------------------------------------------------------------ for the proxy
 
