@@ -53,7 +53,7 @@ class Scene:
         self.quotas: list[tuple[str, Mapping[str, str]]] = []
         dispatcher = TurnDispatcher(Journal(tmp_path / "j"), now, TraceLog(), b"secret")
         self.provider_side = ProviderSide(
-            *(dispatcher, lambda: cast("Any", self.profiles), {}, (), cast("Any", None)),
+            *(dispatcher, cast("Any", self.profiles), {}, (), cast("Any", None)),
             *(lambda *_: None, SilenceLimits(90, 900), lambda *limits: self.quotas.append(limits)),
         )
 

@@ -53,7 +53,7 @@ class Endpoints:
                 secrets.token_urlsafe(24).encode(),
                 budget=RetryBudget(settings.retry_budget),
             ),
-            lambda: config.profiles,
+            profiles,
             context.environ,
             tuple(read_keys(context.paths.keys)),
             Launcher(

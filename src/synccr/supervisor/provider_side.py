@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from synccr.ccr.backend import Backend
 from synccr.ccr.egress_lead import PRELOAD, EgressAddress
@@ -32,13 +32,12 @@ NOT_LED = (
 )
 
 
-@dataclass
 class ProviderSide:
     """Made before the first CCR, and as long-lived as the supervisor.
 
-    Attributes:
+    Args:
         dispatcher: says which models are asked, and hears what came of it.
-        profiles: those that count now.
+        profiles: those that count first.
         environ: with the keys.
         kept: names that ``keys.env`` holds.
         launcher: starts a CCR that asks providers by itself.
@@ -47,34 +46,49 @@ class ProviderSide:
         quotas: hears of a provider's rate limits, in the headers of its answers.
     """
 
-    dispatcher: TurnDispatcher
-    profiles: Callable[[], Profiles]
-    environ: Mapping[str, str] = field(repr=False)
-    kept: Iterable[str]
-    launcher: Launcher
-    tell: Reporter
-    silence: SilenceLimits
-    quotas: Callable[[str, Mapping[str, str]], None]
-    _done_alone: set[ModelRef] = field(default_factory=set, init=False)
-    _finishing: set[ModelRef] = field(default_factory=set, init=False)
-    _used: Profiles | None = field(default=None, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._providers = CurrentProviders(self.environ)
-        self.transport = Transport()
+    def __init__(
+        self,
+        dispatcher: TurnDispatcher,
+        profiles: Profiles,
+        environ: Mapping[str, str],
+        kept: Iterable[str],
+        launcher: Launcher,
+        tell: Reporter,
+        silence: SilenceLimits,
+        quotas: Callable[[str, Mapping[str, str]], None],
+    ) -> None:
+        self.dispatcher = dispatcher
+        self._environ = environ
+        self._kept = kept
+        self._launcher = launcher
+        self._tell = tell
+        self._silence = silence
+        self._quotas = quotas
+        self._done_alone: set[ModelRef] = set()
+        self._finishing: set[ModelRef] = set()
+        self._providers = CurrentProviders(environ)
+        self._transport = Transport()
+        self.use(profiles)
         services = AttemptServices(
-            turns=self.dispatcher.turns,
-            transport=self.transport,
-            silence=self.silence,
-            providers=lambda: self._current().lookup,
-            substitute=lambda url, headers: self._current().substitute(url, headers),
-            permit=self.dispatcher.permit,
+            turns=dispatcher.turns,
+            transport=self._transport,
+            silence=silence,
+            providers=lambda: self._providers.lookup,
+            substitute=self._providers.substitute,
+            permit=dispatcher.permit,
             on_ended=self._attempt_ended,
-            redact=lambda: self.profiles().redactor,
-            capture=lambda: self.dispatcher.trace.capture,
+            redact=lambda: self._redactor,
+            capture=lambda: dispatcher.trace.capture,
             done_alone=self._done_alone.__contains__,
         )
-        self.egress = Egress(services, self.dispatcher.secret.decode(), most_clients())
+        self.egress = Egress(services, dispatcher.secret.decode(), most_clients())
+
+    def use(self, profiles: Profiles) -> None:
+        """These profiles count from now on."""
+        self._finishing.clear()  # a name may stand for another server now
+        self._providers.use(profiles.primary, profiles.fallback)
+        self._transport.proxy = profiles.proxy
+        self._redactor = profiles.redactor
 
     async def start(self) -> None:
         """Open the egress.
@@ -95,12 +109,12 @@ class ProviderSide:
         Raises:
             SynccrError: as `Launcher.launch`.
         """
-        keyring, egress = self._current().keyring, self.egress
+        keyring, egress = self._providers.keyring, self.egress
         if not PRELOAD.is_file():
             return await self._launch_bare(package, ours)
         address = EgressAddress(egress.url, egress.secret, keyring.origins)
-        environ = keyring.environ_for_ccr(self.environ, self.kept)
-        backend = await replace(self.launcher, environ=environ, egress=address).launch(
+        environ = keyring.environ_for_ccr(self._environ, self._kept)
+        backend = await replace(self._launcher, environ=environ, egress=address).launch(
             package, ours=ours
         )
         if backend.led:
@@ -117,7 +131,7 @@ class ProviderSide:
             else:
                 self._done_alone.discard(report.ref)
             if report.status is Status.OK and report.latency_ms is not None:
-                self.silence.probed(report.ref, report.latency_ms / 1000)
+                self._silence.probed(report.ref, report.latency_ms / 1000)
 
     def like(self, shapes: Mapping[ModelRef, Shape]) -> Mapping[ModelRef, Shape]:
         """What probes are to resemble, with what traffic shows of the models' streams."""
@@ -129,19 +143,9 @@ class ProviderSide:
         if whole and len(self._finishing) < _MOST_MODELS:
             self._finishing.add(ref)
         if attempt.headers:
-            self.quotas(ref.provider, attempt.headers)
+            self._quotas(ref.provider, attempt.headers)
         self.dispatcher.attempt_ended(turn, attempt)
 
     async def _launch_bare(self, package: Package, ours: Collection[ProcessId]) -> Backend:
-        self.tell("error_seen", NOT_LED, "See: synccr doctor", True)
-        return await self.launcher.launch(package, ours=ours)
-
-    def _current(self) -> CurrentProviders:
-        """Those of the profiles that count now."""
-        profiles = self.profiles()
-        if profiles is not self._used:
-            self._used = profiles
-            self._finishing.clear()  # a name may stand for another server now
-            self._providers.use(profiles.primary, profiles.fallback)
-            self.transport.proxy = profiles.proxy
-        return self._providers
+        self._tell("error_seen", NOT_LED, "See: synccr doctor", True)
+        return await self._launcher.launch(package, ours=ours)
