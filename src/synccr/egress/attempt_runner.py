@@ -112,35 +112,47 @@ class AttemptRunner:
         if number.isdigit() and self._turn is None:
             connection.abort()  # its client has left meanwhile
             return
-        url = (connection.header(b"x-synccr-to") or b"").decode("latin-1")
         body, connection.body = connection.body, b""  # the call lets go of it once it is answered
+        url = (connection.header(b"x-synccr-to") or b"").decode("latin-1")
         self._shape = read_shape(url, body)
-        headers = [h for h in connection.headers if not h[0].startswith(b"x-synccr-")]
-        url, fields = services.substitute(url, headers)
-        wanted = self._turn.wanted if self._turn else None
-        ref = services.providers().find(
-            url, [value for _, value in fields], self._shape.model, wanted
-        )
+        request = self._with_keys(url, body)
+        ref = self._asked_model(request)
         if ref is None:
             self._over = True
             connection.refuse(403, "synccr knows no provider at this address.")
             return
         self._ref = ref
-        self._attempt = Attempt(
-            ref,
-            services.clock(),
-            bytes_out=len(body),
-            streamed=self._shape.streamed,
-            tools=self._shape.tools,
-        )
-        if self._turn is not None:
-            self._turn.attempts.append(self._attempt)
-            self._turn.stream = self._turn.stream or self._shape.streamed
+        self._attempt = self._begin_attempt()
         refused = services.permit(self._attempt, self._turn)
         if refused is not None:
             self._fail(refused)
-            return
-        self._send(Outgoing(connection.method, url, tuple(fields), body))
+        else:
+            self._send(request)
+
+    def _with_keys(self, url: str, body: bytes) -> Outgoing:
+        """The request as the provider gets it."""
+        headers = [h for h in self._connection.headers if not h[0].startswith(b"x-synccr-")]
+        url, fields = self._services.substitute(url, headers)
+        return Outgoing(self._connection.method, url, tuple(fields), body)
+
+    def _asked_model(self, request: Outgoing) -> ModelRef | None:
+        wanted = self._turn.wanted if self._turn else None
+        values = [value for _, value in request.headers]
+        return self._services.providers().find(request.url, values, self._shape.model, wanted)
+
+    def _begin_attempt(self) -> Attempt:
+        shape = self._shape
+        attempt = Attempt(
+            self._ref,
+            self._services.clock(),
+            bytes_out=shape.size,
+            streamed=shape.streamed,
+            tools=shape.tools,
+        )
+        if self._turn is not None:
+            self._turn.attempts.append(attempt)
+            self._turn.stream = self._turn.stream or shape.streamed
+        return attempt
 
     def left(self) -> None:
         """CCR has gone, or was told that nobody waits."""
