@@ -24,7 +24,7 @@ from synccr.cli.status_watch import latest, sparkline, traffic_lines, view
 from synccr.config.keys import read_keys, with_keys, write_keys
 from synccr.errors import ConfigError, SynccrError, UsageError
 from synccr.supervisor.traffic import SPAN, Traffic
-from synccr.turns.reported import Told
+from synccr.turns.resent_log import Told
 
 MAIN, SPARE = "acme,vendor/main-480b", "acme,vendor/spare-32b"
 

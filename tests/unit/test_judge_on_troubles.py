@@ -15,11 +15,11 @@ from provider.responses import ResponsesForm
 from synccr import judge
 from synccr.demo.openai import OfferedTool, Prompt
 
-FORMS: list[tuple[ProviderForm, judge.Dialect]] = [
-    (ChatForm(), judge.Chat()),
-    (ResponsesForm(), judge.Responses()),
-    (AnthropicForm(), judge.Messages()),
-    (GeminiForm(), judge.Gemini()),
+FORMS: list[tuple[ProviderForm, judge.AnswerDialect]] = [
+    (ChatForm(), judge.ChatAnswers()),
+    (ResponsesForm(), judge.ResponsesAnswers()),
+    (AnthropicForm(), judge.MessagesAnswers()),
+    (GeminiForm(), judge.GeminiAnswers()),
 ]
 WITHOUT_BYTES = {"never", "reset"}
 ENDS = {Ending.COMPLETE: judge.End(), Ending.CUT: judge.Cut("cut"), Ending.STALL: judge.Silent(3.0)}
@@ -27,7 +27,7 @@ NOTE = OfferedTool("note", {"properties": {"text": {"type": "string"}}})
 
 
 def verdict(
-    name: str, form: tuple[ProviderForm, judge.Dialect], *, stream: bool, tools: bool
+    name: str, form: tuple[ProviderForm, judge.AnswerDialect], *, stream: bool, tools: bool
 ) -> str:
     """``Done``, ``Fail`` or ``Abort``."""
     asked = "use the note tool echo:abcdefghijkl" if tools else "echo:abcdefghijkl"
@@ -49,7 +49,7 @@ def verdict(
 @pytest.mark.parametrize("tools", [False, True], ids=["text", "tool"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_each_kind_has_its_verdict(
-    form: tuple[ProviderForm, judge.Dialect], stream: bool, tools: bool
+    form: tuple[ProviderForm, judge.AnswerDialect], stream: bool, tools: bool
 ) -> None:
     """Health is done; trouble before the first content is a failure, after it an abort; a whole
     answer has nothing passed on before it is whole. Gemini's call comes in one event, so that
