@@ -19,7 +19,7 @@ from synccr.supervisor.restarting import Restarting
 from synccr.supervisor.status import serving
 from synccr.supervisor.takeover.protocol import COMMIT_TIMEOUT
 from synccr.supervisor.trace import write_in_time
-from synccr.supervisor.watchers.around import Watchers
+from synccr.supervisor.watching import Watchers
 
 STOP_GRACE = 5.0
 """Seconds that requests in flight get when everything ends."""
