@@ -11,6 +11,7 @@ from datetime import datetime
 from synccr.classify import Scope, Verdict, classify
 from synccr.classify.body import read
 from synccr.config.profile import Provider
+from synccr.judge.verdict import verdict_of
 from synccr.models.report import TRANSIENT, Quota, Report, Status
 from synccr.policy.events import Shape
 from synccr.probe.dialects import ProbeDialect, dialect_of, document_in, padding
@@ -19,7 +20,6 @@ from synccr.probe.quotas import quotas_in_headers
 from synccr.probe.streamed import Judged, judged
 from synccr.probe.transport import SYSTEM_CLOCK, Clock, Fetcher, NoReply, ProbeReply, send
 from synccr.redact import Redactor, printable
-from synccr.turns.last_word import verdict_of
 
 _PAUSE_FIRST = 0.5
 _PAUSE_MOST = 8.0
