@@ -32,7 +32,9 @@ def preflight(stage: Stage, scale: Scale) -> Iterator[Figure]:
     for model in _MODELS:
         stage.provider.set(model, {"delay": _LATENCY})
     command = [sys.executable, "-m", "benchmarks.preflight", stage.provider.url]
-    took, slowest, process = [], [], []
+    took: list[float] = []
+    slowest: list[float] = []
+    process: list[float] = []
     for turn in range(-1, scale.runs):
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         if turn >= 0:

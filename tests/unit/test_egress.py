@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 
 import pytest
-from egress_kit import MAIN, STREAM, Seen, completion, delta, piece, sse, stage
-from proxy_kit import chunked, read_message, response, status
+from egress_kit import MAIN, STREAM, completion, delta, piece, sse, stage
+from proxy_kit import Seen, chunked, read_message, response, status
 
 from synccr.egress import server
 from synccr.egress.silence_limits import SilenceLimits

@@ -334,7 +334,8 @@ def test_tokens_are_remembered_as_they_are_told() -> None:
     counts = {"candidatesTokenCount": 2, "thoughtsTokenCount": 3}
     assert read("gemini", {"usageMetadata": counts}).usage == Usage(None, 5)
     assert stream("openai", TEXT["openai"], ending=None).judge.usage is None
-    for odd in ({"prompt_tokens": "7"}, {"prompt_tokens": True}, [], "x", {}):
+    odds: list[Any] = [{"prompt_tokens": "7"}, {"prompt_tokens": True}, [], "x", {}]
+    for odd in odds:
         assert read("openai", {"choices": [], "usage": odd}).usage is None
 
 

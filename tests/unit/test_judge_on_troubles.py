@@ -14,15 +14,23 @@ from provider.replies import completion
 from provider.responses import ResponsesForm
 from synccr import judge
 from synccr.demo.openai import OfferedTool, Prompt
+from synccr.judge.chat import ChatAnswers
+from synccr.judge.gemini import GeminiAnswers
+from synccr.judge.messages import MessagesAnswers
+from synccr.judge.responses import ResponsesAnswers
 
 FORMS: list[tuple[ProviderForm, judge.AnswerDialect]] = [
-    (ChatForm(), judge.ChatAnswers()),
-    (ResponsesForm(), judge.ResponsesAnswers()),
-    (AnthropicForm(), judge.MessagesAnswers()),
-    (GeminiForm(), judge.GeminiAnswers()),
+    (ChatForm(), ChatAnswers()),
+    (ResponsesForm(), ResponsesAnswers()),
+    (AnthropicForm(), MessagesAnswers()),
+    (GeminiForm(), GeminiAnswers()),
 ]
 WITHOUT_BYTES = {"never", "reset"}
-ENDS = {Ending.COMPLETE: judge.End(), Ending.CUT: judge.Cut("cut"), Ending.STALL: judge.Silent(3.0)}
+ENDS: dict[Ending, judge.Event] = {
+    Ending.COMPLETE: judge.End(),
+    Ending.CUT: judge.Cut("cut"),
+    Ending.STALL: judge.Silent(3.0),
+}
 NOTE = OfferedTool("note", {"properties": {"text": {"type": "string"}}})
 
 
@@ -35,7 +43,7 @@ def verdict(
     reply = completion(form[0], behaviour(name), ask, "", 1)
     body = reply.body if reply.ending is Ending.COMPLETE else reply.body[: len(reply.body) // 2]
     pieces = [body] if reply.pieces is None else reply.pieces
-    events = [
+    events: list[judge.Event] = [
         judge.Head(reply.status, reply.headers["content-type"]),
         *(judge.Body(piece) for piece in pieces),
         ENDS[reply.ending],

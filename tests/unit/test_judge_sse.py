@@ -121,7 +121,8 @@ def test_any_cutting_gives_the_same_events(
 ) -> None:
     """Also of garbage; all bytes are released in the end, and what is kept is bounded."""
     data = b"".join(text + end for text, end in lines) + rest
-    pieces, at = [], 0
+    pieces: list[bytes] = []
+    at = 0
     while at < len(data):
         size = sizes[len(pieces) % len(sizes)]
         pieces.append(data[at : at + size])

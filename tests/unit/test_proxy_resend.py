@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from proxy_kit import Seen, chunked, error_type, request, response, stage, status
+from proxy_kit import Handler, Seen, Stage, chunked, error_type, request, response, stage, status
 
 from synccr.judge.outcome import Failure, Trouble
 from synccr.models.report import ModelRef
@@ -60,7 +61,7 @@ class Keeper:
         self.turns.end(turn)
 
 
-def ccr(keeper: Keeper, answer: Callable[[Seen], bytes]) -> Callable[..., object]:
+def ccr(keeper: Keeper, answer: Callable[[Seen], bytes]) -> Handler:
     """A CCR that shows the egress each request, and answers."""
 
     async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -77,7 +78,7 @@ def told(seen: Seen) -> bytes:
     return response(b'{"error": "402"}', status="402 Payment Required")
 
 
-def scene(keeper: Keeper) -> object:
+def scene(keeper: Keeper) -> AbstractAsyncContextManager[Stage]:
     return stage(Proxy(hold_timeout=20, turns=keeper))
 
 

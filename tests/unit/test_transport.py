@@ -19,7 +19,8 @@ from synccr.transport.inflate import Inflater, Unreadable
 from synccr.transport.messages import head_of, target_of
 from ways import serving
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
 
 
 def reset(writer: Writer) -> None:
