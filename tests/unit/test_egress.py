@@ -166,6 +166,30 @@ async def test_trouble_after_content_breaks_the_connection(
         assert (turn.failure.trouble, turn.failure.passed) == (trouble, True)
 
 
+async def test_what_came_before_the_trouble_in_one_read_is_passed_on() -> None:
+    """The first content passes at once, and with it what arrives together with the trouble."""
+    (error,) = sse({"error": {"message": "x", "code": 500}})
+
+    async def together(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM + piece(WHOLE[0]))
+        await asyncio.sleep(0.05)
+        writer.write(piece(WHOLE[0]) + piece(WHOLE[0] + error) + b"0\r\n\r\n")
+
+    async with stage(together) as scene:
+        reader, writer = await scene.connect()
+        turn = scene.turn()
+        writer.write(scene.request(turn))
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                answer += data
+        writer.transport.abort()
+        assert answer.count(WHOLE[0]) == 3
+        assert not answer.endswith(b"0\r\n\r\n")
+        assert turn.failure is not None
+        assert turn.failure.passed
+
+
 async def test_content_and_trouble_in_one_piece_are_still_an_error() -> None:
     """Nothing had been passed on, so another model can answer."""
 

@@ -233,8 +233,8 @@ class AttemptRunner:
                 self._whole(data)
             case Fail(failure):
                 self._fail(failure)
-            case Abort(failure):
-                self._broken(failure)
+            case Abort(failure, data):
+                self._broken(failure, data)
 
     def _pass(self, data: bytes) -> None:
         if self._begun:
@@ -242,6 +242,8 @@ class AttemptRunner:
         else:
             self._begun = True
             self._connection.begin(self._status, self._fields, data)
+            if self._call is not None:
+                self._call.join_pieces()
             if self._connection.full:
                 self.throttle(full=True)
 
@@ -272,12 +274,13 @@ class AttemptRunner:
             detail=redact(failure.detail),
         )
 
-    def _broken(self, failure: Failure) -> None:
+    def _broken(self, failure: Failure, data: bytes) -> None:
         """Something was passed on: break it off, so that nobody takes it for the whole."""
         if not self._begun:  # content and trouble came in one piece
             self._fail(replace(failure, passed=False))
             return
         self._finish(failure)
+        self._connection.write(data)
         self._connection.abort()
 
     def _leave(self) -> None:

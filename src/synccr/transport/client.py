@@ -191,6 +191,12 @@ class Call:
         if self._connection is not None:
             self._connection.transport.resume_reading()
 
+    def join_pieces(self) -> None:
+        """From now on what arrives together is told as one ``body``: each costs a judgement and a
+        write."""
+        if self._connection is not None:
+            self._connection.join_pieces()
+
     # ------------------------------------------------------------ for Transport
 
     def begin(self, target: Target, head: bytes, proxy: NamedProxy | None) -> None:

@@ -67,6 +67,7 @@ class ProviderConnection(asyncio.Protocol):
         "_headers",
         "_inflater",
         "_interim",
+        "_joining",
         "_keep",
         "_parser",
         "_served",
@@ -95,6 +96,7 @@ class ProviderConnection(asyncio.Protocol):
         self._bodiless = bodiless
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
+        self._joining = False
         self._size = self._fields = 0
         self._inflater: Inflater | None = None
         self._framed = False
@@ -127,6 +129,11 @@ class ProviderConnection(asyncio.Protocol):
         """Called by the loop."""
         self._full = False
         self._pump()
+
+    def join_pieces(self) -> None:
+        """Have the chunks of each read come as one piece. What was packed comes as it is unpacked,
+        because it may become large."""
+        self._joining = True
 
     def abort(self) -> None:
         """Drop the connection at once, whatever is on it; nobody is told."""
@@ -161,9 +168,7 @@ class ProviderConnection(asyncio.Protocol):
             self._finish()
 
     def _hand_on(self) -> None:
-        """The body of one read is one piece, however many chunks it came in, because each piece
-        costs its receiver a judgement and a write. What was packed may become large, and is
-        handed on as it is unpacked."""
+        """What one read brought of a body whose pieces are joined."""
         if not self._body:
             return
         body, self._body = b"".join(self._body), []
@@ -297,7 +302,10 @@ class ProviderConnection(asyncio.Protocol):
         if self._complete or self.owner is None:
             return
         if self._inflater is None:
-            self._body.append(data)
+            if self._joining:
+                self._body.append(data)
+            else:
+                self.owner.on_body(data)
             return
         try:
             for piece in self._inflater.feed(data):
