@@ -55,18 +55,19 @@ class Mutant:
 
 def mutants(file: str, source: str) -> Iterator[Mutant]:
     """Every mutant of a module's source; ``file`` is its name in reports."""
+    data = source.encode()
     starts = [0]
-    for line in source.encode().splitlines(keepends=True):
+    for line in data.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
     seen: Counter[str] = Counter()
     for scope, node in _code(ast.parse(source), ""):
-        before = " ".join((ast.get_source_segment(source, node) or "").split())
+        begin = starts[node.lineno - 1] + node.col_offset
+        end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
         for after in _changes(node):
+            before = " ".join(data[begin:end].decode().split())
             key = f"{file} {scope or 'module'}: {before} -> {after}"
             seen[key] += 1
             key += f" ({seen[key]})" if seen[key] > 1 else ""
-            begin = starts[node.lineno - 1] + node.col_offset
-            end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
             yield Mutant(file, node.lineno, key, (begin, end), after)
 
 

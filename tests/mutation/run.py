@@ -22,8 +22,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import hypothesis
+import hypothesis  # noqa: F401 - imported once, for all that are forked
 import pytest
+import pytest_asyncio  # noqa: F401
 from mutants import Mutant, mutants
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +48,12 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
 """Tests of each room, the quickest first."""
 
 
+_OPTIONS = (
+    *("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+)
+
+
 def main() -> int:
     """Try mutants until the time is over; 1 when one survives that may not."""
     parser = argparse.ArgumentParser(prog="scripts/mutate", description=__doc__)
@@ -62,7 +69,12 @@ def main() -> int:
         return 1
     most = options.most or (MOST if options.seed == SEED and not options.only else len(every))
     chosen = [m for m in every if m.key not in known and m.file.startswith(options.only)][:most]
-    survivors, killed, over = _try_all(chosen, time.monotonic() + options.seconds)
+    deadline = time.monotonic() + options.seconds
+    for room in {_room(mutant) for mutant in chosen}:
+        if _exit_code_of(_room_without_mutant(room)):
+            print(f"the tests of {room} fail without a mutant: scripts/test says why")
+            return 1
+    survivors, killed, over = _try_all(chosen, deadline)
     for mutant in survivors:
         print(f"src/synccr/{mutant.file}:{mutant.line}: {mutant.key.partition(': ')[2]}")
         print(f"  {mutant.key}")
@@ -72,6 +84,28 @@ def main() -> int:
         f"{len(every)} in all"
     )
     return int(bool(survivors) and options.seed == SEED)
+
+
+def _room(mutant: Mutant) -> str:
+    return next(room for room in ROOMS if mutant.file.startswith(room))
+
+
+def _room_without_mutant(room: str) -> Mutant:
+    """A change that is none."""
+    file = room if room.endswith(".py") else f"{room}/__init__.py"
+    return Mutant(file, 0, "", (0, 0), "")
+
+
+def _exit_code_of(mutant: Mutant) -> int | None:
+    process = _start(mutant)
+    process.join()
+    return process.exitcode
+
+
+def _start(mutant: Mutant) -> BaseProcess:
+    process: BaseProcess = get_context("fork").Process(target=_run, args=(mutant,))
+    process.start()
+    return process
 
 
 def _all_mutants() -> Iterator[Mutant]:
@@ -88,14 +122,11 @@ def _known() -> set[str]:
 
 def _try_all(chosen: list[Mutant], deadline: float) -> tuple[list[Mutant], int, int]:
     """Survivors; how many were noticed, and how many of these because they did not end."""
-    context: Any = get_context("fork")  # pytest is imported once
     waiting, running = iter(chosen), dict[BaseProcess, tuple[Mutant, float]]()
     survivors, killed, over = [], 0, 0
     while time.monotonic() < deadline:
         while len(running) < (os.cpu_count() or 1) and (mutant := next(waiting, None)):
-            process = context.Process(target=_run, args=(mutant,))
-            process.start()
-            running[process] = mutant, time.monotonic() + TIMEOUT
+            running[_start(mutant)] = mutant, time.monotonic() + TIMEOUT
         if not running:
             break
         wait([process.sentinel for process in running], timeout=0.5)
@@ -120,6 +151,12 @@ def _end(process: BaseProcess) -> None:
     process.join()
 
 
+def _be_silent() -> None:
+    silence = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(silence, stream)
+
+
 class _Finder:
     """Finds the mutant in the place of its module."""
 
@@ -131,37 +168,25 @@ class _Finder:
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
         if name != self._name:
             return None
-        return spec_from_file_location(
-            name, self._path, submodule_search_locations=self._below
-        )
+        return spec_from_file_location(name, self._path, submodule_search_locations=self._below)
 
 
 def _run(mutant: Mutant) -> None:
     """In a process of its own: the tests of the mutant's room, up to the first that fails."""
-    silence = os.open(os.devnull, os.O_RDWR)
-    for output in (0, 1, 2):
-        os.dup2(silence, output)
+    _be_silent()
     original = SOURCE / mutant.file
     name = ".".join(["synccr", *Path(mutant.file).with_suffix("").parts])
-    tests = next(tests for room, tests in ROOMS.items() if mutant.file.startswith(room))
     with tempfile.TemporaryDirectory(prefix="synccr-mutant-") as place:
         path = Path(place) / original.name
         path.write_text(mutant.apply(original.read_text()))
         finder: Any = _Finder(name.removesuffix(".__init__"), path, original)
         sys.meta_path.insert(0, finder)
-        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = place
-        code = pytest.main(
-            [
-                *("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-seed=0"),
-                *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
-                *(f"--rootdir={ROOT}", f"--basetemp={place}/tests"),
-                *(str(ROOT / "tests" / "unit" / f"test_{test}.py") for test in tests),
-            ]
-        )
+        os.environ |= {"HYPOTHESIS_STORAGE_DIRECTORY": place, "SYNCCR_TEST_SIMULATION": "0.2"}
+        tests = (f"tests/unit/test_{test}.py" for test in ROOMS[_room(mutant)])
+        code = pytest.main([*_OPTIONS, "-n", "0", f"--basetemp={place}/tests", *tests])
     os._exit(code)
 
 
 if __name__ == "__main__":
-    assert hypothesis  # imported once for all
     os.chdir(ROOT)
     sys.exit(main())
