@@ -25,13 +25,13 @@ from benchmarks.stage import FALLBACK, MAIN, Stage, config
 from synccr.ccr.follower import LogFollower
 from synccr.ccr.log import CANDIDATES
 from synccr.ccr.log_watch import follow
+from synccr.clock import now
 from synccr.config.reader import understand
 from synccr.heal import Local, heal
 from synccr.paths import Paths
 from synccr.policy import events as e
 from synccr.policy.machine import PolicyState, decide, start
 from synccr.settings import Settings
-from synccr.supervisor.loop import now
 
 DELAY = 30.0
 """Target: milliseconds from line to decision, 99 of 100."""

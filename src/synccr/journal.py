@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from synccr.clock import utc_now
 from synccr.files import open_to_append
 
 Kind = Literal[
@@ -47,11 +48,6 @@ LIMIT = 2 * 1024 * 1024
 def stamp(moment: datetime) -> str:
     """ISO 8601, UTC, milliseconds, as everywhere in ``--json``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def utc_now() -> datetime:
-    """The wall clock, UTC."""
-    return datetime.now(UTC)
 
 
 class Journal:

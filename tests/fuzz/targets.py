@@ -17,7 +17,7 @@ from typing import Any
 
 from synccr.ccr.follower import LONGEST, LogFollower
 from synccr.ccr.log import BODY_LIMIT, CANDIDATES, parse_line
-from synccr.config.edits import rebase
+from synccr.config.edits import merge
 from synccr.config.profile import derive_fallback
 from synccr.config.reader import parse_profile
 from synccr.control import LARGEST_REQUEST
@@ -101,7 +101,9 @@ def profile(data: bytes) -> None:
         assert environ["KEY"] not in written or environ["KEY"] in text
         again = parse_profile(written, "x.json", "primary", environ)
         assert [p.name for p in again.providers]
-        assert rebase(healed.config, healed.config, dict(found.raw), environ) == dict(found.raw)
+        assert merge(healed.config, healed.config, dict(found.raw), environ).document == dict(
+            found.raw
+        )
 
 
 async def _control(data: bytes) -> bytes:

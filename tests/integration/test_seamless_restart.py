@@ -242,7 +242,7 @@ def test_where_sockets_cannot_be_given_away(home: Home, provider: ProviderThread
     """There CCR alone is replaced under load; settings and profiles count all the same."""
     document = home.use(provider)
     program = (
-        "import sys, synccr.supervisor.commands as orders; orders.POSSIBLE = False;"
+        "import sys, synccr.supervisor.restarting as restarting; restarting.POSSIBLE = False;"
         "sys.argv = ['synccr', 'start']; from synccr.__main__ import main; main()"
     )
     with home.running(program=["-c", program]) as running, Load(running.url, clients=8) as load:

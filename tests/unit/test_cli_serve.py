@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,6 +143,5 @@ def test_in_the_background_nothing_is_said_of_ctrl_c(
     """Who started it says that it runs."""
     document = {"endpoint": "x", "profile": "primary", "routes": {"default": "a,b"}}
     for detached in (True, False):
-        supervisor: Any = SimpleNamespace(status=lambda: document, detached=detached)
-        Terminal(tmp_path / "log").ready(supervisor)
+        Terminal(tmp_path / "log").ready(document, detached=detached)
         assert ("Ctrl-C" not in capsys.readouterr().err) is detached

@@ -16,13 +16,15 @@ from typing import Any, NamedTuple, cast
 import pytest
 from turns_kit import MAIN, SPARE, moved, tried, turn
 
+from synccr.background import Background
 from synccr.cli.commands.trace import seconds_of, turn_line
 from synccr.control.server import ControlServer
 from synccr.errors import UsageError
 from synccr.journal import Journal
 from synccr.paths import Paths
 from synccr.redact import MASK, Redactor
-from synccr.supervisor.commands import Commands
+from synccr.supervisor.starting import Starting
+from synccr.supervisor.trace import Tracing
 from synccr.turns.trace import TraceLog, TurnRow
 
 KEY = "sk-canary-0123456789abcdef"
@@ -33,7 +35,7 @@ class Stage(NamedTuple):
 
     log: TraceLog
     instance: Path
-    tasks: list[asyncio.Task[None]]
+    background: Background
 
     def start(self, *arguments: str) -> Any:
         return asyncio.create_subprocess_exec(
@@ -60,22 +62,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
 
 @asynccontextmanager
 async def served(paths: Paths, log: TraceLog) -> AsyncIterator[Stage]:
-    tasks: list[asyncio.Task[None]] = []
-    supervisor = SimpleNamespace(
-        trace_log=log,
-        paths=paths,
-        journal=Journal(paths.instance / "journal.jsonl"),
-        profiles=SimpleNamespace(redactor=Redactor([KEY])),
-        spawn=lambda work: tasks.append(asyncio.create_task(work)),
-    )
-    server = ControlServer(paths.instance, Commands(cast("Any", supervisor)).answer)
+    journal, background = Journal(paths.instance / "journal.jsonl"), Background()
+    tracing = Tracing(paths.instance, journal, lambda: Redactor([KEY]), background, log)
+    parts = cast("Any", SimpleNamespace(tracing=tracing))
+    server = ControlServer(paths.instance, Starting(parts).answer)
     await server.start()
     try:
-        yield Stage(log, paths.instance, tasks)
+        yield Stage(log, paths.instance, background)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await background.cancel()
         await server.close()
 
 
@@ -88,7 +83,7 @@ async def stage(home: Paths) -> AsyncIterator[Stage]:
 async def test_nothing_runs(home: Paths) -> None:
     """The contract's exit code."""
     for arguments in ([], ["--json"], ["--follow"], ["--capture", "1m"]):
-        code, _, err = await Stage(TraceLog(), home.instance, []).run(*arguments)
+        code, _, err = await Stage(TraceLog(), home.instance, Background()).run(*arguments)
         assert (code, "not running" in err) == (3, True)
 
 
@@ -208,8 +203,10 @@ async def test_capture_ends_by_itself(stage: Stage) -> None:
     assert second
     assert (code, json.loads(out)["capture"]["path"]) == (0, str(second.path))
     assert (first.active, second is first) == (False, False)
-    await asyncio.wait_for(stage.tasks[-1], 10)
-    assert (stage.log.capture, second.active) == (None, False)
+    async with asyncio.timeout(10):
+        while stage.log.capture:
+            await asyncio.sleep(0.02)
+    assert not second.active
 
 
 async def test_the_end_of_a_supervisor_ends_a_capture(home: Paths) -> None:

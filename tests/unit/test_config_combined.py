@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccr.config.combined import Added, tell_apart
-from synccr.config.edits import not_taken, rebase
+from synccr.config.edits import merge
 from synccr.config.profile import Profile, interpolate, owner_order, probe_targets
 from synccr.config.reader import understand
 from synccr.heal import Healed, Local, heal, heal_supervised
@@ -75,7 +76,7 @@ def test_one_name_two_accounts(more: dict[str, Any]) -> None:
         (fallback.providers[0], "m"),
     )
     assert owner_order(primary, fallback) == (ModelRef("a", "m"), ModelRef("a@fallback", "m"))
-    assert [finding.place for finding in fallback.findings] == ["Providers[0].name"]
+    assert [warning.place for warning in fallback.warnings] == ["Providers[0].name"]
     healed = heal_supervised(fallback, primary, {}, LOCAL)
     assert names(healed.config) == ["a@fallback", "a"]
     assert healed.config["Router"] == {"default": "a@fallback,m"}
@@ -107,7 +108,7 @@ def test_a_provider_that_is_renamed_keeps_its_own_models() -> None:
     primary, fallback = both(mine, document(entry("a", "o")))
     healed = heal_supervised(primary, fallback, {}, LOCAL)
     edited = healed.config | document(entry("z", "m", "o"))
-    found = rebase(healed.config, edited, mine, {}, healed.added)
+    found = merge(healed.config, edited, mine, {}, healed.added).document
     assert found == document(entry("z", "m"))
 
 
@@ -119,9 +120,9 @@ def test_where_synccr_sends_again_ccr_does_not() -> None:
     assert "fallback" not in healed.config
     assert [c.path for c in healed.changes] == ["Providers", "fallback"]
     written = healed.config
-    assert rebase(written, deepcopy(written), mine, {}, healed.added) == mine
+    assert merge(written, deepcopy(written), mine, {}, healed.added).document == mine
     edited = written | {"LOG_LEVEL": "warn"}
-    assert rebase(written, edited, mine, {}, healed.added) == mine | {"LOG_LEVEL": "warn"}
+    assert merge(written, edited, mine, {}, healed.added).document == mine | {"LOG_LEVEL": "warn"}
 
 
 accounts = st.fixed_dictionaries(
@@ -166,9 +167,9 @@ def as_the_page_saves(config: dict[str, Any]) -> dict[str, Any]:
 def merged(healed: Healed, edited: dict[str, Any], mine: dict[str, Any]) -> Any:
     """What the person's profile becomes; nothing that goes in is changed."""
     before = deepcopy((healed.config, edited, mine))
-    record = Added.read(json.loads(json.dumps(healed.added.document())))
+    record = Added.read(json.loads(json.dumps(asdict(healed.added))))
     assert record == healed.added
-    found = rebase(healed.config, edited, mine, ENVIRON, record)
+    found = merge(healed.config, edited, mine, ENVIRON, record).document
     assert (healed.config, edited, mine) == before
     return found
 
@@ -180,7 +181,7 @@ def test_what_nobody_edited_is_the_profile(found: tuple[dict[str, Any], Healed])
     assert merged(healed, deepcopy(healed.config), mine) == mine
     saved = as_the_page_saves(healed.config)
     assert merged(healed, saved, mine) == mine
-    assert not_taken(healed.config, saved, ENVIRON, healed.added) == ()
+    assert merge(healed.config, saved, mine, ENVIRON, healed.added).left_out == ()
 
 
 @given(documents(), documents("more"))
@@ -251,7 +252,7 @@ def test_what_was_added_is_never_adopted(
             edited["Router"]["background"] = f"{name},x"
             place = "Router.background"
     assert merged(healed, edited, mine) == mine
-    assert not_taken(healed.config, edited, ENVIRON, healed.added) == (place,)
+    assert merge(healed.config, edited, mine, ENVIRON, healed.added).left_out == (place,)
 
 
 def test_an_edit_beside_a_profile_that_changed_meanwhile() -> None:
@@ -259,7 +260,7 @@ def test_an_edit_beside_a_profile_that_changed_meanwhile() -> None:
     written = document(entry("a", "m"), entry("b", "x"))
     edited = document(entry("a", "m"), entry("c", "z"), entry("b", "x", "y"))
     mine = document(entry("a", "m"), entry("d", "w"), entry("b", "x"))
-    found = rebase(written, edited, mine, {})
+    found = merge(written, edited, mine, {}).document
     assert found["Providers"] == [
         entry("a", "m"),
         entry("c", "z"),
@@ -272,7 +273,7 @@ def test_two_entries_of_one_name_are_matched_by_place() -> None:
     """CCR would use the last; which one a person means cannot be told by the name."""
     written = document(entry("a", "m"), entry("a", "n"))
     edited = document(entry("a", "m"), entry("a", "o"))
-    assert rebase(written, edited, written, {}) == edited
+    assert merge(written, edited, written, {}).document == edited
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from synccr.config.edits import rebase
+from synccr.config.edits import merge
 
 PROFILE: dict[str, Any] = {
     "Providers": [{"name": "a", "api_key": "$KEY", "models": ["m", "n"]}],
@@ -25,13 +25,13 @@ def edited(**changes: Any) -> dict[str, Any]:
 
 def test_nothing_edited_changes_nothing() -> None:
     """What healing wrote does not become the profile's."""
-    assert rebase(WRITTEN, deepcopy(WRITTEN), PROFILE, {}) == PROFILE
+    assert merge(WRITTEN, deepcopy(WRITTEN), PROFILE, {}).document == PROFILE
 
 
 def test_an_added_route_is_taken_and_a_healed_one_is_not() -> None:
     """Only the difference is the person's: the moved default stays the owner's."""
     router = {"default": "a,n", "background": "a,n"}
-    merged = rebase(WRITTEN, edited(Router=router), PROFILE, {})
+    merged = merge(WRITTEN, edited(Router=router), PROFILE, {}).document
     assert merged == PROFILE | {"Router": {"default": "a,m", "background": "a,n"}}
 
 
@@ -39,7 +39,7 @@ def test_a_changed_value_and_a_removed_key() -> None:
     """A person may overrule what healing wrote, and take away what it added."""
     after = edited(LOG_LEVEL="info")
     del after["fallback"]
-    assert rebase(WRITTEN, after, PROFILE, {}) == PROFILE | {"LOG_LEVEL": "info"}
+    assert merge(WRITTEN, after, PROFILE, {}).document == PROFILE | {"LOG_LEVEL": "info"}
 
 
 def test_a_key_that_the_page_replaced_goes_back_to_its_name() -> None:
@@ -48,7 +48,7 @@ def test_a_key_that_the_page_replaced_goes_back_to_its_name() -> None:
         {"name": "a", "api_key": "secret-value", "models": ["m", "n"]},
         {"name": "b", "api_key": "secret-value", "models": ["o"]},
     ]
-    merged = rebase(WRITTEN, edited(Providers=providers), PROFILE, {"KEY": "secret-value"})
+    merged = merge(WRITTEN, edited(Providers=providers), PROFILE, {"KEY": "secret-value"}).document
     assert [p["api_key"] for p in merged["Providers"]] == ["$KEY", "$KEY"]
 
 
@@ -60,9 +60,9 @@ def placeholder(name: str) -> str:
 def test_a_placeholder_goes_back_to_its_name() -> None:
     """A page that saved placeholders edited nothing by that, whoever made them."""
     providers = [{"name": "a", "api_key": placeholder("KEY"), "models": ["m", "n"]}]
-    assert rebase(WRITTEN, edited(Providers=providers), PROFILE, {"KEY": "v"}) == PROFILE
+    assert merge(WRITTEN, edited(Providers=providers), PROFILE, {"KEY": "v"}).document == PROFILE
     providers = [*providers, {"name": "b", "api_key": placeholder("NEW"), "models": ["o"]}]
-    merged = rebase(WRITTEN, edited(Providers=providers), PROFILE, {})
+    merged = merge(WRITTEN, edited(Providers=providers), PROFILE, {}).document
     assert [p["api_key"] for p in merged["Providers"]] == ["$KEY", "$NEW"]
 
 
@@ -77,7 +77,7 @@ def test_a_placeholder_goes_back_to_how_it_was_written() -> None:
         "plain",
     ]
     document = {"Providers": texts, "PORT": 1}
-    assert rebase(document, {"Providers": saved, "PORT": 2}, document, environ) == {
+    assert merge(document, {"Providers": saved, "PORT": 2}, document, environ).document == {
         "Providers": texts,
         "PORT": 2,
     }

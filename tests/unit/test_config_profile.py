@@ -337,7 +337,7 @@ def test_what_is_odd_but_usable_is_a_finding(
     document: dict[str, Any], place: str, instead: str
 ) -> None:
     """What CCR would trip over at run time is reported with the nearest right word."""
-    (finding,) = parse(document).findings
+    (finding,) = parse(document).warnings
     assert (finding.place, finding.instead) == (place, instead)
 
 
@@ -347,7 +347,7 @@ def test_what_is_not_ours_to_judge_is_left_alone() -> None:
     document["Router"] |= {"think": "", "background": None, "mine": 5, "other": {"a": 1}}
     profile = parse(document)
     assert set(profile.routes) == {"default", "codex"}
-    assert profile.findings == ()
+    assert profile.warnings == ()
 
 
 def test_the_spelling_providers_is_read_as_ccr_reads_it() -> None:

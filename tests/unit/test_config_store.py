@@ -134,13 +134,13 @@ def test_two_providers_of_one_name_are_told_of(paths: Paths) -> None:
     write(paths.config / FILES["primary"], document("a"))
     write(paths.config / FILES["fallback"], document("b", api_key="another-key"))
     fallback = read(paths).fallback
-    (found,) = fallback.findings
+    (found,) = fallback.warnings
     assert found.place == "Providers[0].name"
     assert "another key" in found.what
     assert "'acme@fallback'" in found.what
     assert str(fallback.routes["default"]) == "acme@fallback,b"
     write(paths.config / FILES["fallback"], document("b"))
-    assert read(paths).fallback.findings == ()
+    assert read(paths).fallback.warnings == ()
 
 
 def run_beside(paths: Paths, role: Role) -> dict[str, Any]:

@@ -239,7 +239,7 @@ async def test_notices_are_clean_and_journaled(tmp_path: Path, hook: tuple[str, 
             tell("error_seen", f"invalid key {KEY}", "Check it.", True)
         tell("error_seen", "not worth it", "", False)
         assert time.monotonic() - begin < 0.1
-        await asyncio.wait(list(notices._tasks))
+        await asyncio.wait(list(notices._sending._tasks))
         await notices.close()
     assert len(shown) == 8
     assert len(got) == 2

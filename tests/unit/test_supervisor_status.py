@@ -36,9 +36,9 @@ def test_times_of_a_model_that_is_away(state: PolicyState) -> None:
     """On the wall clock of the moment that asks, also when that clock was set meanwhile."""
     later = e.Now(START + 60.0, kit.DAWN + timedelta(hours=5))
     rows = {f"{row['provider']},{row['model']}": row for row in model_rows(state, later, {})}
-    assert rows["a,main"]["unavailable_since"] == "2026-01-01T04:59:00.000Z"
+    assert rows["a,main"]["away_since"] == "2026-01-01T04:59:00.000Z"
     assert rows["a,main"]["next_probe_at"] == "2026-01-01T05:04:00.000Z"
-    assert (rows["a,spare"]["unavailable_since"], rows["a,spare"]["next_probe_at"]) == (None, None)
+    assert (rows["a,spare"]["away_since"], rows["a,spare"]["next_probe_at"]) == (None, None)
 
 
 def test_time_to_the_first_byte(state: PolicyState) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from policy_kit import DAWN, profiles, report, started
 
+from synccr.clock import now
 from synccr.journal import Journal
 from synccr.judge.outcome import Trouble, failure
 from synccr.models.report import ModelRef, Status
 from synccr.policy.state import PolicyState
 from synccr.proxy import Response
 from synccr.settings import Settings
-from synccr.supervisor.loop import now
 from synccr.supervisor.turn_desk import TurnDesk
 from synccr.turns.trace import TraceLog
 from synccr.turns.turn import Try
@@ -23,9 +23,9 @@ MAIN, SPARE = ModelRef("a", "main"), ModelRef("a", "spare")
 
 
 def desk(tmp_path: Path, state: PolicyState) -> TurnDesk:
-    return TurnDesk(
-        lambda: state, lambda _: None, Journal(tmp_path / "j"), now, TraceLog(), b"secret"
-    )
+    found = TurnDesk(Journal(tmp_path / "j"), now, TraceLog(), b"secret")
+    found.consult(lambda: state, lambda _: None)
+    return found
 
 
 @pytest.mark.parametrize(

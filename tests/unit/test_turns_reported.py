@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from turns_kit import MAIN, SPARE
 
 from synccr.journal import Journal
-from synccr.supervisor.trace import tell_in_time
+from synccr.supervisor.trace import write_in_time
 from synccr.turns.reported import _MOST, INTERVAL, ResentLog
 
 
@@ -92,7 +92,7 @@ async def test_what_was_counted_is_written_in_time(
     """Once its minute is over, and the rest when the supervisor ends."""
     monkeypatch.setattr("synccr.supervisor.trace.INTERVAL", 0.04)
     log, journal = ResentLog(interval=0.02), Journal(tmp_path / "journal.jsonl")
-    task = asyncio.create_task(tell_in_time(log, journal))
+    task = asyncio.create_task(write_in_time(log, journal))
     for _ in range(3):
         log.resent(MAIN, "status", SPARE, time.monotonic())
     deadline = time.monotonic() + 10

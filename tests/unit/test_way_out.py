@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from provider import ProviderThread
+from synccr.clock import now
 from synccr.config.profile import Provider
 from synccr.config.reader import understand
 from synccr.egress.patience import Patience
@@ -21,7 +22,6 @@ from synccr.policy.events import Shape
 from synccr.probe.ask import ask_models
 from synccr.redact import Redactor
 from synccr.settings import Settings
-from synccr.supervisor.loop import now
 from synccr.supervisor.turn_desk import TurnDesk
 from synccr.supervisor.way_out import WayOut
 from synccr.turns.trace import TraceLog
@@ -51,9 +51,7 @@ class Scene:
             primary=both[0], fallback=both[1], proxy=None, redactor=Redactor([KEY])
         )
         self.told: list[tuple[str, Mapping[str, str]]] = []
-        desk = TurnDesk(
-            lambda: None, lambda _: None, Journal(tmp_path / "j"), now, TraceLog(), b"secret"
-        )
+        desk = TurnDesk(Journal(tmp_path / "j"), now, TraceLog(), b"secret")
         self.way_out = WayOut(
             *(desk, lambda: cast("Any", self.profiles), {}, (), cast("Any", None)),
             *(lambda *_: None, Patience(90, 900), lambda *told: self.told.append(told)),

@@ -17,16 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from synccr.clock import utc_now
 from synccr.errors import SynccrError
 from synccr.files import write_atomic
 from synccr.paths import Paths
 
 _REMEMBERED = 32
 _MODE = 0o600
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class ConfigFile:
     """
 
     paths: Paths
-    clock: Callable[[], datetime] = field(default=_now, repr=False)
+    clock: Callable[[], datetime] = field(default=utc_now, repr=False)
 
     @property
     def path(self) -> Path:

@@ -10,7 +10,8 @@ from synccr.cli.context import CommandContext
 from synccr.cli.detach import own_log
 from synccr.cli.start_options import StartOptions, warning_of
 from synccr.cli.terminal import Terminal
-from synccr.supervisor.main import Supervisor
+from synccr.supervisor.context import Context
+from synccr.supervisor.main import run
 from synccr.supervisor.takeover.new import channel_of
 from synccr.supervisor.takeover.protocol import DETACHED
 
@@ -25,23 +26,24 @@ def serve(options: StartOptions) -> int:
         SynccrError: it could not start.
     """
     with channel_of(os.environ) as channel:
-        context = CommandContext.make()
-        terminal = Terminal(own_log(context.paths))
-        if warning := warning_of(options.profiles.log_level, context.paths.ccr_logs):
+        command = CommandContext.make()
+        terminal = Terminal(own_log(command.paths))
+        if warning := warning_of(options.profiles.log_level, command.paths.ccr_logs):
             terminal.tell("log_level", warning, "", False)
-        supervisor = Supervisor(
-            paths=context.paths,
-            settings=context.settings,
+        detached = os.environ.pop(DETACHED, None) is not None
+        context = Context(
+            paths=command.paths,
+            settings=command.settings,
             reload=lambda: CommandContext.make().settings,
-            environ=context.environ,
-            load=lambda: context.profiles(options.profiles),
+            environ=command.environ,
+            load=lambda: command.profiles(options.profiles),
             tell=terminal.tell,
             on_probe=terminal.report,
-            on_ready=terminal.ready,
+            on_ready=lambda status: terminal.ready(status, detached=detached),
             skip_preflight=options.skip_preflight,
             command=[sys.executable, "-P", "-m", "synccr", "start", *options.as_arguments()],
             channel=channel,
             given=options.files(),
-            detached=os.environ.pop(DETACHED, None) is not None,
+            detached=detached,
         )
-        return asyncio.run(supervisor.run())
+        return asyncio.run(run(context))

@@ -113,9 +113,7 @@ def survey_lines(found: Survey) -> Iterator[Note | Table]:
     """The table and what to do."""
     yield _table(found)
     for profile in (found.profiles.primary, found.profiles.fallback):
-        for finding in profile.findings:
-            text = f"{profile.source}: {finding.place} {finding.what}. {finding.instead}"
-            yield Note(text.rstrip())
+        yield from (Note(f"{profile.source}: {warning}") for warning in profile.warnings)
     if found.healed is None:
         yield Note("No model can serve.", "red")
         yield from (Note(f"  {line}") for line in advice_lines(found.result.reports.values()))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from synccr.cli.detach import bound_own_log
 from synccr.cli.output import print_note, style
 from synccr.models.report import Report
-
-if TYPE_CHECKING:
-    from synccr.supervisor.main import Supervisor
 
 _COLOURS = {
     "crashed": "red",
@@ -55,11 +53,10 @@ class Terminal:
         detail = f"  {report.detail}" if report.detail and not report.serves else ""
         print_note(f"  {word} {report.ref}{latency}{detail}")
 
-    def ready(self, supervisor: Supervisor) -> None:
+    def ready(self, status: Mapping[str, Any], *, detached: bool) -> None:
         """The endpoint answers; in the background, who started it says so."""
-        if supervisor.detached:
+        if detached:
             return
-        status = supervisor.status()
         print_note(
             f"{time.strftime('%H:%M:%S')} Ready at {status['endpoint']} on the "
             f"{status['profile']} profile; default is {status['routes']['default']}.",

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from synccr.config.profile import Finding, Profile, Provider, interpolate
+from synccr.config.profile import ConfigWarning, Profile, Provider, interpolate
 from synccr.models.report import ModelRef
 
 _LISTS = ("Providers", "providers")
@@ -34,17 +34,9 @@ class Added:
     models: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
 
-    def document(self) -> dict[str, Any]:
-        """For a record in JSON."""
-        return {
-            "providers": list(self.providers),
-            "models": {name: list(models) for name, models in self.models.items()},
-            "names": dict(self.names),
-        }
-
     @classmethod
     def read(cls, document: object) -> Added:
-        """From a record; nothing when it is not one, as in records of earlier versions."""
+        """From a record of its attributes; nothing when it is none, as in earlier versions."""
         if not isinstance(document, dict):
             return cls()
         models, names = document.get("models"), document.get("names")
@@ -65,21 +57,21 @@ def tell_apart(primary: Profile, fallback: Profile) -> Profile:
     under a name of its own."""
     taken = {p.name.lower() for profile in (primary, fallback) for p in profile.providers}
     names: dict[str, str] = {}
-    findings = []
+    warnings = []
     for index, provider in enumerate(fallback.providers):
         if not _clashes(provider, primary):
             continue
         name = names[provider.name] = _free(f"{provider.name}@fallback", taken)
         taken.add(name.lower())
-        findings.append(
-            Finding(
+        warnings.append(
+            ConfigWarning(
                 f"Providers[{index}].name",
                 f"is {provider.name!r} as in the primary profile, with another key, address or "
                 f"transformer: synccr calls it {name!r}",
                 "Give it another name.",
             )
         )
-    return _renamed(fallback, names, tuple(findings)) if names else fallback
+    return _renamed(fallback, names, tuple(warnings)) if names else fallback
 
 
 def combine(profile: Profile, other: Profile) -> tuple[dict[str, Any], Added]:
@@ -186,7 +178,9 @@ def _free(name: str, taken: set[str]) -> str:
     return next(n for n in (name, *numbered) if n.lower() not in taken)
 
 
-def _renamed(profile: Profile, names: Mapping[str, str], findings: tuple[Finding, ...]) -> Profile:
+def _renamed(
+    profile: Profile, names: Mapping[str, str], warnings: tuple[ConfigWarning, ...]
+) -> Profile:
     raw = copy.deepcopy(dict(profile.raw))
     own_names = {}
     for provider, entry in zip(profile.providers, entries(raw), strict=True):
@@ -207,7 +201,7 @@ def _renamed(profile: Profile, names: Mapping[str, str], findings: tuple[Finding
         providers=tuple(replace(p, name=names.get(p.name, p.name)) for p in profile.providers),
         routes={key: ref(found) for key, found in profile.routes.items()},
         fallbacks={key: tuple(map(ref, refs)) for key, refs in profile.fallbacks.items()},
-        findings=(*profile.findings, *findings),
+        warnings=(*profile.warnings, *warnings),
         own_names=own_names,
     )
 

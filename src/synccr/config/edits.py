@@ -1,10 +1,12 @@
-"""What a person (or CCR's own page) changed in the configuration that synccr wrote,
-carried over to the profile it was made from. Pure.
+"""The three-way merge of what a person, or CCR's own page, changed in what synccr wrote. Pure.
 
-The written configuration is healed, so it must not become the profile as it
-is: a route that was moved away from a dead model would be moved for good. Only
-the difference between what was written and what is there now is the person's,
-and of that nothing that is about the other profile's providers.
+    base    what was written, healed
+    theirs  what stands there now
+    ours    the profile that base was made from
+
+Only the difference between base and theirs is the person's, and goes on top of ours. The moves of
+healing are in both: a route that was moved away from a dead model is not moved for good. What is
+about the other profile's providers, which base has beside its own, is left out.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import copy
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from synccr.config.combined import NOTHING, Added, edits_of_added, own_part
 from synccr.config.keyring import restore
@@ -21,54 +23,58 @@ from synccr.config.profile import interpolate, variables
 _ABSENT = object()
 
 
-def rebase(
-    written: Mapping[str, Any],
-    edited: Mapping[str, Any],
-    onto: Mapping[str, Any],
+class Merged(NamedTuple):
+    """The profile from then on.
+
+    Attributes:
+        document: ours with the edit on top.
+        left_out: places of the edit that are about what was added to base.
+    """
+
+    document: dict[str, Any]
+    left_out: tuple[str, ...]
+
+
+def merge(
+    base: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    ours: Mapping[str, Any],
     environ: Mapping[str, str],
     added: Added = NOTHING,
-) -> Any:
-    """Apply the edits ``written -> edited`` to ``onto``; the arguments stay as they are.
+) -> Merged:
+    """Apply the edit ``base -> theirs`` to ``ours``; the arguments stay as they are.
 
     CCR's page saves keys with their variables replaced, by the value or by a
-    placeholder for it; such a value is no edit, and goes back to ``$NAME``. What was
-    added to the written one reaches nothing.
+    placeholder for it; such a value is no edit, and goes back to ``$NAME``.
     """
-    now = _restored(edited, tuple(_texts(written)), environ)
-    before, after = (own_part(part, written, added, environ) for part in (written, now))
-    return _merge(before, after, onto)
+    theirs = _restored(theirs, tuple(_texts(base)), environ)
+    before, after = (own_part(document, base, added, environ) for document in (base, theirs))
+    return Merged(_merge(before, after, ours), edits_of_added(theirs, base, added))
 
 
-def not_taken(
-    written: Mapping[str, Any], edited: Mapping[str, Any], environ: Mapping[str, str], added: Added
-) -> tuple[str, ...]:
-    """Places of edits that ``rebase`` passes over, because they are about what was added."""
-    return edits_of_added(_restored(edited, tuple(_texts(written)), environ), written, added)
-
-
-def _merge(written: Any, edited: Any, onto: Any) -> Any:
-    if written == edited:
-        return onto if onto is _ABSENT else copy.deepcopy(onto)
-    if isinstance(written, dict) and isinstance(edited, dict) and isinstance(onto, dict):
+def _merge(base: Any, theirs: Any, ours: Any) -> Any:
+    if base == theirs:
+        return ours if ours is _ABSENT else copy.deepcopy(ours)
+    if isinstance(base, dict) and isinstance(theirs, dict) and isinstance(ours, dict):
         merged = {}
-        for key in [*onto, *(k for k in edited if k not in onto)]:
-            old, new = written.get(key, _ABSENT), edited.get(key, _ABSENT)
-            value = _merge(old, new, onto.get(key, _ABSENT))
+        for key in [*ours, *(k for k in theirs if k not in ours)]:
+            old, new = base.get(key, _ABSENT), theirs.get(key, _ABSENT)
+            value = _merge(old, new, ours.get(key, _ABSENT))
             if value is not _ABSENT:
                 merged[key] = value
         return merged
-    if isinstance(written, list) and isinstance(edited, list) and isinstance(onto, list):
-        return _merge_lists(written, edited, onto)
-    return edited if edited is _ABSENT else copy.deepcopy(edited)
+    if isinstance(base, list) and isinstance(theirs, list) and isinstance(ours, list):
+        return _merge_lists(base, theirs, ours)
+    return theirs if theirs is _ABSENT else copy.deepcopy(theirs)
 
 
-def _merge_lists(written: list[Any], edited: list[Any], onto: list[Any]) -> list[Any]:
-    keyed = [_keyed(items) for items in (written, edited, onto)]
+def _merge_lists(base: list[Any], theirs: list[Any], ours: list[Any]) -> list[Any]:
+    keyed = [_keyed(items) for items in (base, theirs, ours)]
     if all(found is not None for found in keyed):
         return _merge_keyed(*(found or {} for found in keyed))
-    if len(written) == len(edited) == len(onto):
-        return [_merge(*items) for items in zip(written, edited, onto, strict=True)]
-    return copy.deepcopy(edited)
+    if len(base) == len(theirs) == len(ours):
+        return [_merge(*items) for items in zip(base, theirs, ours, strict=True)]
+    return copy.deepcopy(theirs)
 
 
 def _keyed(items: list[Any]) -> dict[str, Any] | None:
@@ -81,15 +87,11 @@ def _keyed(items: list[Any]) -> dict[str, Any] | None:
     return found if len(found) == len(items) else None
 
 
-def _merge_keyed(
-    written: dict[str, Any], edited: dict[str, Any], onto: dict[str, Any]
-) -> list[Any]:
-    kept = [name for name in edited if name in written]
-    moved = kept != [name for name in written if name in edited]
-    order = _with_others(edited, onto) if moved else _with_others(onto, edited)
-    merged = (
-        _merge(*(side.get(name, _ABSENT) for side in (written, edited, onto))) for name in order
-    )
+def _merge_keyed(base: dict[str, Any], theirs: dict[str, Any], ours: dict[str, Any]) -> list[Any]:
+    kept = [name for name in theirs if name in base]
+    moved = kept != [name for name in base if name in theirs]
+    order = _with_others(theirs, ours) if moved else _with_others(ours, theirs)
+    merged = (_merge(*(side.get(name, _ABSENT) for side in (base, theirs, ours))) for name in order)
     return [item for item in merged if item is not _ABSENT]
 
 

@@ -1,8 +1,8 @@
-"""Placeholders for provider keys, so that CCR's process holds none. Pure but for the dice.
+"""Placeholders for provider keys, so that CCR's process holds none. Pure, but for random bytes.
 
-CCR replaces ``$NAME`` in its configuration from its environment, where a placeholder stands
-for the key. The egress puts the key in its place, in headers and in the address's query, only
-on the way to an origin that this very key was given for.
+CCR replaces ``$NAME`` in its configuration from its environment. Its environment has a placeholder
+there, ``synccr.NAME.<24 hex digits>``. The egress replaces that by the key, in header values and
+in the query, and only in a request to an origin (scheme, host, port) that a profile gives this key.
 """
 
 from __future__ import annotations

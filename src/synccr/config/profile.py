@@ -64,12 +64,15 @@ class Provider:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ConfigWarning:
     """Something odd in a profile that does not prevent its use."""
 
     place: str
     what: str
     instead: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.what}. {self.instead}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Profile:
         providers: in the order of the document.
         routes: every ``Router`` key that names a model.
         fallbacks: ``fallback`` lists by scenario, as far as they name providers.
-        findings: what is odd.
+        warnings: what is odd.
         shipped: it came with synccr and not from a person.
         api_key: the value of ``APIKEY``; None when there is none.
         own_names: made-up names of providers, each with what the person's file says.
@@ -95,7 +98,7 @@ class Profile:
     providers: tuple[Provider, ...]
     routes: Mapping[str, ModelRef]
     fallbacks: Mapping[str, tuple[ModelRef, ...]]
-    findings: tuple[Finding, ...] = ()
+    warnings: tuple[ConfigWarning, ...] = ()
     shipped: bool = False
     api_key: str | None = field(default=None, repr=False)
     own_names: Mapping[str, str] = field(default_factory=dict)
@@ -178,7 +181,7 @@ def derive_fallback(primary: Profile) -> Profile:
         source=f"derived from {primary.source}",
         raw=raw,
         routes=routes,
-        findings=(),
+        warnings=(),
     )
 
 

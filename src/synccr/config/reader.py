@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from synccr import jsonc
 from synccr.config.profile import (
     SCENARIOS,
-    Finding,
+    ConfigWarning,
     Profile,
     Provider,
     Role,
@@ -26,6 +26,9 @@ from synccr.models.report import ModelRef
 
 _THRESHOLD = "longContextThreshold"
 _PORT = re.compile(r"[0-9]{1,5}")
+_Listed = Mapping[str, tuple[str, ...]]
+"""Models by provider, as ``Providers`` lists them."""
+
 _LARGEST = 8 * 1024 * 1024
 _DEEPEST = 100
 """Levels of nesting; CCR's own configurations have about eight."""
@@ -92,22 +95,24 @@ class _Reader:
 
     source: str
     environ: Mapping[str, str]
-    findings: list[Finding] = field(default_factory=list)
+    warnings: list[ConfigWarning] = field(default_factory=list)
 
     def fail(self, place: str, what: str, instead: str) -> NoReturn:
         raise ConfigError(f"{self.source}: {place} {what}.", instead)
 
+    def warn(self, place: str, what: str, instead: str = "") -> None:
+        self.warnings.append(ConfigWarning(place, what, instead))
+
     def profile(self, raw: object, role: Role, shipped: bool) -> Profile:
         if not isinstance(raw, dict):
             self.fail("the document", f"is {_kind(raw)}", 'Write an object: {"Providers": [...]}.')
-        self.sound(raw)
+        self.validate(raw)
         self.scalars(raw)
         key = "providers" if not raw.get("Providers") and "providers" in raw else "Providers"
         providers = self.providers(raw.get(key), key)
-        names = [p.name for p in providers]
         listed = {p.name: p.models for p in providers}
-        routes = self.routes(raw.get("Router"), names, listed)
-        fallbacks = self.fallbacks(raw.get("fallback"), names)
+        routes = self.routes(raw.get("Router"), listed)
+        fallbacks = self.fallbacks(raw.get("fallback"), listed)
         if not routes and not any(listed.values()):
             self.fail(
                 f"{key}[0].models", "is empty, and so are all others", 'Write ["some/model"].'
@@ -119,12 +124,12 @@ class _Reader:
             providers=providers,
             routes=routes,
             fallbacks=fallbacks,
-            findings=tuple(self.findings),
+            warnings=tuple(self.warnings),
             shipped=shipped,
             api_key=interpolate(raw.get("APIKEY") or "", self.environ) or None,
         )
 
-    def sound(self, raw: dict[str, Any]) -> None:
+    def validate(self, raw: dict[str, Any]) -> None:
         """What is read has to be written again: not too deep, and no half characters."""
         level: list[Any] = [raw]
         for _ in range(_DEEPEST):
@@ -168,15 +173,9 @@ class _Reader:
     def provider(self, entry: object, place: str) -> Provider:
         if not isinstance(entry, dict):
             self.fail(place, f"is {_kind(entry)}", "Write an object with name, api_base_url, ...")
-        texts = {
-            name: self.text(entry, name, place) for name in ("name", "api_base_url", "api_key")
-        }
-        unset = tuple(
-            dict.fromkeys(
-                v for text in texts.values() for v in variables(text) if not self.environ.get(v)
-            )
-        )
-        name, url, secret = (interpolate(text, self.environ) for text in texts.values())
+        texts = [self.text(entry, name, place) for name in ("name", "api_base_url", "api_key")]
+        unset = dict.fromkeys(v for v in variables(texts) if not self.environ.get(v))
+        name, url, secret = (interpolate(text, self.environ) for text in texts)
         self.url(url, f"{place}.api_base_url")
         models = entry.get("models")
         if not isinstance(models, list) or not all(isinstance(m, str) and m for m in models):
@@ -202,7 +201,7 @@ class _Reader:
             key=secret,
             models=tuple(dict.fromkeys(interpolate(m, self.environ) for m in models)),
             transformer=transformer,
-            unset=unset,
+            unset=tuple(unset),
         )
 
     def text(self, entry: dict[str, Any], name: str, place: str) -> str:
@@ -235,11 +234,9 @@ class _Reader:
                 'Write the whole one: "https://host/v1/chat/completions".',
             )
 
-    def routes(
-        self, router: object, names: list[str], listed: Mapping[str, tuple[str, ...]]
-    ) -> dict[str, ModelRef]:
+    def routes(self, router: object, listed: _Listed) -> dict[str, ModelRef]:
         if router is None:
-            self.findings.append(Finding("Router", "is missing, so CCR would answer 500"))
+            self.warn("Router", "is missing, so CCR would answer 500")
             return {}
         if not isinstance(router, dict):
             self.fail(
@@ -254,21 +251,14 @@ class _Reader:
                 if key in SCENARIOS or isinstance(value, list):
                     self.fail(place, f"is {_kind(value)}", 'Write text: "provider,model".')
                 continue
-            ref = self.route(place, key, value, names, listed)
+            ref = self.route(place, key, value, listed)
             if ref:
                 routes[key] = ref
         if "default" not in routes:
-            self.findings.append(Finding("Router.default", "is missing, so CCR would answer 400"))
+            self.warn("Router.default", "is missing, so CCR would answer 400")
         return routes
 
-    def route(
-        self,
-        place: str,
-        key: str,
-        value: str,
-        names: list[str],
-        listed: Mapping[str, tuple[str, ...]],
-    ) -> ModelRef | None:
+    def route(self, place: str, key: str, value: str, listed: _Listed) -> ModelRef | None:
         if any(variables(value)):
             self.fail(
                 place,
@@ -279,18 +269,18 @@ class _Reader:
             ref = ModelRef.parse(value)
         except ValueError:
             if key not in SCENARIOS and "," not in value:
-                self.findings.append(Finding(place, f"is {value!r}, which names no model"))
+                self.warn(place, f"is {value!r}, which names no model")
                 return None
             self.fail(
                 place,
                 f"is {value!r}, which names no provider",
                 f"Write {_nearest_route(value, listed)!r}.",
             )
-        if ref.provider not in names:
+        if ref.provider not in listed:
             if key not in SCENARIOS and ", " in value:  # a sentence; CCR carries it along
-                self.findings.append(Finding(place, f"is {value!r}, which names no model"))
+                self.warn(place, f"is {value!r}, which names no model")
                 return None
-            right = _nearest(ref.provider, names) or names[0]
+            right = _nearest(ref.provider, listed) or next(iter(listed))
             self.fail(
                 place,
                 f"names the provider {ref.provider!r}, which Providers does not have",
@@ -298,16 +288,14 @@ class _Reader:
             )
         if ref.model not in listed[ref.provider]:
             close = _nearest(ref.model, listed[ref.provider])
-            self.findings.append(
-                Finding(
-                    place,
-                    f"names the model {ref.model!r}, which {ref.provider} does not list",
-                    f"Did you mean {close!r}?" if close else "",
-                )
+            self.warn(
+                place,
+                f"names the model {ref.model!r}, which {ref.provider} does not list",
+                f"Did you mean {close!r}?" if close else "",
             )
         return ref
 
-    def fallbacks(self, lists: object, names: list[str]) -> dict[str, tuple[ModelRef, ...]]:
+    def fallbacks(self, lists: object, listed: _Listed) -> dict[str, tuple[ModelRef, ...]]:
         if lists is None:
             return {}
         if not isinstance(lists, dict):
@@ -323,6 +311,7 @@ class _Reader:
                 continue
             if not isinstance(entries, list):
                 self.fail(place, f"is {_kind(entries)}", 'Write a list: ["provider,model"].')
+            refs = []
             for index, entry in enumerate(entries):
                 if not isinstance(entry, str):
                     self.fail(
@@ -330,15 +319,11 @@ class _Reader:
                         f"is {_kind(entry)}",
                         'Write text: "provider,model".',
                     )
-            refs = []
-            for index, entry in enumerate(entries):
                 provider, _, model = entry.partition(",")
-                if provider in names and model:
+                if provider in listed and model:
                     refs.append(ModelRef(provider, model))
                 else:
-                    self.findings.append(
-                        Finding(f"{place}[{index}]", f"is {entry!r}, which CCR passes over")
-                    )
+                    self.warn(f"{place}[{index}]", f"is {entry!r}, which CCR passes over")
             found[str(key)] = tuple(dict.fromkeys(refs))
         return found
 
@@ -372,7 +357,7 @@ def _nearest(word: str, known: Iterable[str], alike: float = 0.5) -> str | None:
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=alike)), None)
 
 
-def _nearest_route(word: str, listed: Mapping[str, tuple[str, ...]]) -> str:
+def _nearest_route(word: str, listed: _Listed) -> str:
     routes = [str(ModelRef(name, model)) for name, models in listed.items() for model in models]
     models = {ref.partition(",")[2]: ref for ref in routes}
     close = _nearest(word, routes) or models.get(_nearest(word, models) or "")

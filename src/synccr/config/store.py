@@ -1,4 +1,13 @@
-"""Finding the two profiles, and keeping what a person changes in what was written."""
+"""Both profiles as they are now, with what a person changed in the configuration written last.
+
+People, and CCR's own page, edit that configuration where it lies. So each reading is a three-way
+merge: of what was written, what stands there now, and the profile that it was made from. The
+result is that profile from then on.
+
+Three steps, each from data to data: :func:`find_source`, the file that serves a role;
+:func:`~synccr.config.edits.merge`; :func:`local_key`, the key of the local port. Reading writes
+nothing; :func:`keep_adopted` does, before CCR's configuration is replaced.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +15,14 @@ import contextlib
 import json
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from synccr.ccr.config_file import ConfigFile
 from synccr.config.combined import NOTHING, Added, entries, tell_apart
-from synccr.config.edits import not_taken, rebase
+from synccr.config.edits import merge
 from synccr.config.profile import PROXY_NAMES, Profile, Role, derive_fallback
 from synccr.config.reader import read_profile, require_key, understand
 from synccr.files import write_atomic
@@ -30,20 +39,52 @@ FILES: Mapping[Role, str] = {
 
 
 @dataclass(frozen=True)
+class Source:
+    """The file that serves a role.
+
+    Attributes:
+        path: the file.
+        home: where changes of the profile go; another file when the person has none for it yet.
+        shipped: it came with synccr.
+    """
+
+    path: Path
+    home: Path
+    shipped: bool = False
+
+
+@dataclass(frozen=True)
+class Written:
+    """The configuration that synccr wrote last; its attributes are the keys of the record.
+
+    Attributes:
+        role: the profile it was made from.
+        document: what was written.
+        source: where that profile came from.
+        added: what it had of the other profile.
+    """
+
+    role: Role
+    document: Mapping[str, Any] = field(repr=False)
+    source: str = ""
+    added: Added = NOTHING
+
+
+@dataclass(frozen=True)
 class Edit:
     """What somebody made of the configuration that was written last.
 
     Attributes:
         file: CCR's configuration.
         content: what stands in it.
-        record: says that this was written last, once it is part of a profile.
-        written: the record's new content.
+        base: what was written.
+        theirs: the document that stands there now.
     """
 
     file: ConfigFile
-    content: bytes
-    record: Path
-    written: bytes
+    content: bytes = field(repr=False)
+    base: Written
+    theirs: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -93,60 +134,50 @@ def load_profiles(
 ) -> Profiles:
     """Read both profiles; writes nothing. ``keyless``: no provider needs to have its key yet.
 
-    Each comes from the first of: its option; its file in synccr's own
-    configuration directory; for the primary a ``config.json`` in CCR's
-    directory that a person wrote; the shipped one (for a primary that names the
-    same provider), else the fallback is derived from the primary.
-
-    With ``keyless`` it does not matter whether any provider has its key.
-
     Raises:
         ConfigError: a profile cannot be used, or no provider has its key.
     """
     written = read_written(paths)
-    adopt: dict[Path, bytes] = {}
-    notes: list[str] = []
-    primary = _primary(paths, environ, config, written, adopt, notes)
-    fallback = _fallback(paths, environ, fallback_config, primary)
-    content = ConfigFile(paths).read()
-    edited = edited_by_others(paths, written) if written else None
-    target = primary if written is None or written.role == "primary" else fallback
-    taken = None
-    same_origin = not (config or fallback_config) or (written and written.source == target.source)
-    if written and edited is not None and same_origin:
-        given = {k: v for k, v in written.document.items() if k == "APIKEY" and target.shipped}
-        wishes = {**target.raw, **given}
-        now = _record(written.role, edited, written.source, written.added)
-        taken = Edit(ConfigFile(paths), content or b"", paths.instance / _RECORD, _dump(now))
-        merged = rebase(written.document, edited, wishes, environ, written.added)
-        passed = not_taken(written.document, edited, environ, written.added)
-        if passed:
-            other = fallback if target is primary else primary
-            notes.append(
-                f"Not taken, because it is about the {other.role} profile ({other.source}): "
-                f"{', '.join(passed)} of {paths.ccr_config}. Edit that profile instead."
-            )
-        if merged != wishes:
-            mended = understand(merged, str(paths.ccr_config), target.role, environ)
-            option = config if target.role == "primary" else fallback_config
-            path = option or paths.config / FILES[target.role]
-            mended = replace(mended, source=str(path))
-            adopt[path] = _dump(merged)
-            notes.append(f"Edits of {paths.ccr_config} become part of {path}.")
-            if target.role == "primary":
-                primary, fallback = mended, _fallback(paths, environ, fallback_config, mended)
+    source = find_source(paths, "primary", config, first_run=written is None)
+    second = find_source(paths, "fallback", fallback_config)
+    primary = read_profile(source.path, "primary", environ, shipped=source.shipped)
+    fallback = _read_fallback(second, primary, environ)
+    adopt, notes = _found_in_ccr(source)
+    edit = find_edit(paths, written)
+    edited, other = primary, fallback
+    if edit and edit.base.role == "fallback":
+        edited, other = fallback, primary
+    if edit and (config or fallback_config) and edit.base.source != edited.source:
+        edit = None  # of another profile than the one that is named now
+    if edit:
+        home = (source if edited is primary else second).home
+        merged, notes = _with_edit(edit, edited, other, home, environ)
+        if merged is not edited:
+            adopt = {home: _dump(merged.raw)}
+            if edited is primary:
+                primary, fallback = merged, _read_fallback(second, merged, environ)
             else:
-                fallback = mended
+                fallback = merged
     fallback = tell_apart(primary, fallback)
     if not keyless:
         require_key((primary, fallback))
-    local = Local(port or primary.port, _api_key(primary, written), log_level)
-    watch = (
-        config or paths.config / FILES["primary"],
-        fallback_config or paths.config / FILES["fallback"],
-        paths.ccr_config,
-    )
-    return Profiles(primary, fallback, local, adopt, tuple(notes), watch, taken)
+    local = Local(port or primary.port, local_key(primary, written), log_level)
+    watch = (source.home, second.home, paths.ccr_config)
+    return Profiles(primary, fallback, local, adopt, notes, watch, edit)
+
+
+def find_source(
+    paths: Paths, role: Role, option: Path | None, *, first_run: bool = False
+) -> Source:
+    """The file that serves a role: the first of the option, the one in synccr's own configuration
+    directory, at the first run for the primary a ``config.json`` in CCR's directory that a person
+    wrote, and the shipped one."""
+    home = option or paths.config / FILES[role]
+    if option or home.exists():
+        return Source(home, home)
+    if first_run and ConfigFile(paths).changed_by_others():
+        return Source(paths.ccr_config, home)
+    return Source(shipped(role), home, shipped=True)
 
 
 def shipped(role: Role) -> Path:
@@ -154,6 +185,28 @@ def shipped(role: Role) -> Path:
     package = Path(__file__).parents[1]
     installed = package / "configs" / FILES[role]
     return installed if installed.exists() else package.parents[1] / "configs" / FILES[role]
+
+
+def find_edit(paths: Paths, written: Written | None) -> Edit | None:
+    """What somebody made of CCR's configuration since it was written; None when nobody did.
+
+    Raises:
+        ConfigError, SynccrError: it is there and cannot be read.
+    """
+    file = ConfigFile(paths)
+    content = file.read()
+    if written is None or content is None or not file.changed_by_others():
+        return None
+    theirs = read_profile(file.path, written.role, {}).raw
+    return None if theirs == written.document else Edit(file, content, written, theirs)
+
+
+def local_key(primary: Profile, written: Written | None) -> str | None:
+    """The key of the local port; a shipped profile gets a random one that stays."""
+    if primary.api_key_text or not primary.shipped:
+        return primary.api_key_text
+    kept = written.document.get("APIKEY") if written else None
+    return kept if isinstance(kept, str) and kept else secrets.token_urlsafe(24)
 
 
 def keep_adopted(profiles: Profiles) -> None:
@@ -164,30 +217,14 @@ def keep_adopted(profiles: Profiles) -> None:
         write_atomic(path, content, follow=True)
     # Else it would be taken again, over what the person writes into the profile from now on.
     if (edit := profiles.taken) and edit.file.take(edit.content):
-        write_atomic(edit.record, edit.written)
+        record = _dump(asdict(replace(edit.base, document=edit.theirs)))
+        write_atomic(edit.file.paths.instance / _RECORD, record)
 
 
 def keep_copy(path: Path) -> None:
     """A dated copy of a person's file beside it, before it is changed."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     write_atomic(path.with_name(f"{path.name}.{stamp}.bak"), path.read_bytes())
-
-
-@dataclass(frozen=True)
-class Written:
-    """The configuration that synccr wrote last.
-
-    Attributes:
-        role: the profile it was made from.
-        document: what was written.
-        source: where that profile came from.
-        added: what it had of the other profile.
-    """
-
-    role: Role
-    document: dict[str, Any] = field(repr=False)
-    source: str = ""
-    added: Added = NOTHING
 
 
 def read_written(paths: Paths) -> Written | None:
@@ -214,7 +251,7 @@ def recorded(
     """Note what is about to be written; forgotten again when the block fails."""
     path = paths.instance / _RECORD
     before = path.read_bytes() if path.exists() else None
-    write_atomic(path, _dump(_record(role, document, source, added)))
+    write_atomic(path, _dump(asdict(Written(role, document, source, added))))
     try:
         yield
     except BaseException:
@@ -223,75 +260,52 @@ def recorded(
         raise
 
 
-def edited_by_others(paths: Paths, written: Written) -> dict[str, Any] | None:
-    """CCR's configuration when somebody changed it since it was written; None when
-    nobody did.
-
-    Raises:
-        ConfigError: it is there and cannot be read.
-    """
-    if not ConfigFile(paths).changed_by_others():
-        return None
-    document = dict(read_profile(paths.ccr_config, written.role, {}).raw)
-    return None if document == written.document else document
-
-
-def _primary(
-    paths: Paths,
-    environ: Mapping[str, str],
-    option: Path | None,
-    written: Written | None,
-    adopt: dict[Path, bytes],
-    notes: list[str],
-) -> Profile:
-    own = paths.config / FILES["primary"]
-    if option or own.exists():
-        return read_profile(option or own, "primary", environ)
-    if written is None and ConfigFile(paths).changed_by_others():
-        profile = read_profile(paths.ccr_config, "primary", environ)
-        adopt[own] = paths.ccr_config.read_bytes()
-        notes.append(f"{paths.ccr_config} is the primary profile; it is kept as {own}.")
+def _read_fallback(source: Source, primary: Profile, environ: Mapping[str, str]) -> Profile:
+    """The fallback beside a primary; derived from it where the shipped one has other providers."""
+    profile = read_profile(source.path, "fallback", environ, shipped=source.shipped)
+    if not source.shipped:
         return profile
-    return read_profile(shipped("primary"), "primary", environ, shipped=True)
-
-
-def _fallback(
-    paths: Paths, environ: Mapping[str, str], option: Path | None, primary: Profile
-) -> Profile:
-    own = paths.config / FILES["fallback"]
-    if option or own.exists():
-        return read_profile(option or own, "fallback", environ)
-    profile = read_profile(shipped("fallback"), "fallback", environ, shipped=True)
-    named = {(p.name, p.url) for p in primary.providers}
-    if all((p.name, p.url) in named for p in profile.providers):
-        return _as_at(primary, profile, environ)
-    return derive_fallback(primary)
-
-
-def _as_at(primary: Profile, fallback: Profile, environ: Mapping[str, str]) -> Profile:
-    """The shipped fallback with the primary's own entries of its providers: their key and
-    transformers are what the person wants there."""
     own = {p.name: e for p, e in zip(primary.providers, entries(primary.raw), strict=True)}
+    named = {(p.name, p.url) for p in primary.providers}
+    if any((p.name, p.url) not in named for p in profile.providers):
+        return derive_fallback(primary)
+    # With the primary's own entries: their key and transformers are what the person wants there.
     providers = [
         own[p.name] | {"models": list(dict.fromkeys([*own[p.name]["models"], *p.models]))}
-        for p in fallback.providers
+        for p in profile.providers
     ]
-    raw = {**fallback.raw, "Providers": providers}
-    return understand(raw, fallback.source, "fallback", environ, shipped=True)
+    raw = {**profile.raw, "Providers": providers}
+    return understand(raw, profile.source, "fallback", environ, shipped=True)
 
 
-def _api_key(primary: Profile, written: Written | None) -> str | None:
-    """The key of the local port; a shipped profile gets a random one that stays."""
-    if primary.api_key_text or not primary.shipped:
-        return primary.api_key_text
-    kept = written.document.get("APIKEY") if written else None
-    return kept if isinstance(kept, str) and kept else secrets.token_urlsafe(24)
+def _found_in_ccr(source: Source) -> tuple[dict[Path, bytes], tuple[str, ...]]:
+    """What to write when a person's configuration of CCR becomes the primary; and a note."""
+    if source.shipped or source.path == source.home:
+        return {}, ()
+    note = f"{source.path} is the primary profile; it is kept as {source.home}."
+    return {source.home: source.path.read_bytes()}, (note,)
 
 
-def _record(
-    role: Role, document: Mapping[str, Any], source: str, added: Added
-) -> dict[str, object]:
-    return {"role": role, "document": document, "source": source, "added": added.document()}
+def _with_edit(
+    edit: Edit, profile: Profile, other: Profile, home: Path, environ: Mapping[str, str]
+) -> tuple[Profile, tuple[str, ...]]:
+    """``profile`` with the edit in it, itself when that changes nothing; and notes."""
+    base, file = edit.base, edit.file.path
+    # The random key of a shipped profile stays; see `local_key`.
+    given = {k: v for k, v in base.document.items() if k == "APIKEY" and profile.shipped}
+    ours = {**profile.raw, **given}
+    merged, left_out = merge(base.document, edit.theirs, ours, environ, base.added)
+    notes = []
+    if left_out:
+        notes.append(
+            f"Not taken, because it is about the {other.role} profile ({other.source}): "
+            f"{', '.join(left_out)} of {file}. Edit that profile instead."
+        )
+    if merged == ours:
+        return profile, tuple(notes)
+    notes.append(f"Edits of {file} become part of {home}.")
+    found = understand(merged, str(file), profile.role, environ)
+    return replace(found, source=str(home)), tuple(notes)
 
 
 def _dump(document: object) -> bytes:

@@ -7,31 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
+from synccr.clock import Now as Now
 from synccr.config.profile import Profile, Role
 from synccr.heal import Healed, Local
 from synccr.judge.outcome import Trouble
 from synccr.models.report import ModelRef, Report
-
-LATE = 120.0
-"""A line of the log, or an answer whose batch took long, may come this late, seconds."""
-
-
-class Now(NamedTuple):
-    """One moment on both clocks.
-
-    Attributes:
-        mono: seconds on a clock that never goes back.
-        wall: UTC; only for times that a provider names.
-    """
-
-    mono: float
-    wall: datetime
-
-    def mono_of(self, at: datetime) -> float:
-        """When something happened that is told now, on the clock that never goes back. Only a
-        clock that was set since lets it seem to lie ahead, or longer ago than ``LATE``."""
-        ago = (self.wall - at).total_seconds()
-        return self.mono - ago if 0.0 <= ago <= LATE else self.mono
+from synccr.settings import Settings
 
 
 class Shape(NamedTuple):
@@ -216,6 +197,13 @@ class ProfilesRead(PolicyEvent):
     primary: Profile
     fallback: Profile
     local: Local | None = None
+
+
+@dataclass(frozen=True)
+class SettingsChanged(PolicyEvent):
+    """The settings were read again; other numbers count from now on."""
+
+    settings: Settings
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,10 @@ def _providers(primary: Profile, fallback: Profile) -> dict[str, Provider]:
     return {provider.name: replace(provider, models=()) for provider in both}
 
 
+def _settings_changed(step: Step, event: e.SettingsChanged) -> None:
+    step.set(settings=event.settings)
+
+
 def _woke_up(_step: Step, _event: e.WokeUp) -> None:
     """Nothing new is known; time alone may have made something due."""
 
@@ -255,6 +259,7 @@ _OBSERVERS: Mapping[type[PolicyEvent], Callable[..., None]] = {
     e.Probed: _probed,
     e.SwapAsked: _swap_asked,
     e.ProfilesRead: _profiles_read,
+    e.SettingsChanged: _settings_changed,
     e.WokeUp: _woke_up,
     e.StopAsked: _stop_asked,
 }

@@ -59,6 +59,7 @@ NEWS = (
     e.Probed,
     e.SwapAsked,
     e.ProfilesRead,
+    e.SettingsChanged,
     e.WokeUp,
 )
 """What can happen in every phase, and leads from each to the same others."""

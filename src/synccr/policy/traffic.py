@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from synccr.classify import Confidence, Scope, Verdict, classify
+from synccr.clock import LATE, Now
 from synccr.judge.outcome import Trouble
 from synccr.models.report import FATAL, SERVING, ModelRef, Status
 from synccr.policy import events as e
 from synccr.policy import model_health as h
 from synccr.policy import model_traffic
 from synccr.policy import outcomes as o
-from synccr.policy.events import LATE, Now
 from synccr.policy.model_health import Health
 from synccr.policy.state import Phase, PolicyState, Step
 from synccr.policy.trouble import doubt_account, observe_return, observe_trouble, report_of, suspect

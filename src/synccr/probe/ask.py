@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from synccr.journal import utc_now
+from synccr.clock import utc_now
 from synccr.models.report import ModelRef
 from synccr.policy.events import Shape
 from synccr.probe.record import ModelRecord

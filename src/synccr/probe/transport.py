@@ -11,10 +11,11 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 from urllib.parse import urldefrag, urljoin
 
+from synccr.clock import utc_now
 from synccr.config.profile import Provider
 from synccr.models.report import Status
 from synccr.probe.dialects import ProbeRequest
@@ -30,10 +31,6 @@ _REDIRECTS = 3
 """How many redirects one request follows, at most."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class Clock:
     """Time, so that tests can bring their own.
@@ -44,7 +41,7 @@ class Clock:
         sleep: waits for seconds.
     """
 
-    now: Callable[[], datetime] = _utc_now
+    now: Callable[[], datetime] = utc_now
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 

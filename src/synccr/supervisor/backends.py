@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from synccr.background import Background
 from synccr.ccr.backend import Backend
 from synccr.ccr.config_file import ConfigFile
 from synccr.ccr.health import Liveness, Look
@@ -82,7 +83,7 @@ class Backends:
     _counted: tuple[int, int] = (0, 0)
     _replaced: bool = False
     _all: list[Backend] = field(default_factory=list)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: Background = field(default_factory=Background)
     _check_asked: asyncio.Event = field(default_factory=asyncio.Event)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -131,7 +132,7 @@ class Backends:
         self._replaced = True
         old, self.current = self.current, None
         if old is not None:
-            self._spawn(self._drain_and_stop(old, self._generation))
+            self._tasks.spawn(self._drain_and_stop(old, self._generation))
 
     async def replace_dead(self, healed: Healed) -> Backend:
         """Start a backend in place of one that died.
@@ -159,10 +160,9 @@ class Backends:
 
     async def close(self, deadline: float) -> None:
         """End every backend, within ``deadline`` seconds or by force; cancelled, at once."""
-        for task in tuple(self._tasks):
-            task.cancel()
         self.current = None
         try:
+            await self._tasks.cancel()
             await asyncio.gather(*(backend.stop(deadline) for backend in self._all))
         except asyncio.CancelledError:
             for backend in self._all:
@@ -190,8 +190,8 @@ class Backends:
         self._generation += 1
         self.proxy.switch.use(BackendAddress(self._generation, "127.0.0.1", backend.port))
         if old is not None:
-            self._spawn(self._drain_and_stop(old, self._generation - 1))
-        self._spawn(self._watch(backend))
+            self._tasks.spawn(self._drain_and_stop(old, self._generation - 1))
+        self._tasks.spawn(self._watch(backend))
         self.on_serving(backend)
         return backend
 
@@ -241,7 +241,7 @@ class Backends:
     def _lost(self, reason: str, cleanup: Coroutine[Any, Any, None]) -> None:
         self.current = None
         self.proxy.switch.hold()
-        self._spawn(cleanup)
+        self._tasks.spawn(cleanup)
         self.on_died(reason)
 
     def _restore_files(self) -> None:
@@ -272,8 +272,3 @@ class Backends:
         await backend.stop(_STOP_TIMEOUT)
         with contextlib.suppress(ValueError):
             self._all.remove(backend)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

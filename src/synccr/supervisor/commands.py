@@ -1,43 +1,35 @@
-"""What people ask of a supervisor that runs: over the control channel, and on CCR's own page."""
+"""What is asked of a supervisor: over the control channel, on CCR's own page, by signals."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import signal
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from typing import Any, cast
 
-from synccr.ccr.process import with_parent_death_signal
-from synccr.config.profile import interpolate
+from synccr.config.profile import Role, interpolate
 from synccr.errors import SynccrError, UsageError
-from synccr.policy import events as e
-from synccr.policy.machine import Phase, PolicyState
 from synccr.proxy import Request, Response, error
-from synccr.settings import Settings
-from synccr.supervisor import trace
+from synccr.supervisor.parts import Parts
 from synccr.supervisor.public_port import page_refusal
-from synccr.supervisor.takeover.old import Takeover
-from synccr.supervisor.takeover.protocol import DETACHED, POSSIBLE
-
-if TYPE_CHECKING:
-    from synccr.supervisor.main import Supervisor
-
-_LOOK = 0.02
+from synccr.supervisor.status import starting
 
 
-def _on_its_way(state: PolicyState) -> bool:
-    """Whether a backend is being started at this moment."""
-    starting = state.phase is Phase.RESTARTING and state.restart_at is None
-    return starting or state.phase is Phase.SWAPPING
+class TooEarly(SynccrError):
+    """There is no CCR yet."""
+
+    def __init__(self) -> None:
+        super().__init__("synccr is still starting.", "Try again once it is: synccr status")
 
 
-class Commands:
-    """Orders to one supervisor."""
+class Stage(ABC):
+    """One stage of a supervisor's life, as those outside see it.
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
+    What needs a CCR is refused as long as a stage does not say how it is done.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
 
     async def answer(self, verb: str, args: dict[str, Any]) -> Any:
         """Carry out a verb of the control channel.
@@ -46,105 +38,95 @@ class Commands:
             UsageError: there is no such verb, or it cannot be asked like this.
             SynccrError: it could not be done.
         """
-        supervisor = self._supervisor
         match verb:
             case "status":
-                return supervisor.status()
+                return self.status()
             case "client":
-                return {"status": supervisor.status(), "token": supervisor.token()}
+                return {"status": self.status(), "token": self._filled_in(self.api_key)}
             case "trace":
-                return trace.answer(supervisor, args)
+                return self.parts.tracing.answer(args)
             case "stop":
-                if not supervisor.stop():
+                if not self.stop():
                     os.kill(os.getpid(), signal.SIGTERM)
                 return {"pid": os.getpid()}
-            case "swap" | "restart" if not hasattr(supervisor, "loop"):
-                raise SynccrError(
-                    "synccr is still starting.", "Try again once it is: synccr status"
-                )
             case "swap":
-                return await self._swap(args)
+                return await self.swap(_role(args))
             case "restart":
-                return await self._restart()
+                return await self.restart()
         raise UsageError(f"The supervisor does not know {verb!r}.")
 
     async def restart_from_page(self, request: Request) -> Response:
         """CCR's page asks for a restart after saving: what was saved is applied by a swap."""
-        supervisor = self._supervisor
-        if not hasattr(supervisor, "loop"):
-            return error(503, "synccr is still starting.", retry_after=2)
-        local = supervisor.profiles.local
-        key = interpolate(local.api_key or "", supervisor.environ)
-        refusal = page_refusal(request.head, local.port, key)
-        if refusal:
+        local = self.parts.config.profiles.local
+        key = self._filled_in(local.api_key)
+        if refusal := page_refusal(request.head, local.port, key):
             return error(*refusal)
-        if supervisor.reread():
-            supervisor.spawn(self._renew_quietly())
-        body = b'{"success": true, "message": "Service restart initiated"}'
-        return Response(200, body)
+        try:
+            self.renew_soon()
+        except TooEarly as early:
+            return error(503, early.what, retry_after=2)
+        return Response(200, b'{"success": true, "message": "Service restart initiated"}')
 
-    async def _swap(self, args: dict[str, Any]) -> dict[str, Any]:
-        role = args.get("profile")
-        if role not in ("primary", "fallback"):
-            raise UsageError("A swap goes to primary or to fallback.")
-        loop, clock = self._supervisor.loop, asyncio.get_running_loop().time
-        before, loop.last_failure = loop.swaps, None
-        loop.post(e.SwapAsked(role))
-        deadline = clock() + 2 * self._supervisor.settings.preflight_timeout
-        while clock() < deadline:
-            await asyncio.sleep(_LOOK)
-            if loop.state.asked is None and not _on_its_way(loop.state):
-                break
-        swapped = loop.swaps > before
-        failure = None if swapped else loop.last_failure
-        return self._supervisor.status() | {"swapped": swapped, "failure": failure}
+    @abstractmethod
+    def status(self) -> dict[str, Any]:
+        """The contract's ``status --json``, and a little more."""
 
-    async def _restart(self) -> dict[str, Any]:
-        """A fresh supervisor in place of this one; where that cannot be, a fresh CCR."""
-        supervisor = self._supervisor
-        if not (POSSIBLE and supervisor.command):
-            settings = supervisor.reload()
-            supervisor.load()  # what cannot be used is said here and now
-            await self._apply(settings)
-            return await self._renew() if supervisor.reread() else supervisor.status()
-        command = tuple(supervisor.command)
-        supervisor.succession = supervisor.succession or Takeover(
-            # In the foreground whoever ends this process, however, means what it waits for.
-            command if supervisor.detached else with_parent_death_signal(command, signal.SIGTERM),
-            # Not supervisor.environ: what keys.env added to it is read again.
-            {**os.environ, **({DETACHED: "1"} if supervisor.detached else {})},
-            supervisor.settings,
-            supervisor.backends,
-            supervisor.proxy,
-            supervisor.control,
-            supervisor.lock,
-        )
-        status = await supervisor.succession.run(supervisor.address, supervisor.listener)
-        successor = status["supervisor"]["pid"]
-        supervisor.journal.write("restarted", supervisor=successor, asked=True)
-        supervisor.loop.post(e.StopAsked())
-        return status
+    @abstractmethod
+    def stop(self) -> bool:
+        """Begin to end; False when this stage can only be cancelled."""
 
-    async def _apply(self, settings: Settings) -> None:
-        """Go on with other settings."""
-        supervisor = self._supervisor
-        backends, proxy, loop = supervisor.backends, supervisor.proxy, supervisor.loop
-        packages = supervisor.packages(settings)
-        await packages.now()  # what cannot be had is said here and now
-        backends.packages = packages
-        supervisor.settings = backends.settings = settings
-        proxy.set_limits(hold_timeout=settings.hold_timeout, carry_limit=settings.carry_limit)
-        loop.state = replace(loop.state, settings=settings)
+    @property
+    @abstractmethod
+    def api_key(self) -> str | None:
+        """What clients must show to CCR, as the profile has it; None when it takes anything."""
 
-    async def _renew(self) -> dict[str, Any]:
-        """A new CCR of the same configuration in place of the old one, unnoticed."""
-        supervisor = self._supervisor
-        if backend := await supervisor.backends.renew():
-            supervisor.journal.write("restarted", pid=backend.pid, asked=True)
-            if supervisor.loop.state.phase is not Phase.SWAPPING:
-                supervisor.loop.post(e.BackendReady())
-        return supervisor.status()
+    async def swap(self, role: Role) -> dict[str, Any]:  # noqa: ARG002
+        """Move to a profile.
 
-    async def _renew_quietly(self) -> None:
-        with contextlib.suppress(SynccrError):
-            await self._renew()
+        Returns:
+            the status, whether a swap was done (``swapped``), and why one did not come up
+            (``failure``).
+        """
+        raise TooEarly
+
+    async def restart(self) -> dict[str, Any]:
+        """Replace this supervisor by a fresh one; where that cannot be, CCR alone."""
+        raise TooEarly
+
+    def renew_soon(self) -> None:
+        """Replace CCR by a fresh one, with what was saved."""
+        raise TooEarly
+
+    def forward(self, number: int) -> bool:  # noqa: ARG002
+        """Whether a signal is for another supervisor; it is sent there."""
+        return False
+
+    def backend_lost(self) -> None:  # noqa: B027  # not every stage has one
+        """The proxy has lost the CCR that serves."""
+
+    def start_status(self) -> dict[str, Any]:
+        """What can be told at once."""
+        parts = self.parts
+        supervisor = {"pid": os.getpid(), "started_at": parts.context.started_at}
+        version = parts.packages(parts.config.settings).named
+        return starting(parts.endpoint, version, supervisor)
+
+    def origin_status(self) -> dict[str, Any]:
+        """Where the configuration comes from, and the turns so far."""
+        context, profiles = self.parts.context, self.parts.config.profiles
+        local = profiles.local
+        return {
+            "options": {**context.given, "port": local.port, "log_level": local.log_level},
+            "sources": {"primary": profiles.primary.source, "fallback": profiles.fallback.source},
+            "turns": self.parts.tracing.log.document(),
+        }
+
+    def _filled_in(self, key: str | None) -> str | None:
+        return interpolate(key, self.parts.context.environ) if key else None
+
+
+def _role(args: dict[str, Any]) -> Role:
+    role = args.get("profile")
+    if role not in ("primary", "fallback"):
+        raise UsageError("A swap goes to primary or to fallback.")
+    return cast("Role", role)

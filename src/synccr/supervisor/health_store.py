@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from pathlib import Path
 
+from synccr.clock import utc_now
 from synccr.config.profile import probe_targets
-from synccr.journal import utc_now
 from synccr.models.report import ModelRef, Report
 from synccr.policy.machine import PolicyState
 from synccr.probe.ask import record_of

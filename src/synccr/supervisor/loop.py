@@ -1,37 +1,33 @@
-"""The loop that ties the edges to the policy: events in, actions out.
+"""The loop that ties watchers, traffic and commands to the policy: events in, actions out.
 
-Edges put events on one queue; this loop alone reads it, asks the policy, and
+They put events on one queue; this loop alone reads it, asks the policy, and
 carries out what it says. Nothing else changes the state.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from synccr.background import Background
+from synccr.clock import now
+from synccr.config.profile import Role
 from synccr.errors import SynccrError
 from synccr.heal import Healed
-from synccr.journal import Journal, utc_now
-from synccr.models.report import ModelRef, Report
+from synccr.heal.advice import advice
+from synccr.journal import Journal
+from synccr.models.report import ModelRef, Report, Status
 from synccr.policy import events as e
 from synccr.policy.machine import IllegalTransition, Phase, PolicyState, decide
 from synccr.supervisor.backends import Backends, SupervisorReplaced
+from synccr.supervisor.context import Reporter
+from synccr.supervisor.swaps import SwapLog, SwapResult
 
 Shapes = Mapping[ModelRef, e.Shape]
 Prober = Callable[[Sequence[ModelRef], Shapes], Awaitable[tuple[Report, ...]]]
-Teller = Callable[[str, str, str, bool], None]
-
-
-def now() -> e.Now:
-    """Both clocks. Boot time goes on while a machine sleeps, where there is such a clock."""
-    if sys.platform == "linux":
-        return e.Now(time.clock_gettime(time.CLOCK_BOOTTIME), utc_now())
-    else:
-        return e.Now(time.monotonic(), utc_now())
 
 
 @dataclass
@@ -40,47 +36,43 @@ class Loop:
 
     Attributes:
         state: the policy's.
-        fleet: starts and ends backends.
+        backends: starts and ends CCR processes.
         probe: asks models.
         journal: hears of each step.
-        tell: shows a line to a person: kind, text, todo, worth a notification.
+        tell: shows a line to a person.
         on_state: called after each decision, e.g. to keep records.
-        swaps: swaps done.
-        last_swap: the latest, as the contract's ``status --json`` has it.
-        last_failure: why the latest swap did not come up; None when it did.
+        swaps: those done, and who waits for one.
     """
 
     state: PolicyState
     backends: Backends
     probe: Prober
     journal: Journal
-    tell: Teller
+    tell: Reporter
     on_state: Callable[[PolicyState], None] = lambda _state: None
-    swaps: int = 0
-    last_swap: dict[str, Any] | None = None
-    last_failure: str | None = None
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    swaps: SwapLog = field(default_factory=SwapLog)
     _queue: asyncio.Queue[e.PolicyEvent] = field(default_factory=asyncio.Queue)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: Background = field(default_factory=Background)
     _alarm: asyncio.TimerHandle | None = None
 
     def post(self, event: e.PolicyEvent) -> None:
         """Something happened. Callable from any callback of the event loop."""
         self._queue.put_nowait(event)
 
+    async def swap(self, role: Role, patience: float) -> SwapResult:
+        """Move to a profile, as a person wants; what came of it within ``patience`` seconds."""
+        asked = e.SwapAsked(role)
+        self.post(asked)
+        return await self.swaps.result(asked, patience)
+
     async def run(self) -> None:
         """Read events until ``StopAsked``."""
         while self.state.phase is not Phase.STOPPING:
             self._take(await self._queue.get())
-        if self.state.asked:  # who waits for it is answered, not kept until the end
-            self.last_failure = "this supervisor ends"
-            self.state = replace(self.state, asked=None)
+        self.swaps.end(self.state)
         if self._alarm:
             self._alarm.cancel()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.stopped.set()
+        await self._tasks.cancel()
 
     def _take(self, event: e.PolicyEvent) -> None:
         """One decision and its actions. No ``await`` in here: a decision is never interrupted."""
@@ -91,16 +83,17 @@ class Loop:
             return
         for action in actions:
             self._carry_out(action)
+        self.swaps.decided(event, self.state)
         self.on_state(self.state)
 
     def _carry_out(self, action: e.PolicyAction) -> None:
         match action:
             case e.Probe(refs, _, like):
-                self._spawn(self._probe(refs, like))
+                self._tasks.spawn(self._probe(refs, like))
             case e.Swap():
-                self._spawn(self._swap(action))
+                self._tasks.spawn(self._swap(action))
             case e.Restart():
-                self._spawn(self._restart(self.state.current))
+                self._tasks.spawn(self._restart(self.state.current))
             case e.WakeAt(mono):
                 self._wake_at(mono)
             case e.Tell(kind, text, todo, notify, data):
@@ -143,15 +136,14 @@ class Loop:
         except SupervisorReplaced:
             return  # this loop is about to be stopped
         except Exception as error:  # noqa: BLE001  # whatever it is, the policy must hear of it
-            why = self.last_failure = _what(error)
+            why = _what(error)
+            self.swaps.failed(why)
             text = f"The {target} configuration did not come up ({why}); the old one stays."
             self.journal.write("swap_failed", **story, error=why, text=text)
             self.tell("swap_failed", text, "See: synccr logs", True)
             self.post(e.SwapFailed(why))
             return
         took = round((time.monotonic() - begin) * 1000)
-        self.swaps += 1
-        self.last_failure = None
         entry = self.journal.write(
             "swapped",
             **story,
@@ -159,7 +151,7 @@ class Loop:
             routes={name: str(ref) for name, ref in action.to.routes.items()},
             why=action.explanation,
         )
-        self.last_swap = {"at": entry["at"], **story, "took_ms": took}
+        self.swaps.done({"at": entry["at"], **story, "took_ms": took})
         unasked = action.reason not in ("asked", "edited")
         self.tell("swapped", _swap_line(action, source, took), _todo(action), unasked)
         self.post(e.SwapDone())
@@ -176,11 +168,6 @@ class Loop:
         self.tell("restarted", "CCR serves again.", "", False)
         self.post(e.BackendReady())
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
 
 def _what(error: Exception) -> str:
     """What happened, to be put into a sentence."""
@@ -196,7 +183,4 @@ def _swap_line(action: e.Swap, source: str, took_ms: int) -> str:
 
 
 def _todo(action: e.Swap) -> str:
-    from synccr.heal.advice import advice
-    from synccr.models.report import Status
-
     return " ".join(advice([Status(action.reason)])) if action.reason in set(Status) else ""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from synccr.background import Background
+from synccr.clock import now, utc_now
 from synccr.errors import UsageError
-from synccr.journal import Journal, stamp, utc_now
+from synccr.journal import Journal, stamp
 from synccr.notify import Notice, Target, lacks, send, target
 from synccr.redact import Redactor
-from synccr.supervisor.loop import Teller, now
+from synccr.supervisor.context import Reporter
 
 REPEAT_AFTER = 6 * 3600.0
 """Seconds until the same trouble is worth another message."""
@@ -64,10 +65,10 @@ class Notifier:
     to: Target
     journal: Journal
     redact: Callable[[], Redactor]
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     unusable: str | None = None
     limiter: RateLimiter = field(default_factory=RateLimiter)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _sending: Background = field(default_factory=Background)
 
     @classmethod
     def from_setting(
@@ -90,7 +91,7 @@ class Notifier:
             to, why = Target("off"), str(error)
         return cls(to, journal, redact, environ, unusable=why)
 
-    def with_notifications(self, tell: Teller) -> Teller:
+    def with_notifications(self, tell: Reporter) -> Reporter:
         """``tell``, which also sends a message when the line is worth one."""
 
         def both(kind: str, text: str, todo: str, notify: bool) -> None:
@@ -106,9 +107,7 @@ class Notifier:
             return
         line = self.redact().line
         notice = Notice(kind, line(text), line(todo), stamp(utc_now()))
-        task = asyncio.create_task(self._send(notice))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._sending.spawn(self._send(notice))
 
     async def _send(self, notice: Notice) -> None:
         failure = await send(self.to, notice, self.environ)
@@ -127,8 +126,4 @@ class Notifier:
 
     async def close(self) -> None:
         """Messages under way get a moment, then they are given up."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=_CLOSE_TIMEOUT)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._sending.finish(_CLOSE_TIMEOUT)

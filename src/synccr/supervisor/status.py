@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from synccr.journal import stamp, utc_now
+from synccr.clock import now, utc_now
+from synccr.journal import stamp
 from synccr.models.report import ModelRef, Report, Status
 from synccr.policy.breaker import breaker_of, rests
 from synccr.policy.events import Now
 from synccr.policy.machine import Phase, PolicyState
 from synccr.policy.model_health import Health
 from synccr.supervisor.backends import Backends
-from synccr.supervisor.loop import Loop, now
+from synccr.supervisor.swaps import SwapLog
 
 _STATES = {
     Phase.STARTING: "starting",
@@ -50,28 +51,26 @@ def starting(endpoint: str, version: str, supervisor: dict[str, Any]) -> dict[st
 
 
 def serving(
-    endpoint: str,
-    version: str,
-    supervisor: dict[str, Any],
-    loop: Loop,
+    start: dict[str, Any],
+    state: PolicyState,
+    swaps: SwapLog,
     backends: Backends,
-    edges: dict[str, Any],
+    more: dict[str, Any],
     first_bytes: Mapping[str, int],
 ) -> dict[str, Any]:
     """From the first backend on.
 
     Args:
-        edges: what is told besides, as it is to stand there.
+        start: what `starting` says.
+        more: what is told besides, as it is to stand there.
         first_bytes: milliseconds to the first byte of traffic, by ``provider,model``.
     """
-    state, backend, stats = loop.state, backends.current, backends.proxy.stats
-    return {
+    backend, stats, at = backends.current, backends.proxy.stats, now()
+    return start | {
         "state": state_word(state),
         "profile": state.current.profile.role,
-        "endpoint": endpoint,
-        "supervisor": supervisor,
-        "ccr": {
-            "version": version,
+        "ccr": start["ccr"]
+        | {
             "pid": backend.pid if backend else None,
             "port": backend.port if backend else None,
             "started_at": stamp(backend.started_at) if backend else None,
@@ -79,15 +78,15 @@ def serving(
             "judged": backend.led if backend else None,
         },
         "routes": {name: str(ref) for name, ref in state.current.routes.items()},
-        "models": model_rows(state, now(), first_bytes),
+        "models": model_rows(state, at, first_bytes),
         "breakers": breakers(state),
-        "plan": plan_rows(state, now()),
-        "swaps": loop.swaps,
-        "last_swap": loop.last_swap,
+        "plan": plan_rows(state, at),
+        "swaps": swaps.count,
+        "last_swap": swaps.last,
         "why": state.why,
         "pinned": state.pinned,
         "preferred": {name: str(ref) for name, ref in state.primary.routes.items()},
-        **edges,
+        **more,
         "relay": {
             "requests": stats.requests,
             "carried": stats.carried,
@@ -160,7 +159,7 @@ def _row(report: Report) -> dict[str, Any]:
 
 def _times(health: Health | None, at: Now) -> dict[str, str | None]:
     return {
-        "unavailable_since": _stamp_of(health.unavailable_since if health else None, at),
+        "away_since": _stamp_of(health.unavailable_since if health else None, at),
         "next_probe_at": _stamp_of(health.probe_at if health else None, at),
     }
 

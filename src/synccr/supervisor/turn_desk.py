@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from synccr.journal import Journal, stamp, utc_now
+from synccr.clock import utc_now
+from synccr.journal import Journal, stamp
 from synccr.judge.outcome import Failure, Trouble, failure
 from synccr.models.report import ModelRef
 from synccr.policy import events as e
@@ -45,8 +46,6 @@ class TurnDesk:
     """Keeps account of the turns of one supervisor.
 
     Attributes:
-        state: the policy's; None before there is one.
-        post: takes events to the policy.
         journal: hears of what was sent again and cut, rarely.
         now: both clocks.
         trace: the last turns.
@@ -55,10 +54,10 @@ class TurnDesk:
         budget: how many requests may be sent again.
         clock: monotonic seconds, as the egress and the proxy count them.
         resent_log: makes few entries of many.
+        state: the policy's; None before there is one.
+        post: takes events to the policy.
     """
 
-    state: Callable[[], PolicyState | None]
-    post: Callable[[PolicyEvent], None]
     journal: Journal
     now: Callable[[], Now]
     trace: TraceLog
@@ -67,6 +66,14 @@ class TurnDesk:
     budget: RetryBudget = field(default_factory=lambda: RetryBudget(0.2))
     clock: Callable[[], float] = time.monotonic
     resent_log: ResentLog = field(default_factory=ResentLog)
+    state: Callable[[], PolicyState | None] = lambda: None
+    post: Callable[[PolicyEvent], None] = lambda _event: None
+
+    def consult(
+        self, state: Callable[[], PolicyState], post: Callable[[PolicyEvent], None]
+    ) -> None:
+        """Ask the policy, and tell it, from now on: there is one."""
+        self.state, self.post = state, post
 
     # ------------------------------------------------------------ for the proxy
 

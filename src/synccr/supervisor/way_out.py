@@ -20,7 +20,7 @@ from synccr.egress.egress import Egress
 from synccr.egress.patience import Patience
 from synccr.models.report import ModelRef, Report, Status
 from synccr.policy.events import Shape
-from synccr.supervisor.loop import Teller
+from synccr.supervisor.context import Reporter
 from synccr.supervisor.public_port import most_clients
 from synccr.supervisor.turn_desk import TurnDesk
 from synccr.transport import Transport
@@ -57,7 +57,7 @@ class WayOut:
     environ: Mapping[str, str] = field(repr=False)
     kept: Iterable[str]
     launcher: Launcher
-    tell: Teller
+    tell: Reporter
     patience: Patience
     quotas: Callable[[str, Mapping[str, str]], None]
     _done_alone: set[ModelRef] = field(default_factory=set)

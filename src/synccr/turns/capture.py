@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from synccr.journal import stamp, utc_now
+from synccr.clock import utc_now
+from synccr.journal import stamp
 
 LIMIT = 64 * 1024 * 1024
 """Bytes of one file."""

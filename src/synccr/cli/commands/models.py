@@ -14,8 +14,9 @@ from synccr.cli.result import Note, Result
 from synccr.cli.running_instance import named_or_running
 from synccr.cli.status_text import quota_line
 from synccr.cli.survey import Survey, survey, survey_lines
+from synccr.clock import utc_now
 from synccr.errors import NoModelServes
-from synccr.journal import stamp, utc_now
+from synccr.journal import stamp
 from synccr.models import last_check
 from synccr.models.last_check import Changes
 from synccr.supervisor.watchers.quota import status_of
@@ -50,7 +51,7 @@ def run(
     lines = [
         *survey_lines(found),
         *(Note(quota_line(row)) for row in quotas),
-        *(map(Note, _news_lines(news)) if news else ()),
+        *(map(Note, _news_lines(news)) if news is not None else ()),
     ]
     return Result(lines, exit_code=code)
 

@@ -10,8 +10,9 @@ import typer
 from synccr.cli.context import CommandContext
 from synccr.cli.options import Json
 from synccr.cli.result import Note, Result
+from synccr.clock import utc_now
 from synccr.errors import SynccrError
-from synccr.journal import stamp, utc_now
+from synccr.journal import stamp
 from synccr.notify import Notice, send, target
 from synccr.redact import Redactor
 

@@ -49,8 +49,8 @@ def valid(context: Context) -> Diagnosis:
 def _odd(profile: Profile) -> Iterator[str]:
     from synccr.probe import transformer_hint, url_hint
 
-    for finding in profile.findings:
-        yield f"{profile.source}: {finding.place} {finding.what}. {finding.instead}".rstrip()
+    for warning in profile.warnings:
+        yield f"{profile.source}: {warning}"
     for provider in profile.providers:
         if url := url_hint(provider):
             yield (

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from synccr.config.combined import entries
 from synccr.config.keyring import Keyring, holds_placeholder
 from synccr.config.keys import read_keys
 from synccr.config.profile import Provider, variables
@@ -82,7 +83,7 @@ def _names(context: Context) -> Iterator[str]:
     """Variables that the providers' keys come from."""
     profiles = context.profiles
     for profile in (profiles.primary, profiles.fallback):
-        for entry in profile.raw.get("Providers") or profile.raw.get("providers") or ():
+        for entry in entries(profile.raw):
             yield from variables(entry.get("api_key"))
 
 

@@ -13,7 +13,7 @@ from synccr.heal import Local
 from synccr.journal import Journal
 from synccr.paths import Paths
 from synccr.policy.machine import PolicyState
-from synccr.supervisor.loop import Teller
+from synccr.supervisor.context import Reporter
 
 
 @dataclass
@@ -33,7 +33,7 @@ class ConfigWatcher:
     state: Callable[[], PolicyState]
     use: Callable[[Profiles], None]
     journal: Journal
-    tell: Teller
+    tell: Reporter
     _refused: str = field(default="", init=False)
 
     def reload(self) -> bool:

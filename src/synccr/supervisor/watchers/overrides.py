@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from synccr.ccr.override_files import Override, Trouble, find_overrides, override_files, troubles
+from synccr.clock import now
 from synccr.errors import SynccrError
 from synccr.journal import Journal
 from synccr.models.report import TRANSIENT, ModelRef, Report
 from synccr.policy.machine import PolicyState
-from synccr.supervisor.loop import Teller, now
+from synccr.supervisor.context import Reporter
 from synccr.supervisor.watchers.files import signature
 
 INTERVAL = 5.0
@@ -48,7 +49,7 @@ class OverrideWatcher:
     ask: Ask
     again: float
     journal: Journal
-    tell: Teller
+    tell: Reporter
     line: Callable[[str], str] = str
     found: tuple[Override, ...] = ()
     reports: dict[ModelRef, Report] = field(default_factory=dict)

@@ -12,14 +12,15 @@ from typing import Any
 
 import msgspec
 
+from synccr.clock import utc_now
 from synccr.errors import SynccrError
 from synccr.files import write_atomic
-from synccr.journal import Journal, stamp, utc_now
+from synccr.journal import Journal, stamp
 from synccr.models import quota_forecast as forecast
 from synccr.models.quota_forecast import Sample
 from synccr.models.report import Quota
 from synccr.probe.quotas import quotas_in_headers
-from synccr.supervisor.loop import Teller
+from synccr.supervisor.context import Reporter
 
 _KEEP = 14 * 86400.0
 """Seconds for which a quota that no answer names any more is remembered."""
@@ -110,7 +111,7 @@ class QuotaWatcher:
     ask: Callable[[], Awaitable[tuple[Quota, ...]]]
     interval: float
     journal: Journal
-    tell: Teller
+    tell: Reporter
     clock: Callable[[], datetime] = utc_now
     _known: dict[str, TrackedQuota] = field(default_factory=dict)
     _headers_read: dict[str, datetime] = field(default_factory=dict)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from synccr.clock import utc_now
 from synccr.errors import SynccrError
-from synccr.journal import Journal, utc_now
+from synccr.journal import Journal
 from synccr.models import last_check
 from synccr.models.last_check import LastCheck
 from synccr.models.report import Report
-from synccr.supervisor.loop import Teller
+from synccr.supervisor.context import Reporter
 
 _LONGEST_SLEEP = 60.0
 """Seconds; a timer of the loop does not count the time a machine sleeps."""
@@ -39,7 +40,7 @@ class WeeklyCheck:
     check: Callable[[], Awaitable[CheckResult]]
     interval: float
     journal: Journal
-    tell: Teller
+    tell: Reporter
     clock: Callable[[], datetime] = utc_now
     last: LastCheck | None = field(default=None, init=False)
 

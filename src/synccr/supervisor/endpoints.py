@@ -1,0 +1,124 @@
+"""All that others connect to: the public port, the control channel and the egress."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+from synccr.ccr.launch import Launcher
+from synccr.ccr.orphans import Register
+from synccr.clock import now
+from synccr.config.keys import read_keys
+from synccr.control.server import ControlServer
+from synccr.egress.patience import Patience
+from synccr.policy.retry_budget import RetryBudget
+from synccr.proxy import Proxy, Request, Response
+from synccr.supervisor.commands import Stage
+from synccr.supervisor.parts import Parts
+from synccr.supervisor.public_port import bind, browser_guard, most_clients
+from synccr.supervisor.traffic import Traffic
+from synccr.supervisor.turn_desk import TurnDesk
+from synccr.supervisor.way_out import WayOut
+
+
+class Endpoints:
+    """Open from the first moment to the last.
+
+    Attributes:
+        parts: what the run has.
+        stage: answers what comes in.
+        address, listener: the public port; bound by ``open``.
+        proxy: serves its clients.
+        control: serves commands.
+        way_out: leads CCR's requests to providers through the egress.
+        traffic: the last minute's.
+    """
+
+    listener: socket.socket
+
+    def __init__(self, parts: Parts, stage: Stage) -> None:
+        self.parts, self.stage = parts, stage
+        context, config = parts.context, parts.config
+        profiles, settings = config.profiles, config.settings
+        self.address = profiles.primary.host, profiles.local.port
+        self.traffic = Traffic()
+        self.way_out = WayOut(
+            TurnDesk(
+                parts.journal,
+                now,
+                parts.tracing.log,
+                secrets.token_urlsafe(24).encode(),
+                budget=RetryBudget(settings.retry_budget),
+            ),
+            lambda: config.profiles,
+            context.environ,
+            tuple(read_keys(context.paths.keys)),
+            Launcher(
+                context.paths,
+                context.environ,
+                start_timeout=settings.start_timeout,
+                redact=profiles.redactor,
+                register=Register.of(context.paths),
+            ),
+            parts.tell,
+            Patience(settings.silence_timeout, settings.silence_ceiling),
+            parts.quotas.observe_headers,
+        )
+        host, port = self.address
+        self.proxy = Proxy(
+            hold_timeout=settings.hold_timeout,
+            carry_limit=settings.carry_limit,
+            most_clients=most_clients(),
+            guard=None if profiles.local.api_key else browser_guard(port, host),
+            handlers={(b"POST", b"/api/restart"): self._restart_from_page},
+            observer=self.traffic.observe,
+            turns=self.way_out.desk,
+            on_backend_lost=lambda _generation: self.stage.backend_lost(),
+        )
+        self.control = ControlServer(context.paths.instance, self._answer)
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Open them for the block; a predecessor's are left to it until it gives them away.
+
+        Raises:
+            SynccrError: the public port cannot be used.
+            OSError: there is no port for the egress.
+        """
+        predecessor = self.parts.predecessor
+        if predecessor and predecessor.address == self.address:
+            self.listener = predecessor.listener
+        else:
+            self.listener = bind(*self.address)
+        try:
+            await self.way_out.start()
+            if not predecessor:
+                await self.accept()
+            yield
+        finally:
+            await self.proxy.close(0.0)
+            await self.way_out.close()
+            await self.control.close()
+            self.listener.close()
+
+    async def accept(self) -> None:
+        """Let clients and commands in."""
+        await self.proxy.start(self.listener)
+        await self.control.start()
+
+    def stop(self) -> bool:
+        """Begin to end; False when the stage can only be cancelled."""
+        return self.stage.stop()
+
+    def forward(self, number: int) -> bool:
+        """Whether a signal is for another supervisor; it is sent there."""
+        return self.stage.forward(number)
+
+    async def _answer(self, verb: str, args: dict[str, Any]) -> Any:
+        return await self.stage.answer(verb, args)
+
+    async def _restart_from_page(self, request: Request) -> Response:
+        return await self.stage.restart_from_page(request)

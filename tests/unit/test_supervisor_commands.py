@@ -1,0 +1,93 @@
+"""What a supervisor answers while it starts, and what it refuses in every stage."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from synccr.errors import SynccrError, UsageError
+from synccr.heal import Local
+from synccr.proxy.framing import Head
+from synccr.settings import Settings
+from synccr.supervisor.commands import Stage
+from synccr.supervisor.starting import Starting
+from synccr.turns.trace import TraceLog
+
+KEY = "sk-canary-0123456789abcdef"
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """One that starts, on port 3456, with a key for clients."""
+    source = SimpleNamespace(source="x.json")
+    profiles = SimpleNamespace(primary=source, fallback=source, local=Local(3456, "$LOCAL_KEY"))
+    return Starting(
+        cast(
+            "Any",
+            SimpleNamespace(
+                context=SimpleNamespace(
+                    environ={"LOCAL_KEY": KEY}, given={"config": None}, started_at="then"
+                ),
+                config=SimpleNamespace(settings=Settings(), profiles=profiles),
+                tracing=SimpleNamespace(log=TraceLog()),
+                endpoint="http://127.0.0.1:3456",
+                packages=lambda settings: SimpleNamespace(named=settings.ccr_version),
+            ),
+        )
+    )
+
+
+def asked(**headers: str) -> Any:
+    """A request of CCR's page."""
+    head = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    return SimpleNamespace(head=cast("Head", head))
+
+
+async def test_status_from_the_first_moment(stage: Stage) -> None:
+    """With the contract's keys."""
+    found = await stage.answer("status", {})
+    assert (found["state"], found["endpoint"]) == ("starting", "http://127.0.0.1:3456")
+    assert found["supervisor"] == {"pid": os.getpid(), "started_at": "then"}
+    assert found["ccr"]["version"] == Settings().ccr_version
+    assert found["options"] == {"config": None, "port": 3456, "log_level": None}
+
+
+async def test_a_client_gets_the_key_of_the_port(stage: Stage) -> None:
+    """Not the name that stands for it."""
+    assert (await stage.answer("client", {}))["token"] == KEY
+
+
+@pytest.mark.parametrize("verb", ["swap", "restart"])
+async def test_too_early(stage: Stage, verb: str) -> None:
+    """There is nothing to swap and nothing to restart yet."""
+    with pytest.raises(SynccrError, match="still starting"):
+        await stage.answer(verb, {"profile": "fallback"})
+
+
+async def test_what_makes_no_sense(stage: Stage) -> None:
+    """Unknown verbs and profiles."""
+    with pytest.raises(UsageError, match="does not know 'dance'"):
+        await stage.answer("dance", {})
+    for profile in ("third", None, 1, ["primary"]):
+        with pytest.raises(UsageError, match="primary or to fallback"):
+            await stage.answer("swap", {"profile": profile})
+
+
+async def test_a_stop_is_a_signal(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no loop yet is cancelled."""
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    assert await stage.answer("stop", {}) == {"pid": os.getpid()}
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+    assert stage.forward(signal.SIGTERM) is False
+
+
+async def test_a_restart_from_the_page(stage: Stage) -> None:
+    """Refused as CCR would refuse it; else it is too early."""
+    assert (await stage.restart_from_page(asked())).status == 401
+    assert (await stage.restart_from_page(asked(x_api_key="wrong"))).status == 401
+    assert (await stage.restart_from_page(asked(x_api_key=KEY))).status == 503

@@ -1,0 +1,41 @@
+"""What a supervisor is started with."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from synccr.paths import Paths
+from synccr.settings import Settings
+from synccr.supervisor.context import Context
+
+KEY = "sk-canary-0123456789abcdef"
+
+
+def context(path: Path) -> Context:
+    return Context(
+        paths=Paths(path / "ccr", path / "config", path / "state", path / "cache", path / "log"),
+        settings=Settings(),
+        reload=Settings,
+        environ={"ACME_API_KEY": KEY},
+        load=cast("Any", None),
+        tell=lambda *_: None,
+        given={"config": "acme.json"},
+    )
+
+
+def test_no_key_is_shown(tmp_path: Path) -> None:
+    """The environment holds keys, so it is in no ``repr``; the rest is."""
+    shown = repr(context(tmp_path))
+    assert KEY not in shown
+    assert "environ" not in shown
+    assert "acme.json" in shown
+
+
+def test_it_does_not_change(tmp_path: Path) -> None:
+    """What may be read again is elsewhere."""
+    with pytest.raises(FrozenInstanceError):
+        context(tmp_path).settings = Settings(hold_timeout=1)  # type: ignore[misc]
