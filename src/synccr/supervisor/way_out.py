@@ -19,7 +19,7 @@ from synccr.egress.directory import Directory
 from synccr.egress.egress import Egress
 from synccr.egress.patience import Patience
 from synccr.models.report import ModelRef, Report, Status
-from synccr.policy.events import Shape
+from synccr.models.shape import Shape
 from synccr.supervisor.context import Reporter
 from synccr.supervisor.public_port import most_clients
 from synccr.supervisor.turn_desk import TurnDesk
