@@ -32,6 +32,7 @@ class Mutant:
     Attributes:
         file: path of the module below ``src/synccr``.
         line: where, from 1.
+        lines: all lines of the statement or expression.
         key: place and change in words that stay the same when the lines around them move.
         span: bytes of the module's text that are replaced.
         text: what takes their place.
@@ -39,6 +40,7 @@ class Mutant:
 
     file: str
     line: int
+    lines: range
     key: str
     span: tuple[int, int]
     text: str
@@ -68,7 +70,8 @@ def mutants(file: str, source: str) -> Iterator[Mutant]:
             key = f"{file} {scope or 'module'}: {before} -> {after}"
             seen[key] += 1
             key += f" ({seen[key]})" if seen[key] > 1 else ""
-            yield Mutant(file, node.lineno, key, (begin, end), after)
+            lines = range(node.lineno, (node.end_lineno or 0) + 1)
+            yield Mutant(file, node.lineno, lines, key, (begin, end), after)
 
 
 def _code(node: ast.AST, scope: str) -> Iterator[tuple[str, ast.expr | ast.stmt]]:
