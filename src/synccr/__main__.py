@@ -84,10 +84,16 @@ def _quick(words: list[str]) -> int | None:
             from synccr.cli.status_text import status
 
             return print_result(status(as_json=len(words) > 1))
-        case ["start", *rest]:
-            from synccr.cli.start_options import plain
+        case ["models", *rest]:
+            from synccr.cli.models_result import models, plain
+            from synccr.cli.result import print_result
 
-            if options := plain(rest):
+            if asked := plain(rest):
+                return print_result(models(asked))
+        case ["start", *rest]:
+            from synccr.cli import start_options
+
+            if options := start_options.plain(rest):
                 from synccr.cli.serve import serve
 
                 return serve(options)

@@ -18,9 +18,10 @@ from policy_kit import DAWN, profiles, report, started
 
 from synccr.judge.outcome import Trouble
 from synccr.models.report import ModelRef, Report, Status
+from synccr.models.shape import Shape
 from synccr.policy import events as e
 from synccr.policy.breaker import Breaker, allows, breaker_of, trial_for
-from synccr.policy.events import Now, Shape
+from synccr.policy.events import Now
 from synccr.policy.machine import Phase, decide
 from synccr.policy.route_plan import Need, Tried, next_try
 from synccr.policy.traffic import wants

@@ -12,9 +12,10 @@ from policy_kit import BODIES, DAWN, profiles, report, started
 
 from synccr.judge.outcome import Trouble
 from synccr.models.report import ModelRef, Status
+from synccr.models.shape import Shape
 from synccr.policy import events as e
 from synccr.policy.breaker import Breaker, allows, breaker_of
-from synccr.policy.events import Now, Shape
+from synccr.policy.events import Now
 from synccr.policy.machine import Phase, decide
 from synccr.policy.traffic import wants
 from synccr.settings import Settings

@@ -13,7 +13,7 @@ from probe_kit import KEY, NOW, TOOL_CALL, JumpingClock, Script, client_of, prov
 from proxy_kit import read_message
 
 from synccr.models.report import ModelRef, Report, Status
-from synccr.policy.events import Shape
+from synccr.models.shape import Shape
 from synccr.probe import ModelRecord
 from synccr.probe.dialects import CHAT, GEMINI, LARGE, MESSAGES, RESPONSES, ProbeDialect
 from synccr.probe.probe import ProbeResult, examine

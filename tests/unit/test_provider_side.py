@@ -18,7 +18,7 @@ from synccr.config.reader import understand
 from synccr.egress.silence_limits import SilenceLimits
 from synccr.journal import Journal
 from synccr.models.report import ModelRef, Status
-from synccr.policy.events import Shape
+from synccr.models.shape import Shape
 from synccr.probe.ask import ask_models
 from synccr.redact import Redactor
 from synccr.settings import Settings

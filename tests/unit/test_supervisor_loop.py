@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from synccr.journal import Journal
 from synccr.models.report import ModelRef, Report
+from synccr.models.shape import Shape
 from synccr.policy import events as e
 from synccr.supervisor.loop import Loop
 
@@ -39,7 +40,7 @@ async def test_a_probe_is_told_what_it_is_to_resemble(tmp_path: Path) -> None:
 
     nothing = cast("Any", None)
     loop = Loop(nothing, nothing, probe, Journal(tmp_path / "j"), lambda *_: None)
-    ref, like = ModelRef("acme", "m"), {ModelRef("acme", "m"): e.Shape(stream=True)}
+    ref, like = ModelRef("acme", "m"), {ModelRef("acme", "m"): Shape(stream=True)}
     loop._carry_out(e.Probe((ref,), "trouble", like))
     assert await loop._queue.get() == e.Probed(())
     assert asked == [((ref,), like)]

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccr.journal import Journal
+from synccr.models.quota_record import TrackedQuota, status_of, update
 from synccr.models.report import Quota
 from synccr.probe.quotas import quotas_in_headers
-from synccr.supervisor.watchers.quota import QuotaWatcher, TrackedQuota, status_of, update
+from synccr.supervisor.watchers.quota import QuotaWatcher
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

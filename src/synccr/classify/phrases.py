@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 
 REQUEST_CODES = frozenset(
     {
@@ -82,16 +83,27 @@ QUOTA_CODES = ONE_MODEL_QUOTA_CODES | {
 }
 
 
-def _any(*alternatives: str) -> re.Pattern[str]:
-    return re.compile("|".join(alternatives), re.IGNORECASE)
+class Phrase:
+    """Alternatives, compiled where they are first looked for: most processes meet no error."""
+
+    def __init__(self, *alternatives: str) -> None:
+        self.pattern = "|".join(alternatives)
+
+    @cached_property
+    def _compiled(self) -> re.Pattern[str]:
+        return re.compile(self.pattern, re.IGNORECASE)
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """Where one of them is, in any case of letters."""
+        return self._compiled.search(text)
 
 
-ONE_MODEL = _any(
+ONE_MODEL = Phrase(
     r"plan does(n.t| not) (cover|include)", r"fewer max_tokens", r"tokens limit exceeded"
 )
 """The money or the plan does not reach for this model or request; it may for others."""
 
-NO_CREDIT = _any(
+NO_CREDIT = Phrase(
     r"insufficient[\w ]{0,24}\b(credits?|balance|funds?|quota)",
     r"balance[\w ]{0,16}(too low|insufficient|not enough|exhausted|depleted|negative)",
     r"(have|has) no credits?|not enough credits?|out of credits?|have any credits?",
@@ -108,24 +120,24 @@ _LACK = (
     r"|required|upgrade|paid|free|add|buy|purchase|check|enable"
     r"|(does(n.t| not)|cannot) (cover|include|allow|support|use))\b"
 )
-BILLING_PHRASE = _any(
+BILLING_PHRASE = Phrase(
     rf"{_MONEY}[\w' ]{{0,40}}{_LACK}|{_LACK}[\w' ]{{0,40}}{_MONEY}",
     r"your (current )?(plan|credits?|balance|subscription|billing)",
     r"payment required|top.?up|plans? (&|and) billing",
 )
 """Money and its lack in one breath; a single word could be a prompt's."""
 
-BILLING_WORD = _any(
+BILLING_WORD = Phrase(
     r"\b(credits?|balance|billing|plan|subscription|payment|prepaid|funds|invoices?)\b",
     r"余额|欠费",
 )
-USAGE_LIMIT = _any(r"usage limits?\b", r"\bkey limit exceeded")
-SHORT_WINDOW = _any(
+USAGE_LIMIT = Phrase(r"usage limits?\b", r"\bkey limit exceeded")
+SHORT_WINDOW = Phrase(
     r"per.?min|per.?second|calls ?/ ?min|\b(TPM|RPM|RPS)\b|concurren",
     r"allocated quota",  # Alibaba's tokens a minute, under the code insufficient_quota
     r"credits? are required for|usage is required for",  # Anthropic, of one long request
 )
-CAP = _any(
+CAP = Phrase(
     r"per.?day|daily|by.?day\b|\b[RT]PD\b|per 86400|per.?(week|month)|weekly|monthly|billing cycle",
     r"usage (limit|cap)|budget|spending limit|(subscription|plan)('s)?( \w+)? (limit|cap)s?\b",
     r"per \d{1,2}.?hours?|\d.?hours? (limit|window|quota)|hourly",
@@ -134,7 +146,7 @@ CAP = _any(
 )
 """A window so long that waiting a minute does not help."""
 
-LONG_WINDOW = _any(
+LONG_WINDOW = Phrase(
     CAP.pattern,
     r"current quota",
     r"exceeded (your|the|today)[\w' ]{0,24}(quota|allowance|plan)",
@@ -142,15 +154,15 @@ LONG_WINDOW = _any(
 )
 """As ``CAP``, or a quota; Google speaks of a quota for a minute's too."""
 
-PER_MODEL = _any(
+PER_MODEL = Phrase(
     r"per.?model|by.?model|for model|free-models",
     r"no deployments available",  # LiteLLM: of one model group
 )
-MODEL_ACCESS = _any(
+MODEL_ACCESS = Phrase(
     r"(access|allowed|permission)[\w ]{0,24}\bmodels?\b",
     r"\bmodels?\b[^.]{0,80}\b(access|allowed|region)",
 )
-BAD_KEY = _any(
+BAD_KEY = Phrase(
     r"api.?key (is |was |has )?((not |in)(valid|found|correct)|expired)",
     r"\borganization has been (disabled|restricted)",  # Anthropic, Groq
     r"(invalid|incorrect|wrong|expired|missing)[\w ]{0,12}(api.?key|x-api-key|credentials?)",
@@ -158,7 +170,7 @@ BAD_KEY = _any(
     r"no connected db",  # LiteLLM without a database, for a key it does not know
     r"location is not supported",  # Google
 )
-NO_MODEL = _any(
+NO_MODEL = Phrase(
     r"\bmodels?\b( name| id)?([\s/:=]*[`'\"]?[^\s`'\"]+[`'\"]?)?,?\s+(is |was |has been |does )?"
     r"(currently |temporarily )?(not (exist|found|available|supported|deployed|a valid|valid)"
     r"|unavailable|unknown|invalid|deprecated|decommissioned|retired|removed|disabled|no longer"
@@ -169,15 +181,15 @@ NO_MODEL = _any(
     r"\bmodel id\b.{0,120} on-demand throughput isn.t supported",  # Bedrock
     r"\bno model\b|not a known model|\bmodel\b.{0,80} could not be found",
 )
-MODALITY = _any(
+MODALITY = Phrase(
     r"no endpoints found that support (image|audio|video|file|the requested (in|out)put)",
 )
 """A model that takes no such input; a prompt decides whether it has any."""
-TOO_MUCH = _any(
+TOO_MUCH = Phrase(
     r"context (length|size|window|limit)|maximum context|(prompt|input|messages?) (is |are )?too l",
     r"too many tokens|reduce the length|max_(completion_|output_)?tokens|content (policy|filter)",
 )
-TOO_LONG = _any(
+TOO_LONG = Phrase(
     r"context (length|size|window|limit)|maximum context|(prompt|input|messages?) (is |are )?too l",
     r"too many tokens|reduce the length",
 )
@@ -187,9 +199,9 @@ FIELD_PATH = re.compile(r"\A\W{0,2}(messages|system|tools?|max_tokens|contents|i
 QUOTATION = re.compile(r"""(?<!error': )(?<!message': )(?<!\w)(["'`])(?:(?!\1).){40,}?\1""")
 """A long quotation, but not the provider's own words in LiteLLM's Python quotes."""
 
-TIMED_OUT = _any(r"tim(ed|e) ?-?out", r"ETIMEDOUT")
-NOT_JSON = _any(r"unexpected token", r"not valid json", r"unexpected end of json")
-NETWORK = _any(
+TIMED_OUT = Phrase(r"tim(ed|e) ?-?out", r"ETIMEDOUT")
+NOT_JSON = Phrase(r"unexpected token", r"not valid json", r"unexpected end of json")
+NETWORK = Phrase(
     r"fetch failed|ECONN|ENOTFOUND|EAI_AGAIN|EHOST|ENET|socket hang up|other side closed|UND_ERR",
     r"certificate|\bTLS\b|\bSSL\b|terminated",
 )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from synccr.classify import phrases
 from synccr.classify.body import Words
+from synccr.classify.phrases import Phrase
 from synccr.classify.verdict import Scope
 from synccr.models.report import Status
 
@@ -29,7 +30,7 @@ class Sign(NamedTuple):
 
     codes: frozenset[str] = frozenset()
     code_part: str = ""
-    phrase: re.Pattern[str] | None = None
+    phrase: Phrase | re.Pattern[str] | None = None
     blamed: re.Pattern[str] | None = None
     anywhere: bool = False
 

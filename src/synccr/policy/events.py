@@ -5,30 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from synccr.clock import Now as Now
 from synccr.config.profile import Profile, Role
 from synccr.heal import Healed, Local
 from synccr.judge.outcome import Trouble
 from synccr.models.report import ModelRef, Report
+from synccr.models.shape import Shape
 from synccr.settings import Settings
-
-
-class Shape(NamedTuple):
-    """What kind of request it was, so that a probe can resemble it.
-
-    Attributes:
-        stream: it asked for a stream.
-        tools: it offered tools.
-        tokens: its estimated size; 0 when unknown.
-        finishes: the model's streams were seen to end with a finish reason.
-    """
-
-    stream: bool = False
-    tools: bool = False
-    tokens: int = 0
-    finishes: bool = False
 
 
 class PolicyEvent:

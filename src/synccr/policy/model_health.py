@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from synccr.models.report import SERVING, TRANSIENT, ModelRef, Report, Status
+from synccr.models.shape import Shape
 from synccr.policy.availability import BREAKERS, Availability, Breaker
-from synccr.policy.events import Now, Shape
+from synccr.policy.events import Now
 from synccr.policy.outcomes import Outcomes
 from synccr.settings import Settings
 

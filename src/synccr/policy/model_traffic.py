@@ -8,10 +8,11 @@ import msgspec
 
 from synccr.judge.outcome import Trouble
 from synccr.models.report import TRANSIENT, Report, Status
+from synccr.models.shape import Shape
 from synccr.policy import model_health as h
 from synccr.policy import outcomes as o
 from synccr.policy.availability import Availability, Breaker
-from synccr.policy.events import Now, Shape
+from synccr.policy.events import Now
 from synccr.policy.model_health import Health, Trial
 from synccr.settings import Settings
 

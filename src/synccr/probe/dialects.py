@@ -20,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 from synccr import __version__
 from synccr.classify.body import failed_choice
 from synccr.config.profile import Provider
-from synccr.policy.events import Shape
+from synccr.models.shape import Shape
 
 TOOL_TOKENS = 128
 """Room for a tool call, and for a sentence before it."""

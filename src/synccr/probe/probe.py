@@ -7,19 +7,21 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from synccr.classify import Scope, Verdict, classify
 from synccr.classify.body import read
 from synccr.config.profile import Provider
-from synccr.judge.verdict import verdict_of
 from synccr.models.report import TRANSIENT, Quota, Report, Status
-from synccr.policy.events import Shape
+from synccr.models.shape import Shape
 from synccr.probe.dialects import ProbeDialect, dialect_of, document_in, padding
 from synccr.probe.hints import transformer_hint, url_hint
 from synccr.probe.quotas import quotas_in_headers
-from synccr.probe.streamed import Judged, judged
 from synccr.probe.transport import SYSTEM_CLOCK, Clock, Fetcher, NoReply, ProbeReply, send
 from synccr.redact import Redactor, printable
+
+if TYPE_CHECKING:
+    from synccr.probe.streamed import Judged
 
 _PAUSE_FIRST = 0.5
 _PAUSE_MOST = 8.0
@@ -220,10 +222,7 @@ class _Inquiry:
     def verdict(self, reply: ProbeReply) -> Verdict:
         now = self.clock.now()
         if 200 <= reply.http < 300 and self.streamed:
-            found = self._judged(reply).failure
-            verdict = verdict_of(found, reply.headers, now) if found else Verdict(Status.OK)
-            broken = found is not None and verdict.status is Status.OK
-            return Verdict(Status.OVERLOADED, detail=found.detail) if found and broken else verdict
+            return self._streamed_verdict(reply)
         if 200 <= reply.http < 300:
             if self.dialect.is_completion(document_in(reply.body)):
                 return Verdict(Status.OK)
@@ -233,7 +232,18 @@ class _Inquiry:
             return verdict
         return classify(reply.http, reply.body, reply.headers, now=now)
 
+    def _streamed_verdict(self, reply: ProbeReply) -> Verdict:
+        from synccr.judge.verdict import verdict_of
+
+        found = self._judged(reply).failure
+        verdict = verdict_of(found, reply.headers, self.clock.now()) if found else None
+        if found and verdict and verdict.status is Status.OK:
+            return Verdict(Status.OVERLOADED, detail=found.detail)
+        return verdict or Verdict(Status.OK)
+
     def _judged(self, reply: ProbeReply) -> Judged:
+        from synccr.probe.streamed import judged  # the judge, which most probes do without
+
         kind = reply.headers.get("content-type", "")
         return judged(self.dialect.name, kind, reply.body, finishes=self.finishes)
 

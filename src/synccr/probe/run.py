@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from synccr.config.profile import Provider
 from synccr.models.catalog import OfferedModel, offered_in
 from synccr.models.report import ModelRef, Quota, Report, Status
-from synccr.policy.events import Shape
+from synccr.models.shape import Shape
 from synccr.probe.dialects import ProbeRequest, document_in, list_request
 from synccr.probe.probe import ProbeResult, examine, unasked
 from synccr.probe.quotas import in_light_of, quota_request, quotas_in

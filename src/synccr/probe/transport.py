@@ -19,7 +19,6 @@ from synccr.clock import utc_now
 from synccr.config.profile import Provider
 from synccr.models.report import Status
 from synccr.probe.dialects import ProbeRequest
-from synccr.probe.streamed import until_end
 from synccr.transport import Answer, Broken, CannotReach, Outgoing, Transport
 from synccr.transport.collector import Enough
 from synccr.transport.messages import target_of
@@ -132,11 +131,17 @@ async def send(
     return NoReply(status, detail, clock.monotonic() - started, again)
 
 
+def _until_end(events: str) -> Enough:
+    from synccr.probe.streamed import until_end  # the judge, which most probes do without
+
+    return until_end(events)
+
+
 async def _fetch(
     request: Outgoing, client: Fetcher, timeout: float, limit: int, events: str | None
 ) -> Answer | CannotReach | Broken:
     for followed in itertools.count():
-        enough = until_end(events) if events else None
+        enough = _until_end(events) if events else None
         result = await client.fetch(request, timeout=timeout, limit=limit, enough=enough)
         if not isinstance(result, Answer) or followed == _REDIRECTS:
             return result

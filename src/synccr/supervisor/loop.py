@@ -20,13 +20,14 @@ from synccr.heal import Healed
 from synccr.heal.advice import advice
 from synccr.journal import Journal
 from synccr.models.report import ModelRef, Report, Status
+from synccr.models.shape import Shape
 from synccr.policy import events as e
 from synccr.policy.machine import IllegalTransition, Phase, PolicyState, decide
 from synccr.supervisor.backends import Backends, SupervisorReplaced
 from synccr.supervisor.context import Reporter
 from synccr.supervisor.swaps import SwapLog, SwapResult
 
-Shapes = Mapping[ModelRef, e.Shape]
+Shapes = Mapping[ModelRef, Shape]
 Prober = Callable[[Sequence[ModelRef], Shapes], Awaitable[tuple[Report, ...]]]
 
 

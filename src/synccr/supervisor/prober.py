@@ -8,7 +8,7 @@ from pathlib import Path
 
 from synccr.config.profile import probe_targets
 from synccr.models.report import ModelRef, Report
-from synccr.policy.events import Shape
+from synccr.models.shape import Shape
 from synccr.probe.ask import ask_models
 from synccr.probe.run import Pair, PreflightResult
 from synccr.supervisor.context import CurrentConfig

@@ -16,7 +16,7 @@ from synccr.egress.current_providers import CurrentProviders
 from synccr.egress.egress import Egress
 from synccr.egress.silence_limits import SilenceLimits
 from synccr.models.report import ModelRef, Report, Status
-from synccr.policy.events import Shape
+from synccr.models.shape import Shape
 from synccr.supervisor.context import Reporter
 from synccr.supervisor.public_port import most_clients
 from synccr.supervisor.turn_dispatcher import TurnDispatcher

@@ -20,6 +20,7 @@ from synccr.journal import Journal, stamp
 from synccr.judge.outcome import Failure, Trouble, failure
 from synccr.judge.verdict import known_detail, verdict_of
 from synccr.models.report import ModelRef
+from synccr.models.shape import Shape
 from synccr.policy import events as e
 from synccr.policy.breaker import allows, trial_for
 from synccr.policy.events import Now, PolicyEvent
@@ -198,7 +199,7 @@ class TurnDispatcher:
                 turn=turn.number if turn else 0,
                 elsewhere=elsewhere,
                 passed=found.passed,
-                shape=e.Shape(attempt.streamed, attempt.tools, attempt.bytes_out // _BYTES_A_TOKEN),
+                shape=Shape(attempt.streamed, attempt.tools, attempt.bytes_out // _BYTES_A_TOKEN),
             )
         )
 
