@@ -122,7 +122,7 @@ def main() -> int:
             write(conditions(found), (values(part, measure(part, max(RUNS))) for part in CHECKED))
             return 0
         committed = json.loads(COMMITTED.read_text())["ratios"]
-        bad = {}
+        bad: dict[str, str] = {}
         for part in CHECKED:
             bad |= complaints(part, measure, committed)
     for name, words in bad.items():

@@ -26,6 +26,7 @@ from synccr.ccr.follower import LogFollower
 from synccr.ccr.log import CANDIDATES
 from synccr.ccr.log_watch import follow
 from synccr.clock import now
+from synccr.config.profile import Role
 from synccr.config.reader import understand
 from synccr.heal import Local, heal
 from synccr.paths import Paths
@@ -111,9 +112,10 @@ async def _delays(directory: Path, count: int) -> list[float]:
 
 def _serving() -> PolicyState:
     """A supervisor's state while its primary profile serves."""
+    models: dict[Role, str] = {"primary": MAIN, "fallback": FALLBACK}
     primary, fallback = (
         understand(config("http://127.0.0.1:9/v1/chat/completions", 1, model), "here", role, {})
-        for role, model in (("primary", MAIN), ("fallback", FALLBACK))
+        for role, model in models.items()
     )
     local = Local(1)
     state = start(Settings(), primary, fallback, heal(primary, {}, local), (), local, now())

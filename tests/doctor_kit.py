@@ -290,7 +290,7 @@ def quota(used: int) -> Callable[[Stage], None]:
     document = {"subscription": {"limit": 100, "requests": used, "renewsAt": renews}}
 
     def tell(stage: Stage) -> None:
-        stage.provider.quotas = document  # type: ignore[attr-defined]
+        stage.provider.quotas = document
 
     return tell
 

@@ -152,7 +152,8 @@ class Home:
             process.wait(30)
 
     def status(self) -> dict[str, Any]:
-        return json.loads(self.run("status", "--json").stdout)
+        found: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
+        return found
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         lines = self.run("events", "--json").stdout.splitlines()

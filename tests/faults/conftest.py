@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+
 from fault_kit import SEED, Ledger
 
 _LEDGER = Ledger()

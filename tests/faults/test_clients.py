@@ -8,13 +8,14 @@ import json
 import resource
 import socket
 import time
+from collections.abc import Iterator
 
-import fault_kit as kit
 import httpx
 import psutil
 import pytest
-from fault_kit import Ledger
 
+import fault_kit as kit
+from fault_kit import Ledger
 from home import Home, message
 from provider import ProviderThread
 
@@ -30,7 +31,7 @@ def _request(nonce: str) -> bytes:
 
 
 @contextlib.contextmanager
-def _many_files(count: int):
+def _many_files(count: int) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     if before[1] != resource.RLIM_INFINITY and before[1] < count:
         pytest.skip(f"only {before[1]} files may be open here")

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import fault_kit as kit
 import httpx
 import pytest
-from fault_kit import FULL, Ledger
 
+import fault_kit as kit
+from fault_kit import FULL, Ledger
 from home import MAIN, Home, message, profile
 from provider import ProviderThread
 

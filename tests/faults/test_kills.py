@@ -17,11 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import fault_kit as kit
 import psutil
 import pytest
-from fault_kit import KILLS, Ledger, Traffic
 
+import fault_kit as kit
+from fault_kit import KILLS, Ledger, Traffic
 from home import Home, profile
 from provider import ProviderThread
 from synccr.ccr.package import PackageSource

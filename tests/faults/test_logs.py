@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import fault_kit as kit
 import httpx
 import pytest
-from fault_kit import FULL, Ledger
 
+import fault_kit as kit
+from fault_kit import FULL, Ledger
 from home import MAIN, Home, message
 from provider import ProviderThread
 

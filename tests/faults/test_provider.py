@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import fault_kit as kit
 import httpx
 import pytest
-from fault_kit import FULL, Ledger, Traffic
 
+import fault_kit as kit
+from fault_kit import FULL, Ledger, Traffic
 from home import LONG, MAIN, SPARE, Home, message
 from provider import ProviderThread
 

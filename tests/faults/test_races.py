@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 import time
+from functools import partial
+
+import pytest
 
 import fault_kit as kit
-import pytest
 from fault_kit import FULL, Ledger, Traffic
-
 from home import Home, profile
 from provider import ProviderThread
 
@@ -24,6 +26,10 @@ def words(home: Home, provider: ProviderThread) -> bytes:
     return kit.hand_written(home, profile(provider.url("openai"), home.port))
 
 
+def _one_is_left(starts: list[subprocess.Popen[bytes]]) -> bool:
+    return [start.poll() for start in starts].count(None) == 1
+
+
 def test_starts_at_once(home: Home, words: bytes, ledger: Ledger, dice: random.Random) -> None:
     """Of starts at the same time one serves, and the others say so with exit code 7."""
     for turn in range(ROUNDS):
@@ -32,9 +38,7 @@ def test_starts_at_once(home: Home, words: bytes, ledger: Ledger, dice: random.R
             for _ in range(2 + turn % 2):
                 starts.append(kit.spawn(home, "start"))
                 time.sleep(dice.random() * 0.3)
-            kit.until(
-                lambda starts=starts: [s.poll() for s in starts].count(None) == 1, 60, "one is left"
-            )
+            kit.until(partial(_one_is_left, starts), 60, "one is left")
             kit.until(lambda: kit.serving(home), 60, "it serves")
             assert sorted(s.returncode for s in starts if s.poll() is not None) == [7] * (
                 len(starts) - 1

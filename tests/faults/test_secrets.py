@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
-import fault_kit as kit
 import httpx
 import psutil
 import pytest
-from fault_kit import FULL, Ledger
 
+import fault_kit as kit
+from fault_kit import FULL, Ledger
 from home import KEY, MAIN, SPARE, Home, message
 from provider import ProviderThread
 
@@ -51,7 +52,7 @@ COMMANDS = [
 ]
 
 
-TROUBLES: dict[str, object] = {
+TROUBLES: dict[str, Any] = {
     "401": ECHO,
     "200": ECHO | {"status": 200},
     "ok": "ok",

@@ -6,11 +6,11 @@ import os
 import random
 
 import pytest
-from fault_kit import Ledger
-from soak import Soak
 
+from fault_kit import Ledger
 from home import Home
 from provider import ProviderThread
+from soak import Soak
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 

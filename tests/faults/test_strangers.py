@@ -6,11 +6,11 @@ import json
 import stat
 from pathlib import Path
 
-import fault_kit as kit
 import httpx
 import pytest
-from fault_kit import FULL, Ledger
 
+import fault_kit as kit
+from fault_kit import FULL, Ledger
 from home import Home, message
 from provider import ProviderThread
 

@@ -11,11 +11,11 @@ import threading
 import time
 from pathlib import Path
 
-import fault_kit as kit
 import httpx
 import pytest
-from fault_kit import FULL, Ledger, Traffic
 
+import fault_kit as kit
+from fault_kit import FULL, Ledger, Traffic
 from home import MAIN, Home, message
 from provider import ProviderThread
 
@@ -77,7 +77,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("shim")
     (place / "clocks.c").write_text(SHIM)
     library = place / "clocks.so"
-    command = [compiler, "-shared", "-fPIC", "-O1", "-o", library, place / "clocks.c"]
+    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(place / "clocks.c")]
     subprocess.run(command, check=True)
     return library
 

@@ -25,7 +25,7 @@ from synccr.ccr.orphans import Register, end_orphans, find_orphans
 from synccr.ccr.package import Package, PackageSource
 from synccr.paths import Paths
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 SECRET = "0f5d1c9ab2e84477"
 PLACEHOLDER = "synccr.ACME_KEY.0123456789abcdef01234567"

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import psutil
@@ -38,8 +37,7 @@ def stage(home: Home, provider: ProviderThread) -> Iterator[Stage]:
 def bare_ccr(stage: Stage, port: int, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     """CCR as a person starts it, without synccr; or as a killed supervisor leaves it."""
     stage.check("ccr.package")
-    known = json.loads((stage.home.root / ".cache/synccr/packages.json").read_bytes())
-    modules = Path(known["places"]["2.0.0"])
+    modules = stage.home.root / ".cache/synccr/ccr/2.0.0/node_modules"
     script = modules / "@musistudio/claude-code-router/dist/cli.js"
     stage.put(".claude-code-router/config.json", stage.profile.read_text())
     process = subprocess.Popen(

@@ -17,7 +17,7 @@ from home import KEY, MAIN, Home, Running, message
 from load import said
 from provider import ProviderThread, ReceivedRequest
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 VERSIONS = pytest.mark.parametrize("version", ["2.0.0", "1.0.73"])
 

@@ -14,7 +14,7 @@ import pytest
 from home import KEY, LONG, MAIN, SPARE, Home, profile
 from provider import ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 def refused(home: Home, code: int, *words: str, command: tuple[str, ...] = ("start",)) -> str:

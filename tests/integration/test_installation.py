@@ -15,7 +15,7 @@ from home import MAIN, SPARE, Home, Running, message, program
 from provider import ProviderThread
 from synccr.ccr.node import find_node
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and signals")
 

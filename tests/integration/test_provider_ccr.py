@@ -16,7 +16,7 @@ from ports import free_port
 from provider import ProviderThread
 from synccr.ccr.node import find_node
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 PACKAGE = "@musistudio/claude-code-router"
 VERSION = "2.0.0"

@@ -16,7 +16,7 @@ from home import KEY, LONG, MAIN, SPARE, Home, program
 from load import Load
 from provider import ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

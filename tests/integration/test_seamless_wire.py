@@ -16,7 +16,7 @@ from home import LONG, MAIN, Home, Running, message
 from load import said
 from provider import ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 class Wire:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from matrix import ANY, WHOLE, Row, play_all
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 OLD = pytest.param("1.0.73", marks=pytest.mark.long)
-SILENT = {"limit": 12.0}
+SILENT: dict[str, Any] = {"limit": 12.0}
 
 TROUBLES = {
     "refused": Row(gone=True),

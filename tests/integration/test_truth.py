@@ -19,7 +19,7 @@ from ports import free_port
 from provider import ProviderThread
 from synccr.ccr.process import identify
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 TOKEN = "of-the-local-port-8e21"
 

@@ -13,7 +13,7 @@ from home import KEY, MAIN, SPARE, Home, message, profile
 from load import said
 from provider import ProviderThread
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 OTHER_KEY = "canary-of-another-account-51c0"
 

@@ -13,13 +13,15 @@ from typing import Any
 from proxy_kit import Seen, chunked, read_message
 
 from synccr.config.profile import Provider
-from synccr.egress.directory import Directory
+from synccr.egress.attempt_runner import AttemptServices
 from synccr.egress.egress import Egress
-from synccr.egress.patience import Patience
+from synccr.egress.provider_lookup import ProviderLookup
+from synccr.egress.silence_limits import SilenceLimits
 from synccr.judge.outcome import Failure
 from synccr.models.report import ModelRef
 from synccr.transport import Transport
-from synccr.turns.turn import Try, Turn, Turns
+from synccr.turns.attempt import Attempt
+from synccr.turns.turn import Turn, Turns
 
 MAIN = ModelRef("acme", "main")
 Handler = Callable[[Seen, asyncio.StreamWriter], Awaitable[None]]
@@ -68,7 +70,7 @@ class Scene:
 
     egress: Egress
     provider: asyncio.Server
-    told: list[tuple[Turn | None, Try]]
+    ended: list[tuple[Turn | None, Attempt]]
     seen: list[Seen]
     left: list[bool]
     address: str
@@ -101,7 +103,7 @@ class Scene:
             writer.transport.abort()
 
     def turn(self) -> Turn:
-        return self.egress.turns.begin("session", "/v1/messages", time.monotonic())
+        return self.egress.services.turns.begin("session", "/v1/messages", time.monotonic())
 
     async def until(self, fact: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
@@ -113,14 +115,14 @@ class Scene:
 async def stage(
     handler: Handler,
     *,
-    permit: Callable[[Try, Turn | None], Failure | None] = lambda _try, _turn: None,
-    patience: Patience | None = None,
+    permit: Callable[[Attempt, Turn | None], Failure | None] = lambda _attempt, _turn: None,
+    silence: SilenceLimits | None = None,
     most_unproven: int = 256,
 ) -> AsyncIterator[Scene]:
     """Everything up, and everything down again."""
     seen: list[Seen] = []
     left: list[bool] = []
-    told: list[tuple[Turn | None, Try]] = []
+    ended: list[tuple[Turn | None, Attempt]] = []
     tasks: set[asyncio.Task[Any]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -151,20 +153,20 @@ async def stage(
     provider = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 22)
     port = provider.sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    directory = Directory((Provider("acme", url, "real-key", ("main", "spare")),))
-    egress = Egress(
+    lookup = ProviderLookup((Provider("acme", url, "real-key", ("main", "spare")),))
+    services = AttemptServices(
         turns=Turns(),
         transport=Transport(environ={}),
-        most_unproven=most_unproven,
-        patience=patience or Patience(60.0, 180.0),
-        directory=lambda: directory,
+        silence=silence or SilenceLimits(60.0, 180.0),
+        providers=lambda: lookup,
         substitute=Keys().substitute,
         permit=permit,
-        told=lambda turn, attempt: told.append((turn, attempt)),
+        on_ended=lambda turn, attempt: ended.append((turn, attempt)),
     )
+    egress = Egress(services, most_unproven=most_unproven)
     await egress.start()
     try:
-        yield Scene(egress, provider, told, seen, left, url)
+        yield Scene(egress, provider, ended, seen, left, url)
     finally:
         await egress.close()
         provider.close()

@@ -64,7 +64,7 @@ def profiles() -> tuple[Profile, Profile]:
 
 def profile(role: Role, **routes: str) -> Profile:
     """A profile with these routes."""
-    providers = [
+    providers: list[dict[str, Any]] = [
         {"name": "a", "api_base_url": "https://a.test/v1", "api_key": "k" * 9},
         {"name": "b", "api_base_url": "https://b.test/v1", "api_key": "k" * 9},
     ]

@@ -254,9 +254,9 @@ async def stage(proxy: Proxy | None = None) -> AsyncIterator[Stage]:
     steps: set[tuple[State, State]] = set()
     become = Stream._become
 
-    def watched(stream: Stream, state: State) -> None:
-        steps.add((stream.state, state))
-        become(stream, state)
+    def watched(self: Stream, state: State) -> None:
+        steps.add((self.state, state))
+        become(self, state)
 
     proxy = proxy or Proxy(hold_timeout=TIMEOUT)
     sock = socket.create_server(("127.0.0.1", 0))

@@ -34,7 +34,8 @@ json_values = st.recursive(
 
 def report(ref: ModelRef, status: Status, **values: Any) -> Report:
     """A report without the fields that a test does not care for."""
-    values = {"checked_at": NOW, "detail": f"said {status}"} | values
+    values.setdefault("checked_at", NOW)
+    values.setdefault("detail", f"said {status}")
     return Report(provider=ref.provider, model=ref.model, status=status, **values)
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from synccr.ccr import config_file as module
 from synccr.ccr.config_file import ConfigFile
 from synccr.errors import SynccrError
+from synccr.files import write_atomic
 from synccr.paths import Paths
 
 THEN = datetime(2026, 11, 24, 4, 30, tzinfo=UTC)
@@ -151,7 +152,7 @@ def test_disk_trouble_leaves_the_old_file(
 ) -> None:
     """A full or read-only disk at any of the writes is one sentence, and the old file stands."""
     paths.ccr_config.write_text("mine")
-    real, calls = module.write_atomic, iter(range(10))
+    real, calls = write_atomic, iter(range(10))
 
     def full(path: Path, data: bytes, *, mode: int = 0o600, follow: bool = False) -> None:
         if next(calls) == failing:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ccr_kit import NAME, fake_node, install
@@ -159,6 +160,7 @@ async def test_what_npm_is_told(
     node = fake_node(tmp_path)
     await provide("2.0.0", node, environ, cache, pins=pins)
     options = seen.calls[0].kwargs
+    assert options is not None
     assert options["cwd"].parents[1] == place.parent  # no project's .npmrc has a say
     assert options["env"]["npm_config_fetch_retries"] == "7"
     assert options["env"]["npm_config_fetch_retry_mintimeout"] == "500"
@@ -432,9 +434,9 @@ async def test_start_reads_no_file_twice(
     hashed: list[object] = []
     digest = hashlib.file_digest
 
-    def counted(file: object, name: str) -> object:
+    def counted(file: Any, name: str) -> object:
         hashed.append(file)
-        return digest(file, name)  # type: ignore[type-var]
+        return digest(file, name)
 
     monkeypatch.setattr(hashlib, "file_digest", counted)
     for _ in range(2):

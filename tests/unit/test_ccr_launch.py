@@ -489,7 +489,9 @@ async def running(process: subprocess.Popen[bytes]) -> ProcessId:
     """The process, as soon as it runs its own program."""
     identity = identify(process.pid)
     assert identity is not None
-    await until(lambda: psutil.Process(process.pid).cmdline() == list(process.args))
+    command = process.args
+    assert isinstance(command, list)
+    await until(lambda: psutil.Process(process.pid).cmdline() == command)
     return identity
 
 

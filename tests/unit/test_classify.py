@@ -365,7 +365,6 @@ def test_any_answer_gets_one_verdict(http: int | None, body: str, headers: dict[
     if verdict.scope is Scope.REQUEST:
         assert verdict.status is Status.UNVERIFIED
         assert verdict.status not in FATAL
-        assert verdict.scope is not Scope.KEY
     if verdict.status is Status.OK:
         assert http is not None
         assert 200 <= http < 300

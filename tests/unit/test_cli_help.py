@@ -27,8 +27,8 @@ def test_every_module_is_a_command() -> None:
 def test_a_line_is_the_docstring(name: str) -> None:
     """What help says of a command in one line is its first sentence."""
     module: Any = import_module(f"synccr.cli.commands.{name}")
-    text = module.app.info.help if hasattr(module, "app") else inspect.getdoc(module.run)
-    first = re.match(r"(.+?\.)(\s|$)", " ".join(text.split()))
+    told = module.app.info.help if hasattr(module, "app") else inspect.getdoc(module.run)
+    first = re.match(r"(.+?\.)(\s|$)", " ".join((told or "").split()))
     assert first
     assert COMMANDS[name] == first[1]
 

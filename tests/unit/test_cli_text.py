@@ -24,7 +24,7 @@ from synccr.cli.status_watch import latest, sparkline, traffic_lines, view
 from synccr.config.keys import read_keys, with_keys, write_keys
 from synccr.errors import ConfigError, SynccrError, UsageError
 from synccr.supervisor.traffic import SPAN, Traffic
-from synccr.turns.reported import Told
+from synccr.turns.resent_log import Entry
 
 MAIN, SPARE = "acme,vendor/main-480b", "acme,vendor/spare-32b"
 
@@ -262,7 +262,7 @@ def test_latest_events_of_a_broken_journal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["resent", "cut"])
 def test_events_of_turns(kind: Any) -> None:
     """A sentence, with how many."""
-    told = Told(kind, MAIN, "status", None, 12)
+    told = Entry(kind, MAIN, "status", None, 12)
     shown = event_line({"at": "2026-01-02T03:04:05.000Z", "kind": kind, **told.fields()})
     assert shown.startswith(f"2026-01-02 03:04:05  {kind:<12} {MAIN} (status): 12 ")
 

@@ -123,7 +123,7 @@ async def test_json(stage: Stage) -> None:
     assert (code, err) == (0, "")
     (row,) = json.loads(out)["turns"]
     assert list(json.loads(out)) == ["turns"]
-    assert set(row) == set(TurnRow.__struct_fields__)
+    assert set(row) == set(TurnRow.__struct_encode_fields__)
     assert [each["verdict"] for each in row["tries"]] == ["status", "ok"]
     assert row["tries"][0]["tokens_in"] is None
 

@@ -146,9 +146,10 @@ def test_two_providers_of_one_name_are_told_of(paths: Paths) -> None:
 def run_beside(paths: Paths, role: Role) -> dict[str, Any]:
     """As synccr writes what it runs of two profiles; returns a copy to edit."""
     profiles = read(paths)
-    pair = {"primary": profiles.primary, "fallback": profiles.fallback}
-    profile = pair.pop(role)
-    healed = heal_supervised(profile, *pair.values(), {}, profiles.local)
+    profile, other = profiles.primary, profiles.fallback
+    if role == "fallback":
+        profile, other = other, profile
+    healed = heal_supervised(profile, other, {}, profiles.local)
     with (
         recorded(paths, role, healed.config, profile.source, healed.added),
         ConfigFile(paths).transaction(healed.config),
@@ -160,7 +161,10 @@ def run_beside(paths: Paths, role: Role) -> dict[str, Any]:
 def test_an_edit_beside_the_other_profiles_provider(paths: Paths, role: Role, other: Role) -> None:
     """It lands in the profile that runs, under the names there; the other one's provider lands
     nowhere, and what is done to it is told."""
-    wishes = {"primary": document("a"), "fallback": document("b", api_key="another-key")}
+    wishes: dict[Role, dict[str, Any]] = {
+        "primary": document("a"),
+        "fallback": document("b", api_key="another-key"),
+    }
     for name, wish in wishes.items():
         write(paths.config / FILES[name], wish)
     edited = run_beside(paths, role)

@@ -59,6 +59,23 @@ def test_the_pages_can_be_built(tmp_path: Path) -> None:
     assert (tmp_path / "site" / "how-it-works.html").exists()
 
 
+def test_tests_that_pages_name_are_there() -> None:
+    """A claim leads to the test that shows it."""
+    files = {path.stem: path for path in (ROOT / "tests").rglob("test_*.py")}
+    functions = "\n".join(path.read_text() for path in files.values())
+    for page in PAGES:
+        for name in re.findall(r"`(?:tests/)?(?:\w+/)*(test_\w+)(?:\.py)?`", page.read_text()):
+            assert name in files or f"def {name}(" in functions, f"{page.name}: {name}"
+
+
+def test_rooms_that_pages_name_are_there() -> None:
+    """The table of rooms names what is in the package."""
+    rows = re.findall(r"^\| (`[^|]+`) \| ", prose(DOCS / "how-it-works.md"), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([\w/]+(?:/|\.py))`", row)]
+    assert len(named) > 15
+    assert [name for name in named if not (ROOT / "src/synccr" / name).exists()] == []
+
+
 def test_settings_page() -> None:
     """Each setting once, with its default as TOML has it, and a reason."""
     page = (DOCS / "settings.md").read_text()

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from operator import ne
 from pathlib import Path
 
 import pytest
@@ -195,7 +197,7 @@ def test_a_directory_that_cannot_be_written(context: Context, name: str) -> None
     wanted = getattr(context.paths, name)
     wanted.mkdir(parents=True, exist_ok=True)
     for closed in (wanted, wanted.parent):
-        found = system.disk(replace(context, writable=lambda path, no=closed: path != no))
+        found = system.disk(replace(context, writable=partial(ne, closed)))
         assert (found.level, str(closed) in found.detail) == ("fail", True)
         if closed == wanted:
             wanted.rmdir()
@@ -373,7 +375,7 @@ def test_mends_are_listed_on_the_page() -> None:
 
 def _has_repair(run: Callable[..., object]) -> bool:
     """Whether a check, or what it calls in its file, hands a third argument to warn or fail."""
-    tree = ast.parse(Path(run.__code__.co_filename).read_text())  # type: ignore[attr-defined]
+    tree = ast.parse(Path(run.__code__.co_filename).read_text())
     functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
     seen: set[str] = set()
     todo = [run.__name__]

@@ -6,18 +6,18 @@ import asyncio
 import contextlib
 
 import pytest
-from egress_kit import MAIN, STREAM, Seen, completion, delta, piece, sse, stage
-from proxy_kit import chunked, read_message, response, status
+from egress_kit import MAIN, STREAM, completion, delta, piece, sse, stage
+from proxy_kit import Seen, chunked, read_message, response, status
 
 from synccr.egress import server
-from synccr.egress.patience import Patience
+from synccr.egress.silence_limits import SilenceLimits
 from synccr.judge.outcome import Failure, Trouble, failure
 
 WHOLE = [*sse(delta("Hel"), delta("lo", "stop")), b"data: [DONE]\n\n"]
 PATIENT_FOR = 0.2
 
 
-class Impatient(Patience):
+class Impatient(SilenceLimits):
     """Silence is noticed soon."""
 
     def first(self, ref: object, size: int, *, streamed: bool) -> float:
@@ -47,9 +47,9 @@ async def test_an_answer_passes_with_the_real_key() -> None:
         assert b"authorization: bearer real-key" in head
         assert b"x-synccr" not in head
         assert b"accept-encoding: identity" in head
-        (one,) = turn.tries
+        (one,) = turn.attempts
         assert (one.ref, one.went_well, one.failure, one.http_status) == (MAIN, True, None, 200)
-        assert scene.told == [(turn, one)]
+        assert scene.ended == [(turn, one)]
         assert turn.served_by == MAIN
 
 
@@ -119,18 +119,18 @@ async def test_trouble_before_the_first_content(
     handler: object, trouble: Trouble, code: int
 ) -> None:
     """CCR gets an HTTP error, the turn knows why, and the provider's request has ended."""
-    async with stage(handler, patience=Impatient(60.0, 180.0)) as scene:  # type: ignore[arg-type]
+    async with stage(handler, silence=Impatient(60.0, 180.0)) as scene:  # type: ignore[arg-type]
         turn = scene.turn()
         answer = await scene.ask(turn)
         assert status(answer) == code
         assert turn.failure is not None
         assert (turn.failure.trouble, turn.failure.passed) == (trouble, False)
         assert turn.served_by is None
-        assert len(scene.told) == 1
+        assert len(scene.ended) == 1
         if trouble is Trouble.SILENT:
             await scene.until(lambda: bool(scene.left))
         if handler is refused:
-            assert turn.tries[0].headers == {"retry-after": "7"}
+            assert turn.attempts[0].headers == {"retry-after": "7"}
             assert answer.body == b'{"error": "no credit"}'
 
 
@@ -158,12 +158,36 @@ async def test_trouble_after_content_breaks_the_connection(
     handler: object, trouble: Trouble
 ) -> None:
     """What was passed on never looks whole."""
-    async with stage(handler, patience=Impatient(60.0, 180.0)) as scene:  # type: ignore[arg-type]
+    async with stage(handler, silence=Impatient(60.0, 180.0)) as scene:  # type: ignore[arg-type]
         turn = scene.turn()
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await scene.ask(turn)
         assert turn.failure is not None
         assert (turn.failure.trouble, turn.failure.passed) == (trouble, True)
+
+
+async def test_what_came_before_the_trouble_in_one_read_is_passed_on() -> None:
+    """The first content passes at once, and with it what arrives together with the trouble."""
+    (error,) = sse({"error": {"message": "x", "code": 500}})
+
+    async def together(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM + piece(WHOLE[0]))
+        await asyncio.sleep(0.05)
+        writer.write(piece(WHOLE[0]) + piece(WHOLE[0] + error) + b"0\r\n\r\n")
+
+    async with stage(together) as scene:
+        reader, writer = await scene.connect()
+        turn = scene.turn()
+        writer.write(scene.request(turn))
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                answer += data
+        writer.transport.abort()
+        assert answer.count(WHOLE[0]) == 3
+        assert not answer.endswith(b"0\r\n\r\n")
+        assert turn.failure is not None
+        assert turn.failure.passed
 
 
 async def test_content_and_trouble_in_one_piece_are_still_an_error() -> None:
@@ -205,7 +229,7 @@ async def test_an_open_breaker_asks_nobody() -> None:
         turn = scene.turn()
         assert status(await scene.ask(turn)) == 402
         assert scene.seen == []
-        assert not turn.tries[0].sent
+        assert not turn.attempts[0].sent
 
 
 async def test_a_client_that_leaves_ends_the_providers_request() -> None:
@@ -216,7 +240,7 @@ async def test_a_client_that_leaves_ends_the_providers_request() -> None:
             asking = asyncio.create_task(scene.ask(turn))
             await scene.until(lambda: len(scene.seen) == 1)
             await asyncio.sleep(0.05)
-            scene.egress.turns.end(turn)
+            scene.egress.services.turns.end(turn)
             await scene.until(lambda: bool(scene.left))
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
                 await asking
@@ -322,7 +346,7 @@ async def test_an_address_of_no_provider_gets_nothing() -> None:
         assert b"403" in await reader.readline()
         assert (await reader.read()).endswith(b"}")
         writer.transport.abort()
-        assert (scene.seen, scene.told) == ([], [])
+        assert (scene.seen, scene.ended) == ([], [])
 
 
 async def test_an_answer_whose_provider_never_hangs_up() -> None:
@@ -335,7 +359,7 @@ async def test_an_answer_whose_provider_never_hangs_up() -> None:
     async with stage(lingering) as scene:
         turn = scene.turn()
         assert (await scene.ask(turn)).body == b"".join(WHOLE)
-        assert turn.tries[0].went_well
+        assert turn.attempts[0].went_well
 
 
 async def test_a_reader_that_is_slow_is_not_run_over() -> None:
@@ -349,13 +373,13 @@ async def test_a_reader_that_is_slow_is_not_run_over() -> None:
             await writer.drain()
         writer.write(piece(WHOLE[1]) + b"0\r\n\r\n")
 
-    async with stage(flood, patience=Impatient(60.0, 180.0)) as scene:
+    async with stage(flood, silence=Impatient(60.0, 180.0)) as scene:
         reader, writer = await scene.connect()
         turn = scene.turn()
         writer.write(scene.request(turn))
-        await scene.until(lambda: bool(turn.tries) and turn.tries[0].bytes_in > 0)
+        await scene.until(lambda: bool(turn.attempts) and turn.attempts[0].bytes_in > 0)
         await asyncio.sleep(2 * PATIENT_FOR)  # no silence of the provider's
-        sent = turn.tries[0].bytes_in
+        sent = turn.attempts[0].bytes_in
         assert sent < 40_000_000  # the kernel holds some
         size, last = 0, b""
         async with asyncio.timeout(20):

@@ -334,7 +334,8 @@ def test_tokens_are_remembered_as_they_are_told() -> None:
     counts = {"candidatesTokenCount": 2, "thoughtsTokenCount": 3}
     assert read("gemini", {"usageMetadata": counts}).usage == Usage(None, 5)
     assert stream("openai", TEXT["openai"], ending=None).judge.usage is None
-    for odd in ({"prompt_tokens": "7"}, {"prompt_tokens": True}, [], "x", {}):
+    odds: list[Any] = [{"prompt_tokens": "7"}, {"prompt_tokens": True}, [], "x", {}]
+    for odd in odds:
         assert read("openai", {"choices": [], "usage": odd}).usage is None
 
 
@@ -357,3 +358,89 @@ def test_no_document_breaks_the_judge(name: str, odd: dict[str, Any], streamed: 
     """Whatever stands where a list, a text or an object was expected."""
     body = event(odd) if streamed else json.dumps(odd).encode()
     assert hear(judge(name), [body], kind=STREAM).last is not None
+
+
+FIELDS = st.sampled_from(
+    ["choices", "delta", "content", "finish_reason", "usage", "error", "type", "message", "x_groq"]
+)
+WORDS = st.sampled_from(
+    [
+        *("", "stop", "error", "message_stop", "message_delta", "content_block_delta"),
+        *("response.completed", "response.failed", "response.output_text.delta"),
+        'a \\ "error" é\ud800',
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.integers(0, 9) | WORDS | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(FIELDS | st.text(max_size=3), inner)
+    ),
+    max_leaves=8,
+)
+CHOICES = st.fixed_dictionaries({}, optional={"delta": VALUES, "finish_reason": VALUES})
+DOCUMENTS = st.dictionaries(FIELDS, VALUES, max_size=4) | st.fixed_dictionaries(
+    {"choices": st.lists(CHOICES, max_size=2)}, optional={"usage": VALUES, "error": VALUES}
+)
+LEADS = {
+    "openai": b"",
+    "anthropic": b"event: content_block_delta\n",
+    "openai-responses": b"event: response.output_text.delta\n",
+}
+
+
+def escaped(text: str) -> str:
+    """The same JSON with some names and words in other letters."""
+    return text.replace("error", "\\u0065rror").replace("usage", "us\\u0061ge")
+
+
+@given(
+    st.sampled_from(sorted(LEADS)),
+    DOCUMENTS,
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :")]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_routine_events_change_nothing(
+    name: str, document: dict[str, Any], separators: tuple[str, str], ascii: bool, escape: bool
+) -> None:
+    """Whatever passes without being decoded neither ends an answer nor breaks it."""
+    dialect = dialect_for(name)
+    assert dialect is not None
+    assert dialect.routine is not None
+    text = json.dumps(document, separators=separators, ensure_ascii=ascii)
+    data = (escaped(text) if escape else text).encode("utf-8", "surrogatepass")
+    if dialect.routine.covers(LEADS[name] + b"data: " + data + b"\n\n"):
+        event = LEADS[name].decode().removeprefix("event: ").strip()
+        reading = dialect.read(json.loads(data.decode("utf-8", "replace")), event)
+        assert reading._replace(content=False, known=True) == Reading()
+
+
+ROUTINE = {
+    "openai": event(delta(content="a")).replace(b": null", b":null").replace(b'": ', b'":'),
+    "anthropic": event(CONTENT["anthropic"][0], "content_block_delta"),
+    "openai-responses": event(
+        {"type": "response.output_text.delta", "delta": "a"}, "response.output_text.delta"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(ROUTINE))
+def test_routine_events_are_whole_and_alike(name: str) -> None:
+    """One or many; with anything beside them they are decoded."""
+    dialect, one = dialect_for(name), ROUTINE[name]
+    assert dialect is not None
+    assert dialect.routine is not None
+    covers = dialect.routine.covers
+    assert covers(one)
+    assert covers(one * 3)
+    others = [one[:-1], one[1:], one + b"\n", b": a\n\n" + one, one[:-1] + b"data: {}\n\n"]
+    others += [one + b": a\n\n", one.replace(b"\n", b"\r\n"), b"", one + b"data: [DONE]\n\n"]
+    others += [b"event: error\n" + one, one[:-2] + b"\nid: 1\n\n", one.replace(b"{", b"[", 1)]
+    assert not [other for other in others if covers(other)]
+
+
+@pytest.mark.parametrize("name", sorted(ROUTINE))
+def test_routine_events_pass_as_they_came(name: str) -> None:
+    """After the first content, in pieces of any number of them."""
+    heard = hear(judge(name), [ROUTINE[name], *(ROUTINE[name] * n for n in (1, 2, 3))], None)
+    assert heard.passed == ROUTINE[name] * 7

@@ -21,7 +21,7 @@ def test_the_drawings_are_of_this_code() -> None:
 
 def test_the_docstring_has_the_same_table() -> None:
     """Row by row."""
-    table = inspect.getdoc(Judge).partition("::\n\n")[2].partition("\n\n")[0]
+    table = (inspect.getdoc(Judge) or "").partition("::\n\n")[2].partition("\n\n")[0]
     written = [re.split(r"\s{1,}", row.strip(), maxsplit=2) for row in table.splitlines()[1:]]
     assert written == [list(row) for row in DRAW["rows"]()]
 

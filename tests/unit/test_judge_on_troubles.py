@@ -14,20 +14,28 @@ from provider.replies import completion
 from provider.responses import ResponsesForm
 from synccr import judge
 from synccr.demo.openai import OfferedTool, Prompt
+from synccr.judge.chat import ChatAnswers
+from synccr.judge.gemini import GeminiAnswers
+from synccr.judge.messages import MessagesAnswers
+from synccr.judge.responses import ResponsesAnswers
 
-FORMS: list[tuple[ProviderForm, judge.Dialect]] = [
-    (ChatForm(), judge.Chat()),
-    (ResponsesForm(), judge.Responses()),
-    (AnthropicForm(), judge.Messages()),
-    (GeminiForm(), judge.Gemini()),
+FORMS: list[tuple[ProviderForm, judge.AnswerDialect]] = [
+    (ChatForm(), ChatAnswers()),
+    (ResponsesForm(), ResponsesAnswers()),
+    (AnthropicForm(), MessagesAnswers()),
+    (GeminiForm(), GeminiAnswers()),
 ]
 WITHOUT_BYTES = {"never", "reset"}
-ENDS = {Ending.COMPLETE: judge.End(), Ending.CUT: judge.Cut("cut"), Ending.STALL: judge.Silent(3.0)}
+ENDS: dict[Ending, judge.Event] = {
+    Ending.COMPLETE: judge.End(),
+    Ending.CUT: judge.Cut("cut"),
+    Ending.STALL: judge.Silent(3.0),
+}
 NOTE = OfferedTool("note", {"properties": {"text": {"type": "string"}}})
 
 
 def verdict(
-    name: str, form: tuple[ProviderForm, judge.Dialect], *, stream: bool, tools: bool
+    name: str, form: tuple[ProviderForm, judge.AnswerDialect], *, stream: bool, tools: bool
 ) -> str:
     """``Done``, ``Fail`` or ``Abort``."""
     asked = "use the note tool echo:abcdefghijkl" if tools else "echo:abcdefghijkl"
@@ -35,7 +43,7 @@ def verdict(
     reply = completion(form[0], behaviour(name), ask, "", 1)
     body = reply.body if reply.ending is Ending.COMPLETE else reply.body[: len(reply.body) // 2]
     pieces = [body] if reply.pieces is None else reply.pieces
-    events = [
+    events: list[judge.Event] = [
         judge.Head(reply.status, reply.headers["content-type"]),
         *(judge.Body(piece) for piece in pieces),
         ENDS[reply.ending],
@@ -49,7 +57,7 @@ def verdict(
 @pytest.mark.parametrize("tools", [False, True], ids=["text", "tool"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_each_kind_has_its_verdict(
-    form: tuple[ProviderForm, judge.Dialect], stream: bool, tools: bool
+    form: tuple[ProviderForm, judge.AnswerDialect], stream: bool, tools: bool
 ) -> None:
     """Health is done; trouble before the first content is a failure, after it an abort; a whole
     answer has nothing passed on before it is whole. Gemini's call comes in one event, so that

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synccr.judge.sse import DONE, TOO_LARGE, Reader, decoded
+from synccr.judge.sse import DONE, TOO_LARGE, SseReader, decoded
 
 LIMIT = 200
 
 
 def read(pieces: Iterable[bytes], limit: int = LIMIT) -> tuple[list[tuple[str, Any]], bytes]:
     """Names and documents, and all the bytes that were released."""
-    reader, events, released = Reader(limit), [], b""
+    reader, events, released = SseReader(limit), [], b""
     for piece in pieces:
         held = reader.kept
         found, out = reader.feed(piece)
@@ -74,7 +74,7 @@ def test_fields_comments_and_line_ends(end: str, size: int) -> None:
 
 def test_what_is_not_understood_is_kept() -> None:
     """A part of a line, and the name of an event that is to come."""
-    reader = Reader(LIMIT)
+    reader = SseReader(LIMIT)
     assert reader.feed(b": ping\n\neve") == ([], b": ping\n\n")
     assert reader.feed(b'nt: error\ndata: {"error"') == ([], b"")
     (event,), released = reader.feed(b": 1}\n: and a comment")
@@ -121,7 +121,8 @@ def test_any_cutting_gives_the_same_events(
 ) -> None:
     """Also of garbage; all bytes are released in the end, and what is kept is bounded."""
     data = b"".join(text + end for text, end in lines) + rest
-    pieces, at = [], 0
+    pieces: list[bytes] = []
+    at = 0
     while at < len(data):
         size = sizes[len(pieces) % len(sizes)]
         pieces.append(data[at : at + size])

@@ -103,7 +103,8 @@ def schedule(
 async def test_a_restart_neither_repeats_nor_forgets(tmp_path: Path) -> None:
     """The first start is the first check; the next is due a week later, whoever runs then; a
     start's own preflight is that check when one is due."""
-    clock, told = Time(), []
+    clock = Time()
+    told: list[str] = []
     first: CheckResult = ([report("m", Status.OK)], {"acme": ["m"]})
     one = schedule(tmp_path, clock, told)
     one.on_start(first)
@@ -124,7 +125,8 @@ async def test_a_restart_neither_repeats_nor_forgets(tmp_path: Path) -> None:
 async def test_it_runs_when_it_is_due(tmp_path: Path) -> None:
     """Due at once when the supervisor started without a preflight; a clock that is set back a
     year puts it off by a week at most."""
-    clock, told = Time(), []
+    clock = Time()
+    told: list[str] = []
     schedule(tmp_path, clock, told).on_start(([report("m", Status.OK)], {"acme": ["m"]}))
     clock.now += timedelta(days=8)
     two = schedule(tmp_path, clock, told, ([report("m", Status.MISSING)], {}))

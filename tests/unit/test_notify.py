@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import pytest
@@ -136,7 +136,7 @@ async def test_what_a_command_leaves_running_keeps_nobody_waiting() -> None:
 class Hook(BaseHTTPRequestHandler):
     """Takes messages; answers 500 below /broken."""
 
-    got: list[Any]
+    got: ClassVar[list[Any]]
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -150,11 +150,13 @@ class Hook(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hook() -> Iterator[tuple[str, list[Any]]]:
-    handler = type("Own", (Hook,), {"got": []})
-    server = HTTPServer(("127.0.0.1", 0), handler)
+    class Own(Hook):
+        got: ClassVar[list[Any]] = []
+
+    server = HTTPServer(("127.0.0.1", 0), Own)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", handler.got
+    yield f"http://127.0.0.1:{server.server_port}", Own.got
     server.shutdown()
     thread.join()
     server.server_close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 
 from provider import __main__ as provider_main
-from synccr import files, paths
+from synccr import clock, files, paths
 from synccr.ccr import process_markers as marks
 from synccr.ccr.process import identify
 from synccr.cli import detach
@@ -29,7 +30,6 @@ from synccr.cli.endpoint import Endpoint, client_environment
 from synccr.control import request
 from synccr.control.server import ControlServer
 from synccr.errors import SynccrError
-from synccr.supervisor import loop
 from synccr.supervisor import public_port as port
 from synccr.supervisor.signals import stoppable
 
@@ -97,7 +97,7 @@ def test_windows_claude_code_is_waited_for(tmp_path: Path, monkeypatch: pytest.M
     program = tmp_path / "claude"
     program.write_text('#!/bin/sh\n[ "$ANTHROPIC_BASE_URL" = here ] && exit 7\n')
     program.chmod(0o755)
-    monkeypatch.setattr(code.shutil, "which", lambda _: str(program))
+    monkeypatch.setattr(shutil, "which", lambda _: str(program))
     monkeypatch.setattr(code, "endpoint", lambda: None)
     monkeypatch.setattr(code, "client_environment", lambda _: {"ANTHROPIC_BASE_URL": "here"})
     assert code.run(SimpleNamespace(args=[])).exit_code == 7  # type: ignore[arg-type]
@@ -167,4 +167,4 @@ def test_clock_elsewhere(platform: str, monkeypatch: pytest.MonkeyPatch) -> None
     """Only Linux has the boot clock: elsewhere time is the monotonic clock's."""
     monkeypatch.setattr(sys, "platform", platform)
     before = time.monotonic()
-    assert before <= loop.now().mono <= time.monotonic()
+    assert before <= clock.now().mono <= time.monotonic()

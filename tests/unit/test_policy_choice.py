@@ -86,7 +86,9 @@ def test_between_equals_what_serves_stays() -> None:
     assert first is not None
     assert first.healed.profile.role == "primary"
     assert first.why.endswith("fallback would serve the same models")
-    second = choose(one, two, {}, LOCAL, choose(two, two, {}, LOCAL, None).healed)
+    runs = choose(two, two, {}, LOCAL, None)
+    assert runs is not None
+    second = choose(one, two, {}, LOCAL, runs.healed)
     assert second is not None
     assert second.healed.profile.role == "fallback"
 

@@ -17,7 +17,7 @@ import pytest
 from policy_kit import DAWN, profiles, report, started
 
 from synccr.judge.outcome import Trouble
-from synccr.models.report import ModelRef, Status
+from synccr.models.report import ModelRef, Report, Status
 from synccr.models.shape import Shape
 from synccr.policy import events as e
 from synccr.policy.breaker import Breaker, allows, breaker_of, trial_for
@@ -94,7 +94,7 @@ class Day:
                     self.probes += [self.mono] * (MAIN in refs)
                     self.later(0.5, e.Probed(tuple(map(self.probe, refs))))
 
-    def probe(self, ref: ModelRef) -> e.Report:
+    def probe(self, ref: ModelRef) -> Report:
         request = Request(0, "", Shape(), 0.0)
         bad = self.shown and self._bad(ref, request)
         return report(ref, Status.OVERLOADED if bad else Status.OK, self.now.wall)

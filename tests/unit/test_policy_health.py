@@ -150,5 +150,6 @@ def test_pauses(status: Status, wait: float | None, pauses: list[float]) -> None
     mono = 0.0
     for pause in pauses:
         health = learn(health, (Fact.PROBE_FAILED, status, 0.0, wait, 2), mono)
+        assert health.probe_at is not None
         assert health.probe_at == pytest.approx(mono + pause)
         mono = health.probe_at

@@ -47,7 +47,7 @@ def plan(**more: object) -> RoutePlan:
 
 
 def led(found: Next) -> ModelRef | None:
-    return found.candidate and found.candidate.ref
+    return found.candidate.ref if found.candidate else None
 
 
 def refs(found: RoutePlan, scenario: str) -> list[ModelRef]:
@@ -81,7 +81,7 @@ def test_candidates_stand_in_the_owners_order() -> None:
         ([Tried(MAIN, Trouble.STATUS, 422)], Need(), SPARE),
         ([Tried(m, Trouble.STATUS, 400) for m in (MAIN, SPARE)], Need(), None),
         ([Tried(MAIN, Trouble.STATUS, 413)], Need(), LONG),
-        ([Tried(MAIN, Trouble.STATUS, 400, True, too_long=True)], Need(), LONG),
+        ([Tried(MAIN, Trouble.STATUS, 400, Scope.REQUEST, too_long=True)], Need(), LONG),
         ([Tried(MAIN, Trouble.STATUS, 413)], Need(tokens=10_000), None),
         ([FAILED], Need(tokens=5000), LONG),
         ([*RESTING, replace(FAILED, ref=LONG)], Need(), MAIN),
@@ -165,9 +165,10 @@ def test_the_breaker() -> None:
     assert allows(half, MAIN, session="t", now=500.0).trial
     everything = (MAIN, SPARE, TWIN, LONG)
     assert allows(state(away=everything), MAIN, session="s", now=0.0).panic
+    gone = state(away=everything).health
     crowd = replace(
         state(away=everything[1:]),
-        health=half.health | {ref: state(away=everything).health[ref] for ref in everything[1:]},
+        health={**half.health, **{ref: gone[ref] for ref in everything[1:]}},
     )
     assert allows(crowd, MAIN, session="t", now=1.0).panic
     assert not allows(crowd, SPARE, session="t", now=1.0).allowed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -77,7 +78,7 @@ def test_what_never_happens_in_months(seed: int) -> None:
     ],
     ids=str,
 )
-def test_the_same_with_other_settings(short: dict[str, float], seed: int) -> None:
+def test_the_same_with_other_settings(short: dict[str, Any], seed: int) -> None:
     """What never happens does not depend on the numbers."""
     world = World(Settings(**short))
     # A CCR that dies of everything is tried every interval: a day of seconds takes too long.

@@ -337,9 +337,9 @@ def test_a_request_served_ends_that_no_model_can_serve() -> None:
         life = Availability()
         for ref in (MAIN, SPARE, LONG, TWIN):
             life.probed(ref, status)
-        assert life.state.phase is Phase.SWAPPING
+        before = life.state.phase
         life.post(e.SwapFailed("no"))
-        assert life.state.phase is Phase.EXHAUSTED
+        assert (before, life.state.phase) == (Phase.SWAPPING, Phase.EXHAUSTED)
         life.mono = 50.0
         life.serves(MAIN)
         assert breaker_of(life.state, MAIN) is after

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from probe_kit import KEY, NOW, provider
 
-from synccr.journal import utc_now
+from synccr.clock import utc_now
 from synccr.models.report import Quota, Report, Status
 from synccr.probe import ModelRecord, OfferedModel, ask
 from synccr.probe.run import PreflightResult
@@ -22,8 +22,8 @@ P = provider()
 
 
 def report(status: Status = Status.OK, **changes: Any) -> Report:
-    values = {"provider": "p", "model": "m", "status": status, "checked_at": NOW} | changes
-    return Report(**({"http_status": 200} | values))
+    values: dict[str, Any] = {"provider": "p", "model": "m", "http_status": 200}
+    return Report(**(values | {"status": status, "checked_at": NOW} | changes))
 
 
 def reopened(path: Path, *reports: Report, p: Any = P) -> ModelRecord:

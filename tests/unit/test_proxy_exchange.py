@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,7 +149,7 @@ EVENTS = st.one_of(
 
 
 @given(st.lists(EVENTS, max_size=60))
-def test_what_never_happens(events: list[tuple]) -> None:
+def test_what_never_happens(events: list[tuple[Any, ...]]) -> None:
     """Whatever comes: no answer begins twice, nothing begun is sent again, sends are bounded."""
     exchange = Exchange()
     state, sends, seen = "placing", 0, set()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from proxy_kit import Seen, chunked, error_type, request, response, stage, status
+from proxy_kit import Handler, Seen, Stage, chunked, error_type, request, response, stage, status
 
 from synccr.judge.outcome import Failure, Trouble
 from synccr.models.report import ModelRef
@@ -18,7 +19,8 @@ from synccr.proxy import Proxy, Response, error
 from synccr.proxy.framing import RequestFramer, RequestHead
 from synccr.proxy.hop_headers import marked
 from synccr.proxy.resend import Resend, body_of, renamed
-from synccr.turns.turn import Try, Turn, Turns
+from synccr.turns.attempt import Attempt
+from synccr.turns.turn import Turn, Turns
 
 FAILED = Failure(Trouble.STATUS, 402, b"{}", "no credit")
 SPARE = ModelRef("acme", "spare")
@@ -45,7 +47,7 @@ class Keeper:
         assert turn is not None
         model = json.loads(seen.body)["model"]
         ref = ModelRef.parse(model) if "," in model else ModelRef("acme", "main")
-        turn.tries.append(Try(ref, 0.0, failure=self.outcomes.pop(0)))
+        turn.attempts.append(Attempt(ref, 0.0, failure=self.outcomes.pop(0)))
 
     def after_failure(self, turn: Turn, body: bytes) -> Resend | Response:
         self.bodies.append(body)
@@ -59,7 +61,7 @@ class Keeper:
         self.turns.end(turn)
 
 
-def ccr(keeper: Keeper, answer: Callable[[Seen], bytes]) -> Callable[..., object]:
+def ccr(keeper: Keeper, answer: Callable[[Seen], bytes]) -> Handler:
     """A CCR that shows the egress each request, and answers."""
 
     async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
@@ -76,7 +78,7 @@ def told(seen: Seen) -> bytes:
     return response(b'{"error": "402"}', status="402 Payment Required")
 
 
-def scene(keeper: Keeper) -> object:
+def scene(keeper: Keeper) -> AbstractAsyncContextManager[Stage]:
     return stage(Proxy(hold_timeout=20, turns=keeper))
 
 
@@ -125,7 +127,7 @@ async def test_the_connection_to_ccr_is_kept_over_a_failure() -> None:
 async def test_as_many_models_as_the_keeper_names() -> None:
     """No backend has died, however often the request is sent again to the one that serves."""
     keeper = Keeper([FAILED] * 7 + [None])
-    keeper.chosen = lambda turn: Resend(ModelRef("acme", f"m{len(turn.tries)}"))
+    keeper.chosen = lambda turn: Resend(ModelRef("acme", f"m{len(turn.attempts)}"))
 
     def answer(seen: Seen) -> bytes:
         if b"acme,m7" in seen.body:
@@ -178,7 +180,7 @@ async def test_a_backend_that_is_abandoned_after_a_failure() -> None:
 
 async def test_when_no_model_is_left_the_client_is_told() -> None:
     """The keeper's own answer goes back, and the connection goes on."""
-    keeper = Keeper([FAILED, FAILED], chosen=lambda turn: error(402, f"{len(turn.tries)} tried"))
+    keeper = Keeper([FAILED, FAILED], chosen=lambda turn: error(402, f"{len(turn.attempts)} tried"))
     async with scene(keeper) as play:
         await play.backend(ccr(keeper, lambda _: response(b"{}", status="402 No")))
         wire = await play.wire()
@@ -222,7 +224,7 @@ async def test_a_client_that_leaves_ends_the_providers_request() -> None:
 
     async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
         keeper.tried(seen)
-        keeper.turns.get(1).tries[0].abort = aborted.set  # type: ignore[union-attr]
+        keeper.turns.get(1).attempts[0].abort = aborted.set  # type: ignore[union-attr]
         await asyncio.Event().wait()
 
     async with scene(keeper) as play:
@@ -304,7 +306,7 @@ async def test_a_body_that_names_no_model() -> None:
     async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
         turn = keeper.turns.get(1)
         assert turn is not None
-        turn.tries.append(Try(SPARE, 0.0, failure=FAILED))
+        turn.attempts.append(Attempt(SPARE, 0.0, failure=FAILED))
         writer.write(response(b"{}", status="402 No"))
 
     async with scene(keeper) as play:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from policy_kit import BODIES, profiles, report, started
 
+from synccr.clock import utc_now
 from synccr.config.profile import probe_targets
-from synccr.journal import utc_now
 from synccr.models.report import ModelRef, Report, Status
 from synccr.policy import events as e
 from synccr.policy.machine import decide

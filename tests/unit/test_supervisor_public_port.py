@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from synccr.proxy.framing import RequestFramer
+from synccr.proxy.framing import RequestFramer, RequestHead
 from synccr.supervisor.public_port import browser_guard
 
 PORT = 3456
 
 
-def head(method: str = "POST", **fields: str):
+def head(method: str = "POST", **fields: str) -> RequestHead:
     framer = RequestFramer()
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
     framer.feed("\r\n".join([f"{method} / HTTP/1.1", *lines, "", ""]).encode())

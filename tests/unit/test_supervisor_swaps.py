@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +54,7 @@ class Stage:
         self.backends = Backends()
         self.told: list[str] = []
 
-        async def probe(refs: tuple[ModelRef, ...], _like: object) -> tuple[Any, ...]:
+        async def probe(refs: Sequence[ModelRef], _like: object) -> tuple[Any, ...]:
             await asyncio.sleep(LONG)
             return ()
 

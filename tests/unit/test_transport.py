@@ -19,7 +19,8 @@ from synccr.transport.inflate import Inflater, Unreadable
 from synccr.transport.messages import head_of, target_of
 from ways import serving
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
 
 
 def reset(writer: Writer) -> None:
@@ -258,6 +259,23 @@ async def test_whole_answers(name: str) -> None:
         assert heard.status in {200, 204}
         assert not {b"transfer-encoding", b"connection", b"x-trailer", b"a"} & set(heard.headers)
         assert len(transport.pool) == kept
+
+
+@pytest.mark.parametrize("ending", [b"0\r\n\r\n", b"zz\r\n"])
+async def test_pieces_are_joined_once_that_is_asked_for(ending: bytes) -> None:
+    """Those of one read, also before something that is not HTTP."""
+
+    class Joining(Heard):
+        def body(self, data: bytes) -> None:
+            super().body(data)
+            call.join_pieces()
+
+    answer = chunked(b"a", b"b", b"c") + ending
+    async with serving(answering(answer, keep=False)) as server, Transport() as transport:
+        heard = Joining()
+        call = transport.start(Outgoing("GET", server.url), heard)
+        await asyncio.wait_for(heard.over.wait(), 5)
+    assert (heard.pieces, heard.failure is None) == ([b"a", b"bc"], ending.startswith(b"0"))
 
 
 CUT = {

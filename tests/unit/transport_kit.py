@@ -23,10 +23,6 @@ class Heard:
         self.over = asyncio.Event()
         self.begun = asyncio.Event()
 
-    @property
-    def bytes(self) -> bytes:
-        return b"".join(self.pieces)
-
     def head(self, status: int, headers: Headers) -> None:
         assert not self.over.is_set()
         self.status, self.headers = status, dict(headers)
@@ -44,6 +40,11 @@ class Heard:
         self.failure = failure
         self.ends += 1
         self.over.set()
+
+    # Last in the class: below it `bytes` is not the type.
+    @property
+    def bytes(self) -> bytes:
+        return b"".join(self.pieces)
 
 
 async def ask(transport: Transport, url: str, body: bytes = b"", **options: str) -> Heard:

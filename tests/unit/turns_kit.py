@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from synccr.turns.trace import TryRow, TurnRow
+from synccr.turns.trace import AttemptRow, TurnRow
 
 MAIN, SPARE = "acme,vendor/main-480b", "acme,vendor/spare-32b"
 
 
-def tried(target: str = MAIN, verdict: str = "ok", status: int | None = 200, **more: Any) -> TryRow:
+def tried(
+    target: str = MAIN, verdict: str = "ok", status: int | None = 200, **more: Any
+) -> AttemptRow:
     times = {"started_ms": 0, "first_byte_ms": 120, "took_ms": 1500, **more}
-    return TryRow(target=target, status=status, verdict=verdict, **times)
+    return AttemptRow(target=target, status=status, verdict=verdict, **times)
 
 
-def turn(number: int, *tries: TryRow, **more: Any) -> TurnRow:
+def turn(number: int, *attempts: AttemptRow, **more: Any) -> TurnRow:
     """One that the last try served, unless it is said otherwise."""
-    good = tries[-1].target if tries and tries[-1].verdict == "ok" else None
+    good = attempts[-1].target if attempts and attempts[-1].verdict == "ok" else None
     usual: dict[str, Any] = {
         "at": f"2026-01-02T03:04:{number % 60:02}.000Z",
         "route": "default",
@@ -27,7 +29,7 @@ def turn(number: int, *tries: TryRow, **more: Any) -> TurnRow:
         "took_ms": 1600,
         "judged": True,
     }
-    return TurnRow(turn=number, tries=list(tries), **(usual | more))
+    return TurnRow(turn=number, attempts=list(attempts), **(usual | more))
 
 
 def moved(number: int, **more: Any) -> TurnRow:

@@ -192,7 +192,7 @@ class _VersionCache:
 
     def __init__(self, path: Path | None, home: Path) -> None:
         self._path = path
-        self._home = home if home.is_dir() else None
+        self._home = home if os.access(home, os.X_OK) else None
         self._known: dict[str, Any] = {}
         if path:
             with contextlib.suppress(OSError, ValueError):

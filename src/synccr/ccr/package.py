@@ -105,7 +105,9 @@ def own_command(line: str, environ: Mapping[str, str]) -> Package:
     if version:
         check_supported(version)
     program, *rest = words or [""]
-    found = shutil.which(Path(program).expanduser(), path=environ.get("PATH", os.defpath))
+    found: str | None = shutil.which(
+        Path(program).expanduser(), path=environ.get("PATH", os.defpath)
+    )
     if found is None:
         raise RuntimeMissing(f"There is no command {program!r}, which ccr_command names.", _EXAMPLE)
     start = () if rest[-1:] == ["start"] else ("start",)

@@ -13,8 +13,8 @@ from synccr import __version__
 from synccr.cli.commands import COMMANDS
 from synccr.cli.help import OPTIONS, root_help
 from synccr.cli.result import Result, print_result
+from synccr.cli.shells import COMPLETE
 
-COMPLETE = "_SYNCCR_COMPLETE"
 """The variable with which a shell's completion script asks what could come next."""
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+COMPLETE = "_SYNCCR_COMPLETE"
+"""The variable by which a shell asks for completions."""
+
 SHELLS = {
     "bash": "sh",
     "zsh": "sh",

@@ -1,34 +1,13 @@
-"""The egress as a whole: its port, and what an attempt needs to know."""
+"""The egress's port: takes CCR's provider requests and has an attempt made of each."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from synccr.egress.attempt import Attempt
-from synccr.egress.directory import Directory
-from synccr.egress.patience import Patience
-from synccr.egress.server import Connection
-from synccr.judge.outcome import Failure
-from synccr.models.report import ModelRef
-from synccr.redact import Redactor
-from synccr.transport import Transport
-from synccr.turns.turn import Try, Turn, Turns
-
-if TYPE_CHECKING:
-    from synccr.turns.capture import Capture
-
-Permit = Callable[[Try, Turn | None], Failure | None]
-"""Whether a model is asked now; else why not."""
-
-Fields = Sequence[tuple[bytes, bytes]]
-Substitute = Callable[[str, Fields], tuple[str, Fields]]
-Told = Callable[[Turn | None, Try], None]
-"""Hears of each try that has ended."""
+from synccr.egress.attempt_runner import AttemptRunner, AttemptServices
+from synccr.egress.server import CcrConnection
 
 
 @dataclass
@@ -36,37 +15,18 @@ class Egress:
     """Listens on loopback for the CCR that holds the secret.
 
     Attributes:
-        turns: the turns under way.
-        transport: towards providers.
-        patience: how long each model may be silent.
-        directory: the providers that count now.
-        substitute: puts keys in the place of placeholders in an address and header values.
-        permit: the breaker's word on a try.
-        told: hears of each try that has ended.
-        redact: masks the keys that count now.
-        capture: takes bodies while a person wants them.
-        done_alone: whether a model's streams end with ``[DONE]`` and no finish.
-        clock: monotonic seconds.
-        most_unproven: connections that have not shown the secret.
+        services: what attempts need.
         secret: opens this port, and CCR's own.
+        most_unproven: connections that have not shown the secret.
+        port: 0 lets the system choose.
     """
 
-    turns: Turns
-    transport: Transport
-    patience: Patience
-    directory: Callable[[], Directory]
-    substitute: Substitute
-    permit: Permit
-    told: Told
-    redact: Callable[[], Redactor] = Redactor
-    capture: Callable[[], Capture | None] = lambda: None
-    done_alone: Callable[[ModelRef], bool] = lambda _ref: False
-    clock: Callable[[], float] = time.monotonic
+    services: AttemptServices
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     most_unproven: int = 256
     port: int = 0
-    _connections: set[Connection] = field(default_factory=set, repr=False)
-    _unproven: dict[Connection, None] = field(default_factory=dict, repr=False)
+    _connections: set[CcrConnection] = field(default_factory=set, repr=False)
+    _unproven: dict[CcrConnection, None] = field(default_factory=dict, repr=False)
     _server: asyncio.Server | None = field(default=None, repr=False)
 
     async def start(self) -> None:
@@ -77,10 +37,10 @@ class Egress:
         """
         secret = self.secret.encode()
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(
+            lambda: CcrConnection(
                 secret,
                 self._connections,
-                lambda c: Attempt(self, c),
+                lambda connection: AttemptRunner(self.services, connection),
                 self._unproven,
                 self.most_unproven,
             ),
@@ -97,7 +57,7 @@ class Egress:
         for connection in tuple(self._connections):
             connection.abort()
         await asyncio.sleep(0)
-        await self.transport.close()
+        await self.services.transport.close()
 
     @property
     def url(self) -> str:

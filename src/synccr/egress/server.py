@@ -24,7 +24,7 @@ TIME_TO_SHOW: Final = 10.0
 Headers = list[tuple[bytes, bytes]]
 
 
-class Handler(Protocol):
+class RequestHandler(Protocol):
     """One request that is being answered."""
 
     def start(self) -> None:
@@ -40,15 +40,15 @@ class Handler(Protocol):
         ...
 
 
-class Connection(asyncio.Protocol):
+class CcrConnection(asyncio.Protocol):
     """One connection from CCR; its requests are served one after the other.
 
     Args:
         secret: what has to be shown in the first head, and in each that follows.
-        connections: this one is in there while it lives.
+        connections: holds this one while it lives.
         handler: made for each whole request.
-        unproven: this one is in there until it has shown the secret.
-        most_unproven: beyond so many the oldest one has to go: CCR shows it at once.
+        unproven: holds this one until it has shown the secret.
+        most_unproven: beyond so many the oldest one has to go, for CCR shows it at once.
 
     Attributes:
         method, target, headers, body: of the current request.
@@ -59,9 +59,9 @@ class Connection(asyncio.Protocol):
     def __init__(
         self,
         secret: bytes,
-        connections: set[Connection],
-        handler: Callable[[Connection], Handler],
-        unproven: dict[Connection, None],
+        connections: set[CcrConnection],
+        handler: Callable[[CcrConnection], RequestHandler],
+        unproven: dict[CcrConnection, None],
         most_unproven: int,
     ) -> None:
         self._secret = secret
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         self._most_unproven = most_unproven
         self._deadline: asyncio.TimerHandle | None = None
         self._make = handler
-        self._handler: Handler | None = None
+        self._handler: RequestHandler | None = None
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._head_size = 0
         self._trusted = False

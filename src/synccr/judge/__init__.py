@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from synccr.judge.chat import Chat
-from synccr.judge.dialect import Dialect, Finish, Reading, Usage
+from synccr.judge.chat import ChatAnswers
+from synccr.judge.dialect import AnswerDialect, Finish, Reading, Usage
 from synccr.judge.events import (
     Abort,
     Action,
@@ -26,20 +26,20 @@ from synccr.judge.events import (
     Pass,
     Silent,
 )
-from synccr.judge.gemini import Gemini
+from synccr.judge.gemini import GeminiAnswers
 from synccr.judge.judge import TRANSITIONS, Judge, State
-from synccr.judge.messages import Messages
+from synccr.judge.messages import MessagesAnswers
 from synccr.judge.outcome import Failure, Trouble, failure, own_body
-from synccr.judge.responses import Responses
+from synccr.judge.responses import ResponsesAnswers
 
 __all__ = [
     "DIALECTS",
     "TRANSITIONS",
     "Abort",
     "Action",
+    "AnswerDialect",
     "Body",
     "Cut",
-    "Dialect",
     "Done",
     "End",
     "Event",
@@ -60,10 +60,15 @@ __all__ = [
     "own_body",
 ]
 
-_ALL: tuple[Dialect, ...] = (Chat(), Messages(), Gemini(), Responses())
+_ALL: tuple[AnswerDialect, ...] = (
+    ChatAnswers(),
+    MessagesAnswers(),
+    GeminiAnswers(),
+    ResponsesAnswers(),
+)
 DIALECTS = MappingProxyType({dialect.name: dialect for dialect in _ALL})
 
 
-def dialect_for(name: str) -> Dialect | None:
-    """The dialect of this name, as ``preflight.dialects`` has them; None for any other."""
+def dialect_for(name: str) -> AnswerDialect | None:
+    """The dialect of this name, as ``synccr.probe.dialects`` has them; None for any other."""
     return DIALECTS.get(name)

@@ -10,7 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 from synccr.classify.body import failed_choice
-from synccr.judge.dialect import CONTENT, FOREIGN, PART, Finish, Reading, filled, rows, section
+from synccr.judge.dialect import (
+    CONTENT,
+    FOREIGN,
+    PART,
+    Finish,
+    Reading,
+    Routine,
+    filled,
+    rows,
+    section,
+)
 from synccr.judge.dialect import usage as count
 
 CONTENT_FIELDS = (
@@ -36,10 +46,13 @@ BROKEN = frozenset({"error", "network_error", "insufficient_system_resource", "a
 """Reasons that tell of a trouble."""
 
 
-class Chat:
+class ChatAnswers:
     """Every chunk and every whole answer has ``choices``; ``finish_reason`` is the end."""
 
     name = "openai"
+    routine: Routine | None = Routine(
+        lead=b"data: {", telling=(b'"error',), null=(b'"finish_reason"', b'"usage"')
+    )
 
     def read(self, document: dict[str, Any], event: str = "") -> Reading:  # noqa: ARG002
         error = document.get("error") or section(document, "x_groq").get("error")

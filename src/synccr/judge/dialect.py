@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -58,10 +59,47 @@ CONTENT = Reading(content=True)
 FOREIGN = Reading(known=False)
 
 
-class Dialect(Protocol):
-    """One form of answering."""
+@dataclass(frozen=True)
+class Routine:
+    """Sees without decoding them that events change nothing once content has come.
+
+    JSON can spell the name of a field in other letters only by ``\\u``: bytes without that and
+    without the name hold no such field. What is doubtful is decoded.
+
+    Attributes:
+        lead: how each of the events begins.
+        telling: bytes that an event holds if it may end an answer, break it or count tokens.
+        null: names of fields that do so unless they are null.
+    """
+
+    lead: bytes
+    telling: tuple[bytes, ...]
+    null: tuple[bytes, ...] = ()
+
+    def covers(self, events: bytes) -> bool:
+        """Whether these are whole events, and none of them changes anything."""
+        if not (events.startswith(self.lead) and events.endswith(b"\n\n")) or b"\r" in events:
+            return False
+        count = 1 + events.count(b"\n\n" + self.lead)
+        if events.count(b"\n") != count * (2 + self.lead.count(b"\n")):
+            return False  # lines between the events, or more than one of data in one of them
+        if b"\\u" in events:
+            return False
+        for mark in self.telling:
+            if mark in events:
+                return False
+        return all(events.count(n) == events.count(n + b":null") for n in self.null if n in events)
+
+
+class AnswerDialect(Protocol):
+    """One form of answering.
+
+    Attributes:
+        routine: None where every event has to be decoded.
+    """
 
     name: str
+    routine: Routine | None
 
     def read(self, document: dict[str, Any], event: str) -> Reading:
         """Judge one event of a stream; ``event`` is its name, which may be empty."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from synccr.judge import errors
-from synccr.judge.dialect import EXPLAINS_EMPTY, Dialect, Finish, Reading, Usage
+from synccr.judge.dialect import EXPLAINS_EMPTY, AnswerDialect, Finish, Reading, Usage
 from synccr.judge.outcome import BODY_LIMIT, Failure, Trouble, failure
 from synccr.judge.sse import decoded
 
@@ -82,7 +82,7 @@ class Form:
         return data
 
 
-class Unknown(Form):
+class UnknownForm(Form):
     """A dialect that is not known: emptiness, cut and silence are all that can be told.
 
     One that was not asked to stream is held until it is whole, because nobody can use a
@@ -113,10 +113,10 @@ class Unknown(Form):
         return b""
 
 
-class Document(Form):
+class WholeDocument(Form):
     """One JSON document, judged when it is whole."""
 
-    def __init__(self, dialect: Dialect, *, accept_empty: bool) -> None:
+    def __init__(self, dialect: AnswerDialect, *, accept_empty: bool) -> None:
         super().__init__()
         self._dialect = dialect
         self._accept_empty = accept_empty

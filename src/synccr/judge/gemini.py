@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from synccr.judge.dialect import CONTENT, FOREIGN, PART, Finish, Reading, filled, rows, section
+from synccr.judge.dialect import (
+    CONTENT,
+    FOREIGN,
+    PART,
+    Finish,
+    Reading,
+    Routine,
+    filled,
+    rows,
+    section,
+)
 from synccr.judge.dialect import usage as count
 
 FILTERS = frozenset(
@@ -14,10 +24,11 @@ FILTERS = frozenset(
 _UNSPECIFIED = frozenset({"", "FINISH_REASON_UNSPECIFIED"})
 
 
-class Gemini:
+class GeminiAnswers:
     """A chunk is a whole answer in small; ``finishReason``, or a blocked prompt, is the end."""
 
     name = "gemini"
+    routine: Routine | None = None
 
     def read(self, document: dict[str, Any], event: str = "") -> Reading:  # noqa: ARG002
         if document.get("error"):

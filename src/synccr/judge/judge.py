@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from synccr.judge import errors
-from synccr.judge.dialect import Dialect, Usage
+from synccr.judge.dialect import AnswerDialect, Usage
 from synccr.judge.events import (
     Abort,
     Action,
@@ -21,9 +21,9 @@ from synccr.judge.events import (
     Pass,
     Silent,
 )
-from synccr.judge.form import Document, Form, Unknown, after_content, is_stream
+from synccr.judge.form import Form, UnknownForm, WholeDocument, after_content, is_stream
 from synccr.judge.outcome import BODY_LIMIT, Failure, Trouble, failure
-from synccr.judge.stream import Stream
+from synccr.judge.stream import EventStream
 
 REFUSAL_LIMIT = 64 << 10
 """Bytes of an HTTP error's body after which no more are waited for."""
@@ -136,7 +136,7 @@ class Judge:
 
     def __init__(
         self,
-        dialect: Dialect | None,
+        dialect: AnswerDialect | None,
         *,
         streamed: bool,
         done_alone: bool = False,
@@ -220,13 +220,13 @@ class Judge:
 
     def _recognized(self) -> Form | None:
         if self._dialect is None:
-            return Unknown(streamed=self._streamed)
+            return UnknownForm(streamed=self._streamed)
         stream = is_stream(self._content_type, self._opening)
         if stream is None:
             return None
         if not stream:
-            return Document(self._dialect, accept_empty=self._accept_empty)
-        return Stream(
+            return WholeDocument(self._dialect, accept_empty=self._accept_empty)
+        return EventStream(
             self._dialect,
             limit=self._limit,
             done_alone=self._done_alone,
@@ -253,9 +253,9 @@ class Judge:
         """The form; an answer that ends before it has shown one is a document at best."""
         if self._form is None:
             if self._dialect is None:
-                self._form = Unknown(streamed=self._streamed)
+                self._form = UnknownForm(streamed=self._streamed)
             else:
-                self._form = Document(self._dialect, accept_empty=self._accept_empty)
+                self._form = WholeDocument(self._dialect, accept_empty=self._accept_empty)
             self._form.feed(bytes(self._opening))
         return self._form
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from synccr.judge.dialect import CONTENT, FOREIGN, PART, Finish, Reading, filled, rows, section
+from synccr.judge.dialect import (
+    CONTENT,
+    FOREIGN,
+    PART,
+    Finish,
+    Reading,
+    Routine,
+    filled,
+    rows,
+    section,
+)
 from synccr.judge.dialect import usage as count
 
 FINISHES = {
@@ -18,10 +28,13 @@ _WRITTEN = frozenset({"text", "thinking"})
 """Blocks that begin empty; any other block is content by being there."""
 
 
-class Messages:
+class MessagesAnswers:
     """``message_delta`` tells the reason, and only ``message_stop`` is the end."""
 
     name = "anthropic"
+    routine: Routine | None = Routine(
+        lead=b"event: content_block_delta\ndata: {", telling=(b'"error', b'"message')
+    )
 
     def read(self, document: dict[str, Any], event: str = "") -> Reading:
         match document.get("type") or event:

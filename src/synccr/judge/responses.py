@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from synccr.judge.dialect import CONTENT, FOREIGN, PART, Finish, Reading, filled, rows, section
+from synccr.judge.dialect import (
+    CONTENT,
+    FOREIGN,
+    PART,
+    Finish,
+    Reading,
+    Routine,
+    filled,
+    rows,
+    section,
+)
 from synccr.judge.dialect import usage as count
 
 ENDS = frozenset({"response.completed", "response.incomplete"})
@@ -14,10 +24,14 @@ _WRITTEN = frozenset({"message", "reasoning"})
 _HELD = ("content", "summary", "encrypted_content")
 
 
-class Responses:
+class ResponsesAnswers:
     """The event's type tells all; ``response.completed`` and ``.incomplete`` are ends."""
 
     name = "openai-responses"
+    routine: Routine | None = Routine(
+        lead=b"event: response.output_text.delta\ndata: {",
+        telling=(b'"error', *(b'"%b"' % kind.encode() for kind in sorted(ENDS | FAILURES))),
+    )
 
     def read(self, document: dict[str, Any], event: str = "") -> Reading:
         kind = document.get("type") or event

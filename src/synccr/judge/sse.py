@@ -20,7 +20,7 @@ _TEXT_LIMIT = 4096
 _decode = msgspec.json.Decoder().decode
 
 
-class Event(NamedTuple):
+class ServerSentEvent(NamedTuple):
     """One event with data.
 
     Attributes:
@@ -36,7 +36,7 @@ class Event(NamedTuple):
     end: int
 
 
-class Reader:
+class SseReader:
     """Takes bytes, gives events and releases the bytes that were understood.
 
     A byte is released when no later byte can change what it means: an unfinished line and
@@ -61,13 +61,16 @@ class Reader:
         """Bytes that are not released."""
         return len(self._kept)
 
-    def feed(self, data: bytes) -> tuple[list[Event], bytes]:
+    def at_rest(self) -> bool:
+        """Whether the next byte begins an event."""
+        return not (self._kept or self._name or self._after_cr or self._skipping)
+
+    def feed(self, data: bytes) -> tuple[list[ServerSentEvent], bytes]:
         """The events that ``data`` completes, and the bytes that are released."""
-        at_rest = not (self._kept or self._name or self._after_cr or self._skipping)
-        if at_rest and (plain := self._plain(data)) is not None:
+        if self.at_rest() and (plain := self._plain(data)) is not None:
             self.understood, self._first = True, False
             return plain, data
-        kept, events = self._kept, list[Event]()
+        kept, events = self._kept, list[ServerSentEvent]()
         kept += data
         safe, at = 0, self._line
         ended = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
@@ -86,12 +89,12 @@ class Reader:
         self._line = max(at - safe, 0)
         return events, released
 
-    def close(self) -> tuple[list[Event], bytes]:
+    def close(self) -> tuple[list[ServerSentEvent], bytes]:
         """As ``feed``, at the end: a last line without its end, an event without blank line."""
         events, released = self.feed(b"\n\n")
         return events, released[:-2]
 
-    def _plain(self, data: bytes) -> list[Event] | None:
+    def _plain(self, data: bytes) -> list[ServerSentEvent] | None:
         """Whole events of one JSON line and at most a name: nearly every piece, and quick.
 
         None when there is anything else in the piece; then nothing was taken.
@@ -109,11 +112,11 @@ class Reader:
             if (document := decoded(line[6:])) is None:
                 return None
             end = start + len(block)
-            events.append(Event(name, document, start, end))
+            events.append(ServerSentEvent(name, document, start, end))
             start = end + 2
         return events
 
-    def _lines(self, lines: list[bytes], at: int, events: list[Event]) -> tuple[int, int]:
+    def _lines(self, lines: list[bytes], at: int, events: list[ServerSentEvent]) -> tuple[int, int]:
         """Take whole lines that begin ``at``; where what is safe ends, and where they end."""
         safe = 0
         if self._after_cr and lines[0] == b"\n":  # the other half of a line's end
@@ -134,13 +137,13 @@ class Reader:
                 safe = safe if self._open else at
         return safe, at
 
-    def _take(self, text: bytes, events: list[Event], start: int, end: int) -> bool:
+    def _take(self, text: bytes, events: list[ServerSentEvent], start: int, end: int) -> bool:
         """Take one line; whether all up to its end is understood."""
         if self._first:
             self._first, text = False, text.removeprefix(_BOM)
         if not text:
             if self._data:
-                events.append(Event(self._name, self._joined(), start, end))
+                events.append(ServerSentEvent(self._name, self._joined(), start, end))
             self._name = ""
             return True
         field, _, value = text.partition(b":")
@@ -153,7 +156,7 @@ class Reader:
                 self._data.append(value)
                 return False
             self._data.clear()
-            events.append(Event(self._name, document, start, end))
+            events.append(ServerSentEvent(self._name, document, start, end))
             return True
         if field == b"event":
             self.understood = True
@@ -167,8 +170,8 @@ class Reader:
         document = decoded(data)
         return document if document is not None else data[:_TEXT_LIMIT].decode("utf-8", "replace")
 
-    def _pass_over(self, events: list[Event], start: int, end: int) -> None:
-        events.append(Event(self._name, TOO_LARGE, start, end))
+    def _pass_over(self, events: list[ServerSentEvent], start: int, end: int) -> None:
+        events.append(ServerSentEvent(self._name, TOO_LARGE, start, end))
         self._name, self._open = "", False
         self._data.clear()
 

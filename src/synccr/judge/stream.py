@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from synccr.judge import errors
-from synccr.judge.dialect import CONTENT, Dialect, Finish, Reading
+from synccr.judge.dialect import CONTENT, AnswerDialect, Finish, Reading
 from synccr.judge.form import Form, empty, error, is_empty
 from synccr.judge.outcome import Failure, Trouble, failure
-from synccr.judge.sse import DONE, TOO_LARGE, Event, Reader
+from synccr.judge.sse import DONE, TOO_LARGE, ServerSentEvent, SseReader
 
 
-class Stream(Form):
+class EventStream(Form):
     """Held until the first content, then passed on event by event.
 
     A byte passes when the line that it belongs to was understood, so that neither an error
@@ -19,11 +19,11 @@ class Stream(Form):
     """
 
     def __init__(
-        self, dialect: Dialect, *, limit: int, done_alone: bool, accept_empty: bool
+        self, dialect: AnswerDialect, *, limit: int, done_alone: bool, accept_empty: bool
     ) -> None:
         super().__init__()
         self._dialect = dialect
-        self._reader = Reader(limit)
+        self._reader = SseReader(limit)
         self._limit = limit
         self._done_alone = done_alone
         self._accept_empty = accept_empty
@@ -34,6 +34,8 @@ class Stream(Form):
         self._complaint: dict[str, Any] | None = None
 
     def feed(self, data: bytes) -> bytes:
+        if self._content and not self.whole and self._is_routine(data):
+            return data
         return self._take(*self._reader.feed(data))
 
     def end(self) -> bytes:
@@ -53,7 +55,17 @@ class Stream(Form):
             self.failure = self._explained(trouble)
         return b""
 
-    def _take(self, events: list[Event], released: bytes) -> bytes:
+    def _is_routine(self, data: bytes) -> bool:
+        """Whether ``data`` holds nothing but more of what an answer has begun with."""
+        routine = self._dialect.routine
+        return (
+            routine is not None
+            and len(data) <= self._limit - 2  # an event that is larger is not understood
+            and self._reader.at_rest()
+            and routine.covers(data)
+        )
+
+    def _take(self, events: list[ServerSentEvent], released: bytes) -> bytes:
         for event in events:
             self.begun = self.begun or self._size + event.end > self._limit
             self._judge(event)
@@ -69,7 +81,7 @@ class Stream(Form):
         self._held += released
         return self._release() if self.begun else b""
 
-    def _judge(self, event: Event) -> None:
+    def _judge(self, event: ServerSentEvent) -> None:
         document = event.document
         if isinstance(document, dict):
             self._read(self._dialect.read(document, event.name), event)
@@ -80,7 +92,7 @@ class Stream(Form):
         elif event.name == "error":
             self._wrong({"message": str(document)})
 
-    def _read(self, reading: Reading, event: Event) -> None:
+    def _read(self, reading: Reading, event: ServerSentEvent) -> None:
         if reading.error is not None:
             self._wrong(reading.error)
             return

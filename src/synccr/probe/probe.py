@@ -233,7 +233,7 @@ class _Inquiry:
         return classify(reply.http, reply.body, reply.headers, now=now)
 
     def _streamed_verdict(self, reply: ProbeReply) -> Verdict:
-        from synccr.turns.last_word import verdict_of
+        from synccr.judge.verdict import verdict_of
 
         found = self._judged(reply).failure
         verdict = verdict_of(found, reply.headers, self.clock.now()) if found else None

@@ -13,15 +13,15 @@ from synccr.ccr.orphans import Register
 from synccr.clock import now
 from synccr.config.keys import read_keys
 from synccr.control.server import ControlServer
-from synccr.egress.patience import Patience
+from synccr.egress.silence_limits import SilenceLimits
 from synccr.policy.retry_budget import RetryBudget
 from synccr.proxy import Proxy, Request, Response
 from synccr.supervisor.commands import Stage
 from synccr.supervisor.parts import Parts
+from synccr.supervisor.provider_side import ProviderSide
 from synccr.supervisor.public_port import bind, browser_guard, most_clients
 from synccr.supervisor.traffic import Traffic
-from synccr.supervisor.turn_desk import TurnDesk
-from synccr.supervisor.way_out import WayOut
+from synccr.supervisor.turn_dispatcher import TurnDispatcher
 
 
 class Endpoints:
@@ -33,7 +33,7 @@ class Endpoints:
         address, listener: the public port; bound by ``open``.
         proxy: serves its clients.
         control: serves commands.
-        way_out: leads CCR's requests to providers through the egress.
+        provider_side: leads CCR's requests to providers through the egress.
         traffic: the last minute's.
     """
 
@@ -45,15 +45,15 @@ class Endpoints:
         profiles, settings = config.profiles, config.settings
         self.address = profiles.primary.host, profiles.local.port
         self.traffic = Traffic()
-        self.way_out = WayOut(
-            TurnDesk(
+        self.provider_side = ProviderSide(
+            TurnDispatcher(
                 parts.journal,
                 now,
                 parts.tracing.log,
                 secrets.token_urlsafe(24).encode(),
                 budget=RetryBudget(settings.retry_budget),
             ),
-            lambda: config.profiles,
+            profiles,
             context.environ,
             tuple(read_keys(context.paths.keys)),
             Launcher(
@@ -64,7 +64,7 @@ class Endpoints:
                 register=Register.of(context.paths),
             ),
             parts.tell,
-            Patience(settings.silence_timeout, settings.silence_ceiling),
+            SilenceLimits(settings.silence_timeout, settings.silence_ceiling),
             parts.quotas.observe_headers,
         )
         host, port = self.address
@@ -75,7 +75,7 @@ class Endpoints:
             guard=None if profiles.local.api_key else browser_guard(port, host),
             handlers={(b"POST", b"/api/restart"): self._restart_from_page},
             observer=self.traffic.observe,
-            turns=self.way_out.desk,
+            turns=self.provider_side.dispatcher,
             on_backend_lost=lambda _generation: self.stage.backend_lost(),
         )
         self.control = ControlServer(context.paths.instance, self._answer)
@@ -94,13 +94,13 @@ class Endpoints:
         else:
             self.listener = bind(*self.address)
         try:
-            await self.way_out.start()
+            await self.provider_side.start()
             if not predecessor:
                 await self.accept()
             yield
         finally:
             await self.proxy.close(0.0)
-            await self.way_out.close()
+            await self.provider_side.close()
             await self.control.close()
             self.listener.close()
 

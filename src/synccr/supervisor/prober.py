@@ -12,8 +12,8 @@ from synccr.models.shape import Shape
 from synccr.probe.ask import ask_models
 from synccr.probe.run import Pair, PreflightResult
 from synccr.supervisor.context import CurrentConfig
+from synccr.supervisor.provider_side import ProviderSide
 from synccr.supervisor.watchers.quota import QuotaWatcher
-from synccr.supervisor.way_out import WayOut
 
 
 @dataclass
@@ -24,14 +24,14 @@ class Prober:
         config: what counts now.
         instance: directory of the record.
         quotas: hears of allowances.
-        way_out: hears how long models take, and tells how their traffic looks.
+        provider_side: hears how long models take, and tells how their traffic looks.
         first: what the preflight found; None when there was none.
     """
 
     config: CurrentConfig
     instance: Path
     quotas: QuotaWatcher
-    way_out: WayOut
+    provider_side: ProviderSide
     first: PreflightResult | None = None
 
     async def preflight(
@@ -52,7 +52,7 @@ class Prober:
         """Models that the policy asks for, by questions that resemble their traffic."""
         wanted = set(refs)
         pairs = [(p, m) for p, m in self._targets() if ModelRef(p.name, m) in wanted]
-        return self._learn(await self._ask(pairs, like=self.way_out.like(like)))
+        return self._learn(await self._ask(pairs, like=self.provider_side.like(like)))
 
     async def check(self) -> PreflightResult:
         """Every model of both profiles afresh."""
@@ -68,7 +68,7 @@ class Prober:
 
     def _learn(self, result: PreflightResult) -> tuple[Report, ...]:
         self.quotas.observe(result.quotas)
-        self.way_out.probed(result.reports.values())
+        self.provider_side.probed(result.reports.values())
         return tuple(result.reports.values())
 
     def _targets(self) -> Sequence[Pair]:

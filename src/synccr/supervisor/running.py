@@ -19,7 +19,7 @@ from synccr.supervisor.restarting import Restarting
 from synccr.supervisor.status import serving
 from synccr.supervisor.takeover.protocol import COMMIT_TIMEOUT
 from synccr.supervisor.trace import write_in_time
-from synccr.supervisor.watchers.around import Watchers
+from synccr.supervisor.watching import Watchers
 
 STOP_GRACE = 5.0
 """Seconds that requests in flight get when everything ends."""
@@ -44,7 +44,7 @@ class Running(Stage):
             parts.context.paths,
             parts.config.settings,
             parts.packages(parts.config.settings),
-            endpoints.way_out,
+            endpoints.provider_side,
             endpoints.proxy,
             on_died=lambda reason: self._loop.post(e.BackendDied(reason)),
             on_serving=lambda backend: self._watchers.ccr.follow(backend),  # noqa: PLW0108  # made below
@@ -56,7 +56,7 @@ class Running(Stage):
         )
         self._watchers = Watchers(parts, prober, self._loop)
         self._restarting = Restarting(parts, endpoints, self._loop)
-        endpoints.way_out.desk.consult(lambda: self._loop.state, self._loop.post)
+        endpoints.provider_side.dispatcher.consult(lambda: self._loop.state, self._loop.post)
         endpoints.stage = self
 
     async def serve(self, why: str) -> None:
@@ -151,7 +151,7 @@ class Running(Stage):
         parts.journal.write("started", endpoint=parts.endpoint, pid=os.getpid(), why=why)
         if self._backends.current:  # else it has died already, and its death was posted
             self._loop.post(e.BackendReady())
-        resent = write_in_time(self._endpoints.way_out.desk.resent_log, parts.journal)
+        resent = write_in_time(self._endpoints.provider_side.dispatcher.resent_log, parts.journal)
         for work in (resent, *self._watchers.tasks()):
             parts.background.spawn(work)
         parts.context.on_ready(self.status())

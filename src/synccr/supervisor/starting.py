@@ -42,7 +42,7 @@ class Starting(Stage):
         """
         parts, config = self.parts, self.parts.config
         instance = parts.context.paths.instance
-        prober = Prober(config, instance, parts.quotas, endpoints.way_out)
+        prober = Prober(config, instance, parts.quotas, endpoints.provider_side)
         package, reports = await self._package_and_preflight(prober)
         choice = self._choose(reports)
         if not parts.predecessor:

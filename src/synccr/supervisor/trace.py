@@ -20,7 +20,7 @@ from synccr.files import private_directory
 from synccr.journal import Journal
 from synccr.redact import Redactor
 from synccr.turns.capture import LIMIT, Capture
-from synccr.turns.reported import INTERVAL, ResentLog
+from synccr.turns.resent_log import INTERVAL, ResentLog
 from synccr.turns.trace import TraceLog
 
 LONGEST = 24 * 3600.0

@@ -10,7 +10,7 @@ from typing import Final, Self
 from synccr.errors import ConfigError
 from synccr.transport import connect
 from synccr.transport.collector import Collector, Enough
-from synccr.transport.connection import Connection
+from synccr.transport.connection import ProviderConnection
 from synccr.transport.messages import (
     Answer,
     Broken,
@@ -23,12 +23,12 @@ from synccr.transport.messages import (
     target_of,
 )
 from synccr.transport.pool import IDLE_AGE, MOST_IDLE, Key, Pool
-from synccr.transport.proxies import Way, way_to
+from synccr.transport.proxies import NamedProxy, named_proxy_for
 from synccr.transport.tls import Trust, shared_trust
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for name, TCP, proxy and TLS together."""
-_MOST_WAYS: Final = 256
+_MOST_PROXIES: Final = 256
 
 Failure = CannotReach | Broken
 
@@ -66,7 +66,7 @@ class Transport:
         self.pool = Pool(most_idle, idle_age)
         self.calls: set[Call] = set()
         self._environ = environ
-        self._ways: dict[tuple[str, str, int, str | None], Way | None] = {}
+        self._proxies: dict[tuple[str, str, int, str | None], NamedProxy | None] = {}
 
     def start(self, request: Outgoing, receiver: Receiver, *, proxy: str | None = None) -> Call:
         """Send a request; ``receiver`` is told of its answer, never before this returns.
@@ -124,21 +124,21 @@ class Transport:
         self.calls.add(call)
         try:
             target = target_of(request.url)
-            call.begin(target, head_of(request, target), self.way(request.url, target, proxy))
+            call.begin(target, head_of(request, target), self.proxy_to(request.url, target, proxy))
         except ConfigError as error:
             call.cut_soon(CannotReach("proxy", error.what))
         except ValueError as error:
             call.cut_soon(CannotReach("address", str(error)))
         return call
 
-    def way(self, url: str, target: Target, proxy: str | None) -> Way | None:
+    def proxy_to(self, url: str, target: Target, proxy: str | None) -> NamedProxy | None:
         """The proxy that leads there, remembered."""
         key = (target.scheme, target.host, target.port, proxy or self.proxy)
-        if key not in self._ways:
-            if len(self._ways) >= _MOST_WAYS:
-                self._ways.clear()
-            self._ways[key] = way_to(url, self._environ, key[3])
-        return self._ways[key]
+        if key not in self._proxies:
+            if len(self._proxies) >= _MOST_PROXIES:
+                self._proxies.clear()
+            self._proxies[key] = named_proxy_for(url, self._environ, key[3])
+        return self._proxies[key]
 
 
 class Call:
@@ -170,7 +170,7 @@ class Call:
         self._bodiless = request.method == "HEAD"
         self._receiver: Receiver | None = receiver
         self._connect_timeout = connect_timeout
-        self._connection: Connection | None = None
+        self._connection: ProviderConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._paused = False
 
@@ -191,13 +191,19 @@ class Call:
         if self._connection is not None:
             self._connection.transport.resume_reading()
 
+    def join_pieces(self) -> None:
+        """From now on what arrives together is told as one ``body``: each costs a judgement and a
+        write."""
+        if self._connection is not None:
+            self._connection.join_pieces()
+
     # ------------------------------------------------------------ for Transport
 
-    def begin(self, target: Target, head: bytes, proxy: Way | None) -> None:
+    def begin(self, target: Target, head: bytes, proxy: NamedProxy | None) -> None:
         """Send on an idle connection, or make one."""
         self._target, self._head = target, head
         self._key = (proxy, target.scheme, target.host, target.port)
-        connection = self._transport.pool.take(self._key)
+        connection = self._transport.pool.acquire(self._key)
         if connection is not None:
             self._send(connection)
         else:
@@ -207,7 +213,7 @@ class Call:
         """Tell the receiver in the loop's next round."""
         asyncio.get_running_loop().call_soon(self._cut, failure)
 
-    # ------------------------------------------------------------ for Connection
+    # ------------------------------------------------------------ for ProviderConnection
 
     def on_head(self, status: int, headers: Headers) -> None:
         self._head = self._body = b""  # never sent again from here on
@@ -243,11 +249,11 @@ class Call:
             connection = await connect.connect(
                 self._target,
                 key[0],
-                make=lambda: Connection(lambda free: transport.pool.give(key, free)),
+                make=lambda: ProviderConnection(lambda free: transport.pool.release(key, free)),
                 trust=transport.trust,
                 timeout=self._connect_timeout,
             )
-        except connect.Failed as failed:
+        except connect.ConnectFailed as failed:
             self._connecting = None
             self._cut(failed.failure)
         else:
@@ -258,7 +264,7 @@ class Call:
             else:
                 self._send(connection)
 
-    def _send(self, connection: Connection) -> None:
+    def _send(self, connection: ProviderConnection) -> None:
         self._connection = connection
         if self._paused:
             connection.transport.pause_reading()

@@ -9,14 +9,14 @@ import ssl
 from collections.abc import Callable
 from socket import gaierror
 
-from synccr.transport.connection import Connection
-from synccr.transport.dial import Refusal, dial, encrypt, tunnel
+from synccr.transport.connection import ProviderConnection
+from synccr.transport.dial import ProxyRefusal, dial, encrypt, tunnel
 from synccr.transport.messages import CannotReach, Target
-from synccr.transport.proxies import Way, parse
+from synccr.transport.proxies import NamedProxy, parse
 from synccr.transport.tls import Trust, why_not_trusted
 
 
-class Failed(Exception):
+class ConnectFailed(Exception):
     """No connection came about."""
 
     def __init__(self, failure: CannotReach) -> None:
@@ -26,23 +26,23 @@ class Failed(Exception):
 
 async def connect(
     target: Target,
-    proxy: Way | None,
+    proxy: NamedProxy | None,
     *,
-    make: Callable[[], Connection],
+    make: Callable[[], ProviderConnection],
     trust: Callable[[], Trust],
     timeout: float,
-) -> Connection:
+) -> ProviderConnection:
     """A connection that is ready for a request.
 
     Args:
         target: where to.
-        proxy: of ``way_to``.
+        proxy: of ``named_proxy_for``.
         make: makes the protocol.
         trust: tells whom to trust; called only where TLS is spoken.
         timeout: seconds for all of it.
 
     Raises:
-        Failed: says why.
+        ConnectFailed: says why.
     """
     try:
         async with asyncio.timeout(timeout):
@@ -53,14 +53,14 @@ async def connect(
         detail = "the connection was not established in time"
         if proxy is not None:
             detail += f" through the proxy {proxy}"
-        raise Failed(CannotReach("timeout", detail)) from None
+        raise ConnectFailed(CannotReach("timeout", detail)) from None
     except (OSError, UnicodeError) as error:
-        raise Failed(meaning(error, trust)) from error
+        raise ConnectFailed(meaning(error, trust)) from error
 
 
 async def _direct(
-    target: Target, make: Callable[[], Connection], trust: Callable[[], Trust]
-) -> Connection:
+    target: Target, make: Callable[[], ProviderConnection], trust: Callable[[], Trust]
+) -> ProviderConnection:
     if target.scheme == "http":
         _, connection = await dial(make, target.host, target.port)
         return connection
@@ -71,17 +71,17 @@ async def _direct(
 
 
 async def _through(
-    way: Way,
+    proxy: NamedProxy,
     target: Target,
-    make: Callable[[], Connection],
+    make: Callable[[], ProviderConnection],
     trust: Callable[[], Trust],
-) -> Connection:
+) -> ProviderConnection:
     try:
-        transport = await tunnel(parse(way.url), target.host, target.port, trust)
-    except Refusal as error:
+        transport = await tunnel(parse(proxy.url), target.host, target.port, trust)
+    except ProxyRefusal as error:
         why = str(error) if error.__cause__ is None else meaning(error.__cause__, trust).detail
-        detail = f"the proxy {way} {error.what}: {why}"
-        raise Failed(CannotReach("proxy", detail)) from error
+        detail = f"the proxy {proxy} {error.what}: {why}"
+        raise ConnectFailed(CannotReach("proxy", detail)) from error
     connection = make()
     if target.scheme == "https":
         await encrypt(transport, connection, target.host, trust)

@@ -43,7 +43,7 @@ class _Refused(Exception):
         self.untouched = untouched
 
 
-class Connection(asyncio.Protocol):
+class ProviderConnection(asyncio.Protocol):
     """Serves one request at a time.
 
     Attributes:
@@ -55,6 +55,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_bodiless",
+        "_body",
         "_complete",
         "_excess",
         "_fields",
@@ -66,6 +67,7 @@ class Connection(asyncio.Protocol):
         "_headers",
         "_inflater",
         "_interim",
+        "_joining",
         "_keep",
         "_parser",
         "_served",
@@ -79,7 +81,7 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, free: Callable[[Connection], None]) -> None:
+    def __init__(self, free: Callable[[ProviderConnection], None]) -> None:
         self._free = free
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._served = 0
@@ -93,6 +95,8 @@ class Connection(asyncio.Protocol):
     def _reset(self, *, bodiless: bool) -> None:
         self._bodiless = bodiless
         self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._joining = False
         self._size = self._fields = 0
         self._inflater: Inflater | None = None
         self._framed = False
@@ -126,6 +130,11 @@ class Connection(asyncio.Protocol):
         self._full = False
         self._pump()
 
+    def join_pieces(self) -> None:
+        """Have the chunks of each read come as one piece. What was packed comes as it is unpacked,
+        because it may become large."""
+        self._joining = True
+
     def abort(self) -> None:
         """Drop the connection at once, whatever is on it; nobody is told."""
         self._end()
@@ -145,15 +154,31 @@ class Connection(asyncio.Protocol):
         self._got = True
         if not self._head_done:
             self._size += len(data)
+        refused: _Refused | None = None
         try:
             self._parse(self._parser, data)
             if not self._head_done and self._size > MAX_HEAD:
                 raise self._too_large()
-        except _Refused as refused:
+        except _Refused as error:
+            refused = error
+        self._hand_on()
+        if refused is not None:
             self._give_up(refused.failure, untouched=refused.untouched)
-            return
-        if self._complete and self.owner is not None:
+        elif self._complete and self.owner is not None:
             self._finish()
+
+    def _hand_on(self) -> None:
+        """What one read brought of a body whose pieces are joined."""
+        if not self._body:
+            return
+        body, self._body = b"".join(self._body), []
+        if self.owner is None:
+            return
+        try:
+            self.owner.on_body(body)
+        except BaseException:
+            self._give_up(self._broken("the receiver failed"))
+            raise
 
     def _parse(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
         try:
@@ -277,7 +302,10 @@ class Connection(asyncio.Protocol):
         if self._complete or self.owner is None:
             return
         if self._inflater is None:
-            self.owner.on_body(data)
+            if self._joining:
+                self._body.append(data)
+            else:
+                self.owner.on_body(data)
             return
         try:
             for piece in self._inflater.feed(data):

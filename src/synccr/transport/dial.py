@@ -23,7 +23,7 @@ _WORDS: Final = 120
 _Made = TypeVar("_Made", bound=asyncio.Protocol)
 
 
-class Refusal(Exception):
+class ProxyRefusal(Exception):
     """A proxy leads nowhere: its own words, or what caused this.
 
     Attributes:
@@ -92,7 +92,7 @@ async def tunnel(
     """A way through a proxy; python-socks speaks with it, over a stream of ours.
 
     Raises:
-        Refusal: the proxy is not there, or does not do it.
+        ProxyRefusal: the proxy is not there, or does not do it.
         TimeoutError: as the loop's.
     """
     from python_socks import ProxyError, ProxyType
@@ -114,13 +114,13 @@ async def tunnel(
     try:
         await proxy.connect(host, port)
     except ProxyError as error:
-        raise Refusal("refused", printable(str(error))[:_WORDS]) from None
+        raise ProxyRefusal("refused", printable(str(error))[:_WORDS]) from None
     except EOFError:
-        raise Refusal("refused", "it ended the connection") from None
-    except (TimeoutError, Refusal):
+        raise ProxyRefusal("refused", "it ended the connection") from None
+    except (TimeoutError, ProxyRefusal):
         raise
     except (OSError, ValueError) as error:
-        raise Refusal("failed") from error
+        raise ProxyRefusal("failed") from error
     return dialer.transport
 
 
@@ -145,7 +145,7 @@ class _Dialer:
         except TimeoutError:
             raise
         except OSError as error:
-            raise Refusal("cannot be reached") from error
+            raise ProxyRefusal("cannot be reached") from error
         return self
 
     async def write(self, data: bytes) -> None:

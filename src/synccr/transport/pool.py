@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from synccr.transport.connection import Connection
-from synccr.transport.proxies import Way
+from synccr.transport.connection import ProviderConnection
+from synccr.transport.proxies import NamedProxy
 
 MOST_IDLE: Final = 64
 """Idle connections that are kept, of all providers together."""
 IDLE_AGE: Final = 30.0
 """Seconds that one is kept: a pause between two turns; many servers close after 60."""
 
-Key = tuple[Way | None, str, str, int]
+Key = tuple[NamedProxy | None, str, str, int]
 """Proxy, scheme, host, port."""
 
 
@@ -23,14 +23,14 @@ class Pool:
     def __init__(self, most: int, age: float) -> None:
         self._most = most
         self._age = age
-        self._idle: dict[Key, list[Connection]] = {}
+        self._idle: dict[Key, list[ProviderConnection]] = {}
         self._count = 0
         self._sweeper: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return self._count
 
-    def take(self, key: Key) -> Connection | None:
+    def acquire(self, key: Key) -> ProviderConnection | None:
         """A connection that seems alive."""
         waiting = self._idle.get(key)
         while waiting:
@@ -40,7 +40,7 @@ class Pool:
                 return connection
         return None
 
-    def give(self, key: Key, connection: Connection) -> None:
+    def release(self, key: Key, connection: ProviderConnection) -> None:
         """Keep a connection, or close it when there are enough."""
         if self._count >= self._most:
             self._sweep()

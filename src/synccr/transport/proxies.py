@@ -47,7 +47,7 @@ class ProxyAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class NamedProxy:
     """A proxy that counts.
 
     Attributes:
@@ -77,13 +77,15 @@ def proxy_for(url: str, environ: Mapping[str, str], profile_proxy: str | None) -
     """The proxy's URL, with its scheme; None for a direct connection.
 
     Raises:
-        ConfigError, ValueError: as ``way_to``.
+        ConfigError, ValueError: as ``named_proxy_for``.
     """
-    way = way_to(url, environ, profile_proxy)
-    return way.url if way else None
+    proxy = named_proxy_for(url, environ, profile_proxy)
+    return proxy.url if proxy else None
 
 
-def way_to(url: str, environ: Mapping[str, str], profile_proxy: str | None) -> Way | None:
+def named_proxy_for(
+    url: str, environ: Mapping[str, str], profile_proxy: str | None
+) -> NamedProxy | None:
     """The proxy that leads to an address; None for a direct connection.
 
     Raises:
@@ -100,14 +102,14 @@ def way_to(url: str, environ: Mapping[str, str], profile_proxy: str | None) -> W
     return _checked(name, environ[name]) if name else None
 
 
-def _checked(name: str, value: str) -> Way:
+def _checked(name: str, value: str) -> NamedProxy:
     value = value.strip()
     url = value if "://" in value else f"http://{value}"
     try:
         parse(url)
     except ValueError as error:
         raise ConfigError(f"{name} is no usable proxy: {error}.", f"Look at {name}.") from None
-    return Way(url, name)
+    return NamedProxy(url, name)
 
 
 def parse(url: str) -> ProxyAddress:

@@ -1,1 +1,1 @@
-"""Turns: what became of each request of a client, from its first try to its last."""
+"""Turns: what became of each request of a client, from its first attempt to its last."""

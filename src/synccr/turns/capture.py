@@ -67,11 +67,11 @@ class Capture:
             self.close()
         return self._file is not None
 
-    def write(self, turn: int, try_number: int, direction: Direction, data: bytes) -> None:
+    def write(self, turn: int, attempt: int, direction: Direction, data: bytes) -> None:
         """Keep a piece of a body. A disk that is full ends the capture, nothing else."""
         if not self.active:
             return
-        body = (turn, try_number, direction)
+        body = (turn, attempt, direction)
         held = self._held.pop(body, b"") + data
         ready, rest = _parted(held)
         if rest:
@@ -81,9 +81,9 @@ class Capture:
             oldest = next(iter(self._held))
             self._put(oldest, self._held.pop(oldest))
 
-    def end(self, turn: int, try_number: int, direction: Direction) -> None:
+    def end(self, turn: int, attempt: int, direction: Direction) -> None:
         """A body is whole."""
-        body = (turn, try_number, direction)
+        body = (turn, attempt, direction)
         if self.active and (rest := self._held.pop(body, None)):
             self._put(body, rest)
 

@@ -1,7 +1,6 @@
 """The last turns, without a word of their content, and what they add up to.
 
-A *turn* is one request of a client; a *try* is one request to a provider that it caused.
-Nothing here knows a socket or a clock.
+A *turn* is one request of a client, an *attempt* one request to a provider that it caused. Pure.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
 KEPT = 200
 """Turns that are kept."""
 OK = "ok"
-"""The verdict on a try whose answer was whole."""
+"""The verdict on an attempt whose answer was whole."""
 _SILENT = "silent"
 
 
-class TryRow(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
     """One request to a provider. Times are milliseconds.
 
     Attributes:
@@ -30,8 +29,8 @@ class TryRow(msgspec.Struct, frozen=True, kw_only=True):
         status: the provider's HTTP status; None when there was none.
         verdict: ``ok``, or what was wrong (a value of ``Trouble``).
         started_ms: since the turn began.
-        first_byte_ms: of the provider's answer, since the try began; None when none came.
-        took_ms: since the try began.
+        first_byte_ms: of the provider's answer, since the attempt began; None when none came.
+        took_ms: since the attempt began.
         bytes_in: of the provider's answer.
         bytes_out: of the request.
         tokens_in, tokens_out: as the provider told them.
@@ -64,7 +63,7 @@ class TurnRow(msgspec.Struct, frozen=True, kw_only=True):
         served_by: whose answer the client got, ``provider,model``; None when nobody's.
         took_ms: from the request's first byte to the answer's last, milliseconds.
         judged: whether the provider's own answer was seen.
-        tries: in the order in which they began.
+        attempts: in the order in which they began; ``tries`` in JSON.
     """
 
     turn: int
@@ -76,19 +75,19 @@ class TurnRow(msgspec.Struct, frozen=True, kw_only=True):
     served_by: str | None
     took_ms: int
     judged: bool
-    tries: list[TryRow] = []
+    attempts: list[AttemptRow] = msgspec.field(name="tries", default_factory=list)
 
     @property
-    def moved_from(self) -> TryRow | None:
-        """The first try that failed, when another model served the turn after it."""
-        if not self.served_by or not self.tries or self.tries[0].target == self.served_by:
+    def moved_from(self) -> AttemptRow | None:
+        """The first attempt, when another model served the turn after it."""
+        if not self.served_by or not self.attempts or self.attempts[0].target == self.served_by:
             return None
-        return self.tries[0]
+        return self.attempts[0]
 
     @property
     def broken_off(self) -> bool:
         """Whether an answer that had begun was not brought to its end."""
-        return self.status < 400 and bool(self.tries) and self.tries[-1].verdict != OK
+        return self.status < 400 and bool(self.attempts) and self.attempts[-1].verdict != OK
 
 
 class TurnCounters(msgspec.Struct):
@@ -96,10 +95,10 @@ class TurnCounters(msgspec.Struct):
 
     Attributes:
         requests: turns.
-        resent: tries beyond the first of their turn.
+        resent: attempts beyond the first of their turn.
         ended_with_error: turns that were answered with an error.
         cut: turns whose answer had begun and was broken off.
-        silent: tries whose provider sent no byte within the limit.
+        silent: attempts whose provider sent no byte within the limit.
         not_judged: turns that went round the egress.
     """
 
@@ -113,10 +112,10 @@ class TurnCounters(msgspec.Struct):
     def count(self, row: TurnRow) -> None:
         """Add one turn."""
         self.requests += 1
-        self.resent += max(0, len(row.tries) - 1)
+        self.resent += max(0, len(row.attempts) - 1)
         self.ended_with_error += row.status >= 400
         self.cut += row.broken_off
-        self.silent += sum(each.verdict == _SILENT for each in row.tries)
+        self.silent += sum(each.verdict == _SILENT for each in row.attempts)
         self.not_judged += not row.judged
 
 
@@ -183,7 +182,7 @@ def first_bytes(rows: Iterable[TurnRow]) -> dict[str, int]:
     """Milliseconds to the first byte of each model's good answers: the middle one by size."""
     times: dict[str, list[int]] = {}
     for row in rows:
-        for each in row.tries:
+        for each in row.attempts:
             if each.verdict == OK and each.first_byte_ms is not None:
                 times.setdefault(each.target, []).append(each.first_byte_ms)
     return {target: sorted(found)[len(found) // 2] for target, found in times.items()}

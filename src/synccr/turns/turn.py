@@ -1,56 +1,18 @@
-"""A turn, its tries, and the registry in which proxy and egress find them."""
+"""A turn, its attempts, and the registry in which proxy and egress find them."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
 from synccr.judge.outcome import Failure, Trouble
 from synccr.models.report import ModelRef
 from synccr.policy.route_plan import Need
+from synccr.turns.attempt import Attempt
 
 MOST_TURNS = 65_536
 """Turns in the registry; beyond it the oldest is let go of, and is no longer judged."""
-
-
-@dataclass(slots=True, eq=False)
-class Try:
-    """One request to one model, as the egress saw it. Times are monotonic seconds.
-
-    Attributes:
-        ref: the model that was asked.
-        started: when the egress got the request.
-        sent: it was sent to the provider; False when it was answered at once.
-        first_byte, ended: of the provider's answer; None while they have not come.
-        http_status: of the provider's answer.
-        failure: why it was no answer; None while it is under way or when it went well.
-        bytes_out, bytes_in: of the request's and the answer's body.
-        tokens: in and out, as the provider told.
-        headers: rate limits and ``Retry-After`` of the answer.
-        streamed, tools: events were asked for, tools were offered.
-        went_well: its answer was whole.
-        testified: the policy has heard of its failure.
-        abort: ends the provider's request; None when there is nothing to end.
-    """
-
-    ref: ModelRef
-    started: float
-    sent: bool = False
-    first_byte: float | None = None
-    ended: float | None = None
-    http_status: int | None = None
-    failure: Failure | None = None
-    bytes_out: int = 0
-    bytes_in: int = 0
-    tokens: tuple[int | None, int | None] = (None, None)
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
-    streamed: bool = False
-    tools: bool = False
-    went_well: bool = False
-    testified: bool = False
-    abort: Callable[[], None] | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -62,8 +24,8 @@ class Turn:
         session: who asks: a session of Claude Code, or a connection.
         path: of the request.
         began: monotonic seconds.
-        tries: in the order made; the latest is the one that counts.
-        wanted: the model that we named in sending it again; None the first time.
+        attempts: in the order made; the latest is the one that counts.
+        wanted: the model that was named in sending it again; None the first time.
         trial: a model that this turn is to try, in place of where its route leads.
         need: what the request needs of a model, once that had to be known.
         named: the client named a model of a provider itself.
@@ -75,7 +37,7 @@ class Turn:
     session: str
     path: str
     began: float
-    tries: list[Try] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
     wanted: ModelRef | None = None
     trial: ModelRef | None = None
     need: Need | None = None
@@ -86,34 +48,34 @@ class Turn:
 
     @property
     def failure(self) -> Failure | None:
-        """Why the latest try is no answer; None when it is one, or none was made."""
-        return self.tries[-1].failure if self.tries else None
+        """Why the latest attempt is no answer; None when it is one, or none was made."""
+        return self.attempts[-1].failure if self.attempts else None
 
     @property
     def served_by(self) -> ModelRef | None:
         """Whose answer it is; None without one."""
-        last = self.tries[-1] if self.tries else None
+        last = self.attempts[-1] if self.attempts else None
         return last.ref if last is not None and last.failure is None else None
 
     @property
     def went_well(self) -> bool:
         """Whether some model has answered it whole."""
-        return any(attempt.went_well for attempt in self.tries)
+        return any(attempt.went_well for attempt in self.attempts)
 
     @property
     def emptied(self) -> bool:
-        """Whether some try ended well and without content: the next such one is the answer."""
-        return any(t.failure and t.failure.trouble is Trouble.EMPTY for t in self.tries)
+        """Whether some attempt ended well and without content: the next such one is the answer."""
+        return any(t.failure and t.failure.trouble is Trouble.EMPTY for t in self.attempts)
 
     @property
     def refused(self) -> set[ModelRef]:
         """Models that were not asked, since they were left alone."""
-        return {t.ref for t in self.tries if t.failure and t.failure.trouble is Trouble.KNOWN}
+        return {t.ref for t in self.attempts if t.failure and t.failure.trouble is Trouble.KNOWN}
 
     def close(self) -> None:
         """Nobody waits any more: what still runs for it at a provider is ended."""
         self.over = True
-        for attempt in self.tries:
+        for attempt in self.attempts:
             if attempt.abort is not None:
                 attempt.abort()
 

@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
-from synccr.cli.app import COMPLETE
 from synccr.cli.result import Result
-from synccr.cli.shells import SHELLS, shell_name
+from synccr.cli.shells import COMPLETE, SHELLS, shell_name
 from synccr.errors import UsageError
 
 

@@ -19,7 +19,7 @@ from synccr.cli.result import Note, Result
 from synccr.control import request
 from synccr.errors import SynccrError, UsageError
 from synccr.paths import Paths
-from synccr.turns.trace import TryRow, TurnRow
+from synccr.turns.trace import AttemptRow, TurnRow
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -156,11 +156,11 @@ def _cells(row: TurnRow) -> Iterator[list[Text]]:
     from rich.text import Text
 
     head = [str(row.turn), _clock(row.at), row.route]
-    if not (row.judged and row.tries):
+    if not (row.judged and row.attempts):
         word = str(row.status) if row.judged else f"{row.status} not judged"
         yield [Text(word) for word in [*head, row.served_by or "-", word, _ms(row.took_ms)]]
         return
-    for each in row.tries:
+    for each in row.attempts:
         verdict = Text(_verdict(each), "green" if each.verdict == "ok" else "red")
         first = "-" if each.first_byte_ms is None else _ms(each.first_byte_ms)
         rest = [_ms(each.took_ms), first, _bytes(each.bytes_in), _tokens(each)]
@@ -170,7 +170,7 @@ def _cells(row: TurnRow) -> Iterator[list[Text]]:
 
 def turn_line(row: TurnRow) -> str:
     """One turn in a line: who served it, and what each try was."""
-    tries = ", ".join(f"{each.target} {_verdict(each)}" for each in row.tries)
+    tries = ", ".join(f"{each.target} {_verdict(each)}" for each in row.attempts)
     told = tries if row.judged else "not judged"
     return (
         f"{row.turn:>5}  {_clock(row.at)}  {row.route}  {row.status}  "
@@ -178,7 +178,7 @@ def turn_line(row: TurnRow) -> str:
     )
 
 
-def _verdict(each: TryRow) -> str:
+def _verdict(each: AttemptRow) -> str:
     return each.verdict if each.status is None else f"{each.status} {each.verdict}"
 
 
@@ -194,7 +194,7 @@ def _bytes(count: int) -> str:
     return f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB"
 
 
-def _tokens(each: TryRow) -> str:
+def _tokens(each: AttemptRow) -> str:
     if each.tokens_in is None and each.tokens_out is None:
         return "-"
     return " + ".join("?" if n is None else str(n) for n in (each.tokens_in, each.tokens_out))

@@ -1,14 +1,17 @@
-"""One provider request of CCR: sent with the real key, its answer judged, its outcome told."""
+"""One provider request of CCR: sent with the real key, its answer judged, its outcome reported."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
-from synccr.egress.asked import asked
-from synccr.egress.server import Connection, Headers
+from synccr.egress.provider_lookup import ProviderLookup
+from synccr.egress.request_shape import read_shape
+from synccr.egress.server import CcrConnection, Headers
+from synccr.egress.silence_limits import SilenceLimits
 from synccr.judge import (
     Abort,
     Action,
@@ -26,12 +29,12 @@ from synccr.judge import (
 )
 from synccr.judge.outcome import Failure, Trouble, own_body
 from synccr.judge.outcome import failure as make_failure
-from synccr.transport import Broken, Call, CannotReach, Outgoing
-from synccr.turns.capture import Direction
-from synccr.turns.turn import Try
-
-if TYPE_CHECKING:
-    from synccr.egress.egress import Egress
+from synccr.models.report import ModelRef
+from synccr.redact import Redactor
+from synccr.transport import Broken, Call, CannotReach, Outgoing, Transport
+from synccr.turns.attempt import Attempt
+from synccr.turns.capture import Capture, Direction
+from synccr.turns.turn import Turn, Turns
 
 LONGEST_HOLD: Final = 280.0
 """Seconds from a turn's beginning in which something has to be passed on: Claude Code ends a
@@ -45,16 +48,50 @@ _NOT_PASSED: Final = frozenset(
 )
 _MOST_FIELDS: Final = 8 * 1024
 """Bytes of the fields of an answer's head that are passed on; Node takes no more than 16 KiB."""
-_TOLD: Final = (b"retry-after", b"x-ratelimit-", b"anthropic-ratelimit-", b"ratelimit")
-_MOST_TOLD: Final = 40
+_REPORTED: Final = (b"retry-after", b"x-ratelimit-", b"anthropic-ratelimit-", b"ratelimit")
+_MOST_REPORTED: Final = 40
 
 
-class Attempt:
-    """Takes one request from CCR to its provider; the events of the answer go to the judge,
-    and what the judge says is done."""
+Fields = Sequence[tuple[bytes, bytes]]
 
-    def __init__(self, egress: Egress, connection: Connection) -> None:
-        self._egress = egress
+
+@dataclass(frozen=True)
+class AttemptServices:
+    """What attempts need; functions answer for the moment at which they are called.
+
+    Attributes:
+        turns: the turns under way.
+        transport: towards providers.
+        silence: how long each model may be silent.
+        providers: those that requests can be for.
+        substitute: puts keys in the place of placeholders in an address and header values.
+        permit: why a model is not asked now; None when it is.
+        on_ended: hears of each attempt when it has ended.
+        redact: masks the keys that count.
+        capture: takes bodies while a person wants them.
+        done_alone: whether a model's streams end with ``[DONE]`` and no finish.
+        clock: monotonic seconds.
+    """
+
+    turns: Turns
+    transport: Transport
+    silence: SilenceLimits
+    providers: Callable[[], ProviderLookup]
+    substitute: Callable[[str, Fields], tuple[str, Fields]]
+    permit: Callable[[Attempt, Turn | None], Failure | None]
+    on_ended: Callable[[Turn | None, Attempt], None]
+    redact: Callable[[], Redactor] = Redactor
+    capture: Callable[[], Capture | None] = lambda: None
+    done_alone: Callable[[ModelRef], bool] = lambda _ref: False
+    clock: Callable[[], float] = time.monotonic
+
+
+class AttemptRunner:
+    """Makes one attempt: takes a request of CCR to its provider, gives the events of the answer to
+    the judge, and does what the judge says."""
+
+    def __init__(self, services: AttemptServices, connection: CcrConnection) -> None:
+        self._services = services
         self._connection = connection
         self._call: Call | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -69,41 +106,53 @@ class Attempt:
 
     def start(self) -> None:
         """The request is whole: send it, or answer at once."""
-        egress, connection = self._egress, self._connection
+        services, connection = self._services, self._connection
         number = connection.header(b"x-synccr-turn") or b""
-        self._turn = egress.turns.get(int(number)) if number.isdigit() else None
+        self._turn = services.turns.get(int(number)) if number.isdigit() else None
         if number.isdigit() and self._turn is None:
             connection.abort()  # its client has left meanwhile
             return
-        url = (connection.header(b"x-synccr-to") or b"").decode("latin-1")
         body, connection.body = connection.body, b""  # the call lets go of it once it is answered
-        self._asked = asked(url, body)
-        headers = [h for h in connection.headers if not h[0].startswith(b"x-synccr-")]
-        url, fields = egress.substitute(url, headers)
-        wanted = self._turn.wanted if self._turn else None
-        ref = egress.directory().find(
-            url, [value for _, value in fields], self._asked.model, wanted
-        )
+        url = (connection.header(b"x-synccr-to") or b"").decode("latin-1")
+        self._shape = read_shape(url, body)
+        request = self._with_keys(url, body)
+        ref = self._asked_model(request)
         if ref is None:
             self._over = True
             connection.refuse(403, "synccr knows no provider at this address.")
             return
         self._ref = ref
-        self._try = Try(
-            ref,
-            egress.clock(),
-            bytes_out=len(body),
-            streamed=self._asked.streamed,
-            tools=self._asked.tools,
-        )
-        if self._turn is not None:
-            self._turn.tries.append(self._try)
-            self._turn.stream = self._turn.stream or self._asked.streamed
-        refused = egress.permit(self._try, self._turn)
+        self._attempt = self._begin_attempt()
+        refused = services.permit(self._attempt, self._turn)
         if refused is not None:
             self._fail(refused)
-            return
-        self._send(Outgoing(connection.method, url, tuple(fields), body))
+        else:
+            self._send(request)
+
+    def _with_keys(self, url: str, body: bytes) -> Outgoing:
+        """The request as the provider gets it."""
+        headers = [h for h in self._connection.headers if not h[0].startswith(b"x-synccr-")]
+        url, fields = self._services.substitute(url, headers)
+        return Outgoing(self._connection.method, url, tuple(fields), body)
+
+    def _asked_model(self, request: Outgoing) -> ModelRef | None:
+        wanted = self._turn.wanted if self._turn else None
+        values = [value for _, value in request.headers]
+        return self._services.providers().find(request.url, values, self._shape.model, wanted)
+
+    def _begin_attempt(self) -> Attempt:
+        shape = self._shape
+        attempt = Attempt(
+            self._ref,
+            self._services.clock(),
+            bytes_out=shape.size,
+            streamed=shape.streamed,
+            tools=shape.tools,
+        )
+        if self._turn is not None:
+            self._turn.attempts.append(attempt)
+            self._turn.stream = self._turn.stream or shape.streamed
+        return attempt
 
     def left(self) -> None:
         """CCR has gone, or was told that nobody waits."""
@@ -111,7 +160,7 @@ class Attempt:
             self._finish(None)
 
     def throttle(self, *, full: bool) -> None:
-        """CCR reads slowly: so do we, and what is not read is no silence."""
+        """CCR reads slowly, so the provider is read slowly; meanwhile there is no silence."""
         if self._call is None:
             return
         if full:
@@ -119,7 +168,7 @@ class Attempt:
             self._stop_watching()
         else:
             self._call.resume()
-            self._last = self._egress.clock()
+            self._last = self._services.clock()
             self._watch()
 
     # From the provider.
@@ -127,16 +176,16 @@ class Attempt:
     def head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """The answer's head."""
         self._alive()
-        self._status = self._try.http_status = status
+        self._status = self._attempt.http_status = status
         self._fields = _passed(headers)
-        self._try.headers = _told(headers)
+        self._attempt.headers = _reported(headers)
         kind = next((v for n, v in headers if n == b"content-type"), b"")
         self._take(Head(status, kind.decode("latin-1")))
 
     def body(self, data: bytes) -> None:
         """A piece of the answer."""
         self._alive()
-        self._try.bytes_in += len(data)
+        self._attempt.bytes_in += len(data)
         self._capture("answer", data)
         self._take(Body(data))
 
@@ -154,18 +203,18 @@ class Attempt:
     # What follows.
 
     def _send(self, request: Outgoing) -> None:
-        egress = self._egress
+        services = self._services
         self._judge = Judge(
-            dialect_for(self._asked.dialect or ""),
-            streamed=self._asked.streamed,
-            done_alone=egress.done_alone(self._ref),
+            dialect_for(self._shape.dialect or ""),
+            streamed=self._shape.streamed,
+            done_alone=services.done_alone(self._ref),
             accept_empty=self._turn is not None and self._turn.emptied,
         )
-        self._try.sent = True
-        self._try.abort = self._leave
-        self._last = egress.clock()
+        self._attempt.sent = True
+        self._attempt.abort = self._leave
+        self._last = services.clock()
         self._capture("request", request.body)
-        self._call = egress.transport.start(request, self)
+        self._call = services.transport.start(request, self)
         self._watch()
 
     def _take(self, event: Event) -> None:
@@ -184,8 +233,8 @@ class Attempt:
                 self._whole(data)
             case Fail(failure):
                 self._fail(failure)
-            case Abort(failure):
-                self._broken(failure)
+            case Abort(failure, data):
+                self._broken(failure, data)
 
     def _pass(self, data: bytes) -> None:
         if self._begun:
@@ -193,6 +242,8 @@ class Attempt:
         else:
             self._begun = True
             self._connection.begin(self._status, self._fields, data)
+            if self._call is not None:
+                self._call.join_pieces()
             if self._connection.full:
                 self.throttle(full=True)
 
@@ -214,7 +265,7 @@ class Attempt:
         """A failure as CCR can be answered: with an error's status, since CCR would follow a
         redirect, and without the key, which some providers quote."""
         status = failure.http_status if 400 <= failure.http_status < 600 else 502
-        redact = self._egress.redact()
+        redact = self._services.redact()
         body = failure.body or own_body(failure.trouble, failure.detail)
         return replace(
             failure,
@@ -223,25 +274,26 @@ class Attempt:
             detail=redact(failure.detail),
         )
 
-    def _broken(self, failure: Failure) -> None:
-        """Something was passed on: CCR, and so the client, must not take it for the whole."""
+    def _broken(self, failure: Failure, data: bytes) -> None:
+        """Something was passed on: break it off, so that nobody takes it for the whole."""
         if not self._begun:  # content and trouble came in one piece
             self._fail(replace(failure, passed=False))
             return
         self._finish(failure)
+        self._connection.write(data)
         self._connection.abort()
 
     def _leave(self) -> None:
-        """Nobody waits for this any more: the provider is not to go on, nor CCR."""
+        """Nobody waits for this any more: end it on both sides."""
         if not self._over:
             self._finish(None)
             self._connection.abort()
 
     def _finish(self, failure: Failure | None, *, went_well: bool = False) -> None:
         self._over = True
-        attempt = self._try
+        attempt = self._attempt
         attempt.abort = None
-        attempt.ended = self._egress.clock()
+        attempt.ended = self._services.clock()
         attempt.failure = failure
         attempt.went_well = went_well
         self._stop_watching()
@@ -253,51 +305,51 @@ class Attempt:
             attempt.tokens = (usage.tokens_in, usage.tokens_out) if usage else (None, None)
         if went_well:
             first = (attempt.first_byte or attempt.ended) - attempt.started
-            self._egress.patience.answered(
+            self._services.silence.answered(
                 self._ref,
-                self._asked.size,
+                self._shape.size,
                 first,
                 self._longest_gap,
-                streamed=self._asked.streamed,
+                streamed=self._shape.streamed,
             )
-        self._egress.told(self._turn, attempt)
+        self._services.on_ended(self._turn, attempt)
 
     def _capture(self, direction: Direction, data: bytes) -> None:
-        """A person wants to see bodies: they are written, for as long as that holds."""
-        capture, turn = self._egress.capture(), self._turn
+        """Write bodies for as long as a person wants to see them."""
+        capture, turn = self._services.capture(), self._turn
         if capture is not None:
-            number, tried = (turn.number, len(turn.tries)) if turn else (0, 0)
-            capture.write(number, tried, direction, data)
+            number, nth = (turn.number, len(turn.attempts)) if turn else (0, 0)
+            capture.write(number, nth, direction, data)
             if direction == "request":
-                capture.end(number, tried, direction)
+                capture.end(number, nth, direction)
 
     # Silence.
 
     def _alive(self) -> None:
-        now = self._egress.clock()
-        if self._try.first_byte is None:
-            self._try.first_byte = now
+        now = self._services.clock()
+        if self._attempt.first_byte is None:
+            self._attempt.first_byte = now
         else:
             self._longest_gap = max(self._longest_gap, now - self._last)
         self._last = now
 
     def _limit(self) -> float:
-        patience, asked = self._egress.patience, self._asked
+        silence, shape = self._services.silence, self._shape
         if self._begun:
-            return patience.gap(self._ref, streamed=asked.streamed)
-        return patience.first(self._ref, asked.size, streamed=asked.streamed)
+            return silence.gap(self._ref, streamed=shape.streamed)
+        return silence.first(self._ref, shape.size, streamed=shape.streamed)
 
     def _watch(self) -> None:
-        """Look again when silence would be too long: one timer, however many pieces come."""
+        """Look again when silence would be too long. Pieces that come do not touch the timer."""
         self._stop_watching()
-        now = self._egress.clock()
+        now = self._services.clock()
         until = self._last + (GRACE if self._ending else self._limit())
         if not self._begun and self._turn is not None:
             until = min(until, self._turn.began + LONGEST_HOLD)
         if now >= until:
             silence = now - self._last
             if not self._ending:
-                self._egress.patience.gave_up(self._ref, silence, streamed=self._asked.streamed)
+                self._services.silence.gave_up(self._ref, silence, streamed=self._shape.streamed)
             self._take(Silent(silence))
             return
         self._timer = asyncio.get_running_loop().call_later(until - now, self._watch)
@@ -321,7 +373,7 @@ def _passed(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     return fields
 
 
-def _told(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Rate limits and ``Retry-After``: they are the policy's."""
-    told = [(n, v) for n, v in headers if n.startswith(_TOLD)][:_MOST_TOLD]
-    return {n.decode("latin-1"): v.decode("latin-1")[:200] for n, v in told}
+def _reported(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Rate limits and ``Retry-After``, for the policy."""
+    found = [(n, v) for n, v in headers if n.startswith(_REPORTED)][:_MOST_REPORTED]
+    return {n.decode("latin-1"): v.decode("latin-1")[:200] for n, v in found}

@@ -28,8 +28,8 @@ _decode = msgspec.json.Decoder(_Body).decode
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a provider is asked for.
+class RequestShape:
+    """What a request is, as far as its judgement needs to know.
 
     Attributes:
         model: by the provider's own name; empty when the request names none.
@@ -46,7 +46,7 @@ class Asked:
     size: int
 
 
-def asked(url: str, body: bytes) -> Asked:
+def read_shape(url: str, body: bytes) -> RequestShape:
     """Read a request; what cannot be read is left empty."""
     path = urlsplit(url).path
     try:
@@ -55,9 +55,9 @@ def asked(url: str, body: bytes) -> Asked:
         found = _Body()
     tools = len(bytes(found.tools)) > 2 and not bytes(found.tools).startswith(b"null")
     if match := _GEMINI.search(path):
-        return Asked(unquote(match[1]), "gemini", bool(match[2]), tools, len(body))
+        return RequestShape(unquote(match[1]), "gemini", bool(match[2]), tools, len(body))
     dialect = next((name for ending, name in _ENDINGS if path.endswith(ending)), None)
     if dialect is None and bytes(found.messages):
         dialect = "openai"
     model = found.model if isinstance(found.model, str) else ""
-    return Asked(model, dialect, found.stream is True, tools, len(body))
+    return RequestShape(model, dialect, found.stream is True, tools, len(body))

@@ -1,8 +1,7 @@
-"""Where proxy and egress meet: what a failed try leads to, and what all tries tell.
+"""Sends turns where the policy wants them: which model is asked next, and whether one is asked.
 
-The proxy asks here which model gets a request next, the egress whether a model is asked at all;
-what the policy knows decides both. What came of each try goes back to the policy as evidence,
-and into the trace.
+The proxy asks here who gets a request whose attempt failed, the egress whether a model is asked
+at all. What came of each attempt goes to the policy as evidence, and into the trace.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import msgspec
 from synccr.clock import utc_now
 from synccr.journal import Journal, stamp
 from synccr.judge.outcome import Failure, Trouble, failure
+from synccr.judge.verdict import known_detail, verdict_of
 from synccr.models.report import ModelRef
 from synccr.models.shape import Shape
 from synccr.policy import events as e
@@ -32,10 +32,11 @@ from synccr.proxy import Response, error
 from synccr.proxy.framing import RequestHead
 from synccr.proxy.messages import path_of
 from synccr.proxy.resend import Resend
-from synccr.turns.last_word import known, last_word, verdict_of
-from synccr.turns.reported import ResentLog
-from synccr.turns.trace import OK, TraceLog, TryRow, TurnRow
-from synccr.turns.turn import Try, Turn, Turns
+from synccr.turns.attempt import Attempt
+from synccr.turns.final_error import final_error
+from synccr.turns.resent_log import Entry, ResentLog
+from synccr.turns.trace import OK, AttemptRow, TraceLog, TurnRow
+from synccr.turns.turn import Turn, Turns
 
 MESSAGES: Final = "/v1/messages"
 _BYTES_A_TOKEN: Final = 4
@@ -43,8 +44,8 @@ _BASE64: Final = re.compile(rb"[A-Za-z0-9+/=]{4096,}")
 
 
 @dataclass
-class TurnDesk:
-    """Keeps account of the turns of one supervisor.
+class TurnDispatcher:
+    """Dispatches the turns of one supervisor.
 
     Attributes:
         journal: hears of what was sent again and cut, rarely.
@@ -87,7 +88,7 @@ class TurnDesk:
         return self.turns.begin(who, path, self.clock())
 
     def after_failure(self, turn: Turn, body: bytes) -> Resend | Response:
-        """The latest try failed, and the client has nothing of it: who is asked next?"""
+        """The latest attempt failed, and the client has nothing of it: who is asked next?"""
         state = self.state()
         if state is None:
             return self._give_up(turn)
@@ -97,7 +98,7 @@ class TurnDesk:
         chosen = self._next(state, turn)
         if chosen is None:
             return self._give_up(turn)
-        if turn.tries[-1].sent and not self.budget.spend(self.clock()):
+        if turn.attempts[-1].sent and not self.budget.spend(self.clock()):
             return self._give_up(turn)
         self._note_resent(turn, chosen.to)
         turn.wanted = chosen.to
@@ -110,8 +111,8 @@ class TurnDesk:
     def ended(self, turn: Turn) -> None:
         """The turn is over, however it ended."""
         self.turns.end(turn)
-        self._testify(turn)
-        last = turn.tries[-1] if turn.tries else None
+        self._report_failures(turn)
+        last = turn.attempts[-1] if turn.attempts else None
         if last and last.failure and last.failure.passed:
             self._write(self.resent_log.cut(str(last.ref), last.failure.trouble, self.clock()))
         if turn.path == MESSAGES and turn.status:
@@ -119,7 +120,7 @@ class TurnDesk:
 
     # ------------------------------------------------------------ for the egress
 
-    def permit(self, attempt: Try, turn: Turn | None) -> Failure | None:
+    def permit(self, attempt: Attempt, turn: Turn | None) -> Failure | None:
         """Whether a model is asked now; else what is answered in its place."""
         state = self.state()
         if state is None:
@@ -137,11 +138,11 @@ class TurnDesk:
         if permit.allowed:
             return None
         report = permit.report
-        detail = known(report.status, report.detail) if report else "not asked now"
+        detail = known_detail(report.status, report.detail) if report else "not asked now"
         return failure(permit.refused or Trouble.KNOWN, detail, http_status=permit.http_status)
 
-    def told(self, turn: Turn | None, attempt: Try) -> None:
-        """A try has ended."""
+    def attempt_ended(self, turn: Turn | None, attempt: Attempt) -> None:
+        """An attempt has ended: it is evidence."""
         state = self.state()
         if state is None:
             return
@@ -153,17 +154,17 @@ class TurnDesk:
         elif attempt.failure and attempt.sent:
             self._post_failure(turn, attempt, elsewhere=None)
 
-    # ------------------------------------------------------------ its own
+    # ------------------------------------------------------------ within
 
     def _next(self, state: PolicyState, turn: Turn) -> Resend | None:
         """Who is asked now; None when the client is to be told."""
-        last = turn.tries[-1].failure
+        last = turn.attempts[-1].failure
         if last and last.trouble is Trouble.TRIAL and turn.trial is not None:
-            return Resend(turn.tries[0].ref if turn.named else turn.trial)
-        real = [t for t in turn.tries if t.failure and t.failure.trouble is not Trouble.TRIAL]
+            return Resend(turn.attempts[0].ref if turn.named else turn.trial)
+        real = [t for t in turn.attempts if t.failure and t.failure.trouble is not Trouble.TRIAL]
         found = next_try(
             state.route_plan,
-            turn.tries[0].ref,
+            turn.attempts[0].ref,
             [_tried(one) for one in real],
             turn.need or NOTHING,
             named=turn.named,
@@ -171,20 +172,20 @@ class TurnDesk:
         return Resend(found.candidate.ref, found.after) if found.candidate else None
 
     def _give_up(self, turn: Turn) -> Response:
-        word = last_word(turn.tries, utc_now())
-        turn.status = word.status
-        return error(word.status, word.message, retry_after=word.retry_after)
+        found = final_error(turn.attempts, utc_now())
+        turn.status = found.status
+        return error(found.status, found.message, retry_after=found.retry_after)
 
-    def _testify(self, turn: Turn) -> None:
+    def _report_failures(self, turn: Turn) -> None:
         """Now it is known whether another model could answer the same request."""
-        failed = [t for t in turn.tries if t.failure and t.sent]
-        asked = {t.ref for t in turn.tries if t.sent}
+        failed = [t for t in turn.attempts if t.failure and t.sent]
+        asked = {t.ref for t in turn.attempts if t.sent}
         if self.state() is None or len(asked) < 2:
             return
         for attempt in failed:
             self._post_failure(turn, attempt, elsewhere=turn.went_well)
 
-    def _post_failure(self, turn: Turn | None, attempt: Try, *, elsewhere: bool | None) -> None:
+    def _post_failure(self, turn: Turn | None, attempt: Attempt, *, elsewhere: bool | None) -> None:
         found = attempt.failure
         assert found is not None  # noqa: S101  # who calls has looked
         self.post(
@@ -207,19 +208,19 @@ class TurnDesk:
         return self.now().wall - timedelta(seconds=max(0.0, self.clock() - moment))
 
     def _note_resent(self, turn: Turn, to: ModelRef) -> None:
-        last = turn.tries[-1]
+        last = turn.attempts[-1]
         if last.failure and last.failure.trouble is not Trouble.TRIAL:
             self._write(
                 self.resent_log.resent(str(last.ref), last.failure.trouble, str(to), self.clock())
             )
 
-    def _write(self, told: Any) -> None:
-        if told is not None:
-            self.journal.write(told.kind, **told.fields())
+    def _write(self, entry: Entry | None) -> None:
+        if entry is not None:
+            self.journal.write(entry.kind, **entry.fields())
 
     def _row(self, turn: Turn) -> TurnRow:
         state, now = self.state(), self.clock()
-        first = turn.tries[0].ref if turn.tries else None
+        first = turn.attempts[0].ref if turn.attempts else None
         route = ""
         if first and state is not None:
             route = str(first) if turn.named else state.route_plan.scenario_of(first)
@@ -233,12 +234,12 @@ class TurnDesk:
             status=turn.status,
             served_by=str(served) if served else None,
             took_ms=_ms(now - turn.began),
-            judged=bool(turn.tries) or turn.status >= 400,
-            tries=[_try_row(one, turn.began) for one in turn.tries],
+            judged=bool(turn.attempts) or turn.status >= 400,
+            attempts=[_attempt_row(one, turn.began) for one in turn.attempts],
         )
 
 
-def _tried(attempt: Try) -> Tried:
+def _tried(attempt: Attempt) -> Tried:
     found, now = attempt.failure, utc_now()
     if found is None:
         return Tried(attempt.ref, Trouble.CUT, 502)
@@ -283,10 +284,10 @@ class _Model(msgspec.Struct):
     model: Any = None
 
 
-def _try_row(one: Try, began: float) -> TryRow:
+def _attempt_row(one: Attempt, began: float) -> AttemptRow:
     ended = one.ended or one.started
     first = one.first_byte
-    return TryRow(
+    return AttemptRow(
         target=str(one.ref),
         status=one.http_status,
         verdict=one.failure.trouble if one.failure else OK,

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fault_kit as kit
 import httpx
 import psutil
 
+import fault_kit as kit
 from home import KEY, LONG, MAIN, SPARE, Home, message
 from provider import ProviderThread
 

@@ -15,7 +15,7 @@ from turns_kit import MAIN, SPARE
 
 from synccr.journal import Journal
 from synccr.supervisor.trace import write_in_time
-from synccr.turns.reported import _MOST, INTERVAL, ResentLog
+from synccr.turns.resent_log import _MOST, INTERVAL, ResentLog
 
 
 def test_the_first_is_told_at_once_and_the_others_once_a_minute() -> None:

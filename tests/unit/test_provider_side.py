@@ -1,4 +1,4 @@
-"""The way out as a whole, with a real provider: what probes and traffic tell each other."""
+"""The side towards providers, with a real provider: what probes and traffic tell each other."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from provider import ProviderThread
 from synccr.clock import now
 from synccr.config.profile import Provider
 from synccr.config.reader import understand
-from synccr.egress.patience import Patience
+from synccr.egress.silence_limits import SilenceLimits
 from synccr.journal import Journal
 from synccr.models.report import ModelRef, Status
 from synccr.models.shape import Shape
 from synccr.probe.ask import ask_models
 from synccr.redact import Redactor
 from synccr.settings import Settings
-from synccr.supervisor.turn_desk import TurnDesk
-from synccr.supervisor.way_out import WayOut
+from synccr.supervisor.provider_side import ProviderSide
+from synccr.supervisor.turn_dispatcher import TurnDispatcher
 from synccr.turns.trace import TraceLog
 
 KEY, REF = "sk-0123456789abcdef", ModelRef("acme", "m")
@@ -35,7 +35,7 @@ LIMITS = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": 
 
 
 class Scene:
-    """A way out, a provider, and who plays CCR."""
+    """The side towards a provider, the provider, and who plays CCR."""
 
     def __init__(self, provider: ProviderThread, tmp_path: Path) -> None:
         self.provider, self.instance = provider, tmp_path
@@ -50,16 +50,16 @@ class Scene:
         self.profiles = SimpleNamespace(
             primary=both[0], fallback=both[1], proxy=None, redactor=Redactor([KEY])
         )
-        self.told: list[tuple[str, Mapping[str, str]]] = []
-        desk = TurnDesk(Journal(tmp_path / "j"), now, TraceLog(), b"secret")
-        self.way_out = WayOut(
-            *(desk, lambda: cast("Any", self.profiles), {}, (), cast("Any", None)),
-            *(lambda *_: None, Patience(90, 900), lambda *told: self.told.append(told)),
+        self.quotas: list[tuple[str, Mapping[str, str]]] = []
+        dispatcher = TurnDispatcher(Journal(tmp_path / "j"), now, TraceLog(), b"secret")
+        self.provider_side = ProviderSide(
+            *(dispatcher, cast("Any", self.profiles), {}, (), cast("Any", None)),
+            *(lambda *_: None, SilenceLimits(90, 900), lambda *limits: self.quotas.append(limits)),
         )
 
     async def stream(self) -> bool:
         """Whether CCR gets a whole answer."""
-        egress = self.way_out.egress
+        egress = self.provider_side.egress
         headers = {"x-synccr-secret": "secret", "x-synccr-to": self.provider.url("openai")}
         body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -80,9 +80,9 @@ class Scene:
             settings=Settings(preflight_attempts=1),
             instance=self.instance,
             fresh=True,
-            like=self.way_out.like(like),
+            like=self.provider_side.like(like),
         )
-        self.way_out.probed(result.reports.values())
+        self.provider_side.probed(result.reports.values())
         return result.reports[REF].status
 
 
@@ -90,11 +90,11 @@ class Scene:
 async def stage(tmp_path: Path, behaviour: Any) -> AsyncIterator[Scene]:
     with ProviderThread({"m": behaviour}, key=KEY) as provider:
         scene = Scene(provider, tmp_path)
-        await scene.way_out.start()
+        await scene.provider_side.start()
         try:
             yield scene
         finally:
-            await scene.way_out.close()
+            await scene.provider_side.close()
 
 
 async def test_a_model_that_always_ends_with_done_alone(tmp_path: Path) -> None:
@@ -137,4 +137,4 @@ async def test_rate_limits_of_traffic_are_handed_on(tmp_path: Path, status: int)
     behaviour = {"kind": "reply", "status": status, "body": COMPLETION, "headers": LIMITS}
     async with stage(tmp_path, behaviour) as scene:
         assert await scene.stream() is (status == 200)
-        assert scene.told == [("acme", LIMITS)]
+        assert scene.quotas == [("acme", LIMITS)]

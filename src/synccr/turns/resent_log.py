@@ -1,4 +1,4 @@
-"""What the journal is told of turns: at most one entry a model, kind and minute.
+"""What the journal gets of turns: at most one entry a model, kind and minute.
 
 A model that fails is asked hundreds of times a minute; its journal has one line of it. The
 first of a kind is told at once, what follows within the minute is counted and told after it.
@@ -18,7 +18,7 @@ Kind = Literal["resent", "cut"]
 
 
 @dataclass(frozen=True)
-class Told:
+class Entry:
     """One entry of the journal.
 
     Attributes:
@@ -59,39 +59,39 @@ class ResentLog:
     def __init__(self, interval: float = INTERVAL) -> None:
         self._interval = interval
         self._next: dict[tuple[Kind, str], float] = {}  # when it may be told again
-        self._waiting: dict[tuple[Kind, str], Told] = {}
+        self._waiting: dict[tuple[Kind, str], Entry] = {}
 
-    def resent(self, model: str, verdict: str, to: str | None, now: float) -> Told | None:
+    def resent(self, model: str, verdict: str, to: str | None, now: float) -> Entry | None:
         """A request was sent again; the entry to write, if one is due."""
-        return self._note(Told("resent", model, verdict, to, 1), now)
+        return self._note(Entry("resent", model, verdict, to, 1), now)
 
-    def cut(self, model: str, verdict: str, now: float) -> Told | None:
+    def cut(self, model: str, verdict: str, now: float) -> Entry | None:
         """An answer that had begun was broken off; the entry to write, if one is due."""
-        return self._note(Told("cut", model, verdict, None, 1), now)
+        return self._note(Entry("cut", model, verdict, None, 1), now)
 
-    def due(self, now: float) -> list[Told]:
+    def due(self, now: float) -> list[Entry]:
         """Counted entries whose minute is over; to be asked now and then, and at the end with
         an infinite ``now``."""
         return list(self._due(now))
 
-    def _note(self, told: Told, now: float) -> Told | None:
-        key = (told.kind, told.model)
+    def _note(self, entry: Entry, now: float) -> Entry | None:
+        key = (entry.kind, entry.model)
         if key not in self._next and len(self._next) >= _MOST:
-            key, told = (told.kind, "other models"), replace(told, model="other models")
+            key, entry = (entry.kind, "other models"), replace(entry, model="other models")
         waiting = self._waiting.pop(key, None)
-        told = replace(told, count=told.count + (waiting.count if waiting else 0))
+        entry = replace(entry, count=entry.count + (waiting.count if waiting else 0))
         if now < self._next.get(key, now):
-            self._waiting[key] = told
+            self._waiting[key] = entry
             return None
         self._next[key] = now + self._interval
-        return told
+        return entry
 
-    def _due(self, now: float) -> Iterator[Told]:
+    def _due(self, now: float) -> Iterator[Entry]:
         for key, at in list(self._next.items()):
             if now < at:
                 continue
-            if told := self._waiting.pop(key, None):
+            if entry := self._waiting.pop(key, None):
                 self._next[key] = now + self._interval
-                yield told
+                yield entry
             else:
                 del self._next[key]

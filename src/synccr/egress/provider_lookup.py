@@ -13,8 +13,8 @@ from synccr.models.report import ModelRef
 
 
 @dataclass(frozen=True)
-class Directory:
-    """The providers that requests can be for.
+class ProviderLookup:
+    """Finds a provider by what its requests carry.
 
     Attributes:
         providers: each under the name that routes have for it, the primary's first.
@@ -31,7 +31,7 @@ class Directory:
             url: where it goes, keys in their places.
             values: of its header fields, keys in their places.
             model: as the request names it.
-            wanted: the one that we asked for; it is believed where nothing speaks against it.
+            wanted: the one that the request was sent again to; it decides where nothing else does.
 
         Returns:
             None when no provider has that origin.

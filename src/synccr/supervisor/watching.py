@@ -71,6 +71,7 @@ class Watchers:
 
     def _use(self, profiles: Profiles) -> None:
         self._parts.config.profiles = profiles
+        self._prober.provider_side.use(profiles)
         self._loop.post(e.ProfilesRead(profiles.primary, profiles.fallback, profiles.local))
 
     async def _check_everything(self) -> CheckResult:

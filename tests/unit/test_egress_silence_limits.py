@@ -5,19 +5,19 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synccr.egress.patience import BYTES_A_SECOND, ENOUGH, FLOOR, MARGIN, Patience
+from synccr.egress.silence_limits import BYTES_A_SECOND, ENOUGH, FLOOR, MARGIN, SilenceLimits
 from synccr.models.report import ModelRef
 
 SLOW = ModelRef("acme", "slow")
 SMALL, LARGE = 2_000, 400_000
 
 
-def patience() -> Patience:
-    return Patience(45.0, 180.0)
+def limits() -> SilenceLimits:
+    return SilenceLimits(45.0, 180.0)
 
 
-def learned(seconds: float, size: int, count: int = ENOUGH) -> Patience:
-    found = patience()
+def learned(seconds: float, size: int, count: int = ENOUGH) -> SilenceLimits:
+    found = limits()
     for _ in range(count):
         found.answered(SLOW, size, seconds, seconds, streamed=True)
     return found
@@ -25,8 +25,8 @@ def learned(seconds: float, size: int, count: int = ENOUGH) -> Patience:
 
 def test_a_model_of_which_nothing_is_known() -> None:
     """Its first word may take 25 s, and longer for a large request."""
-    assert 25 < patience().first(SLOW, SMALL, streamed=True) < 50
-    assert patience().first(SLOW, LARGE, streamed=True) == 45 + LARGE / BYTES_A_SECOND
+    assert 25 < limits().first(SLOW, SMALL, streamed=True) < 50
+    assert limits().first(SLOW, LARGE, streamed=True) == 45 + LARGE / BYTES_A_SECOND
 
 
 def test_a_quick_model_gets_the_floor() -> None:
@@ -46,14 +46,14 @@ def test_a_slow_model_gets_what_it_needs() -> None:
 
 def test_a_probe_that_took_long_grants_as_much() -> None:
     """What the preflight waited for is no silence."""
-    found = patience()
+    found = limits()
     found.probed(SLOW, 29.0)
     assert found.first(SLOW, SMALL, streamed=True) >= MARGIN * 29
 
 
 def test_one_that_was_given_up_may_only_be_slow() -> None:
     """The next time it gets twice as long, until it answers."""
-    found = patience()
+    found = limits()
     found.gave_up(SLOW, 45.0, streamed=True)
     assert found.first(SLOW, SMALL, streamed=True) >= 90
     found.answered(SLOW, SMALL, 1.0, 1.0, streamed=True)
@@ -62,7 +62,7 @@ def test_one_that_was_given_up_may_only_be_slow() -> None:
 
 def test_an_answer_that_is_not_streamed_is_silent_until_it_is_whole() -> None:
     """It gets all the time there is, while its usual time is not known."""
-    assert patience().first(SLOW, SMALL, streamed=False) == 180
+    assert limits().first(SLOW, SMALL, streamed=False) == 180
     assert learned(0.5, LARGE).first(SLOW, SMALL, streamed=False) == 180
 
 
@@ -75,7 +75,7 @@ def test_whatever_was_seen(
     samples: list[tuple[int, float, float]], size: int, streamed: bool
 ) -> None:
     """Never below the floor, never above the ceiling."""
-    found = patience()
+    found = limits()
     for known, first, gap in samples:
         found.answered(SLOW, known, first, gap, streamed=streamed)
     assert FLOOR <= found.first(SLOW, size, streamed=streamed) <= 180

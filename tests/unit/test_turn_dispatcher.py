@@ -1,7 +1,8 @@
-"""What the desk makes of a request's needs, and of what providers say of their limits."""
+"""Who is asked next: what a request needs, and what providers say of their limits."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,15 +16,15 @@ from synccr.models.report import ModelRef, Status
 from synccr.policy.state import PolicyState
 from synccr.proxy import Response
 from synccr.settings import Settings
-from synccr.supervisor.turn_desk import TurnDesk
+from synccr.supervisor.turn_dispatcher import TurnDispatcher, named_by_client, need_of
+from synccr.turns.attempt import Attempt
 from synccr.turns.trace import TraceLog
-from synccr.turns.turn import Try
 
 MAIN, SPARE = ModelRef("a", "main"), ModelRef("a", "spare")
 
 
-def desk(tmp_path: Path, state: PolicyState) -> TurnDesk:
-    found = TurnDesk(Journal(tmp_path / "j"), now, TraceLog(), b"secret")
+def dispatcher(tmp_path: Path, state: PolicyState) -> TurnDispatcher:
+    found = TurnDispatcher(Journal(tmp_path / "j"), now, TraceLog(), b"secret")
     found.consult(lambda: state, lambda _: None)
     return found
 
@@ -39,9 +40,9 @@ def test_only_a_request_that_fits_tries_a_model(
     told = report(MAIN, Status.OVERLOADED, DAWN, context_length=1000, tools=False, http_status=503)
     known = replace(state.health[MAIN], report=told, unavailable_since=0.0, confirmed=1)
     state = replace(state, health={**state.health, MAIN: known})
-    room = desk(tmp_path, state)
-    turn = room.turns.begin("s", "/v1/messages", 0.0)
-    refused = room.permit(Try(SPARE, 0.0, bytes_out=size, tools=tools), turn)
+    found = dispatcher(tmp_path, state)
+    turn = found.turns.begin("s", "/v1/messages", 0.0)
+    refused = found.permit(Attempt(SPARE, 0.0, bytes_out=size, tools=tools), turn)
     assert (refused is not None and refused.trouble is Trouble.TRIAL) is tried
     assert turn.trial == (MAIN if tried else None)
 
@@ -49,16 +50,39 @@ def test_only_a_request_that_fits_tries_a_model(
 def test_retry_after_reaches_the_client(tmp_path: Path) -> None:
     """When nobody serves: the soonest of what the providers said."""
     state = started(Settings(), *profiles())
-    room = desk(tmp_path, state)
-    turn = room.turns.begin("s", "/v1/messages", room.clock())
+    found = dispatcher(tmp_path, state)
+    turn = found.turns.begin("s", "/v1/messages", found.clock())
     for ref, seconds in ((MAIN, "70"), (SPARE, "40"), (ModelRef("b", "twin"), "90")):
         refused = failure(Trouble.STATUS, "slow down", http_status=429, body=b"Too many requests")
-        attempt = Try(ref, room.clock(), sent=True, failure=refused)
+        attempt = Attempt(ref, found.clock(), sent=True, failure=refused)
         attempt.headers = {"retry-after": seconds}
-        turn.tries.append(attempt)
-    answer = room.after_failure(turn, b"{}")
+        turn.attempts.append(attempt)
+    answer = found.after_failure(turn, b"{}")
     assert isinstance(answer, Response)
     (name, value) = answer.headers[0]
     assert (answer.status, name) == (429, "retry-after")
     assert 38 <= int(value) <= 40
     assert turn.status == 429
+
+
+def body(content: object, **more: object) -> bytes:
+    return json.dumps({"messages": [{"role": "user", "content": content}], **more}).encode()
+
+
+def test_the_size_of_a_request_is_that_of_its_text() -> None:
+    """A screenshot is worth a few thousand tokens, not one for each four signs of its text."""
+    source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo" * 200_000}
+    need = need_of(body([{"type": "image", "source": source}, {"type": "text", "text": "see"}]))
+    assert need.image
+    assert need.tokens < 1000
+    assert need_of(body("word " * 20_000)).tokens > 20_000
+    assert need_of(body("A" * 40_000)).tokens > 9000
+
+
+def test_tools_and_names() -> None:
+    """Spelled with blanks or without them; a name is one of a provider's model."""
+    assert need_of(body("x", tools=[{"name": "note"}])).tools
+    assert not need_of(body("x", tools=[])).tools
+    assert named_by_client(body("x", model="acme,main"))
+    assert not named_by_client(body("x", model="claude-sonnet-4"))
+    assert not named_by_client(b"no json")

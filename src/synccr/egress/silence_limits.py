@@ -1,8 +1,8 @@
-"""How long a provider may be silent before that is a trouble: learned model by model. Pure.
+"""How long a provider may be silent before that is a trouble, learned from each model. Pure.
 
 The first word of a large request comes later than that of a small one, so times are compared
 with those of requests that were not much smaller. Reasoning, comments and keep-alive lines are
-bytes, and bytes are life.
+bytes, so they end a silence.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FLOOR: Final = 20.0
 """Seconds; whatever was learned, less is no silence."""
 
 ENOUGH: Final = 8
-"""Answers after which what was seen may make less of the patience that all models get."""
+"""Answers after which what was seen may lower the limit that all models begin with."""
 
 MARGIN: Final = 4.0
 """Times the longest wait seen lately."""
@@ -33,12 +33,12 @@ _MOST_MODELS: Final = 512
 class _Seen:
     first: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
     gaps: deque[float] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
-    granted: float = 0.0  # more than usual, since it was given up and may only be slow
+    granted: float = 0.0  # seconds after it was given up: it may only be slow
 
 
-class Patience:
-    """What was seen of each model, streamed and not: an answer that is not streamed is silent
-    until it is whole.
+class SilenceLimits:
+    """The limits of each model, streamed and not: an answer that is not streamed is silent until
+    it is whole.
 
     Args:
         unknown: seconds granted while little is known of a model.
