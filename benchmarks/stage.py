@@ -62,9 +62,10 @@ def healthy(port: int) -> bool:
         return False
 
 
-def config(url: str, port: int, model: str, **more: Any) -> dict[str, Any]:
+def config(url: str, port: int, model: str, *others: str, **more: Any) -> dict[str, Any]:
     """A CCR configuration in which one model serves everything."""
-    provider = {"name": "acme", "api_base_url": url, "api_key": KEY, "models": [model]}
+    models = [model, *others]
+    provider = {"name": "acme", "api_base_url": url, "api_key": KEY, "models": models}
     return {
         "PORT": port,
         "HOST": "127.0.0.1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -11,6 +12,7 @@ from synccr.errors import SynccrError, out_of_order
 
 def main() -> None:
     """Run the command line; every way out has the contract's exit code and no traceback."""
+    gc.disable()  # loading makes no garbage; what lives long enables it
     debug = "--debug" in sys.argv or bool(os.environ.get("SYNCCR_DEBUG"))
     _streams()
     try:
@@ -18,6 +20,7 @@ def main() -> None:
         if code is None:
             from synccr.cli.app import run
 
+            gc.enable()
             code = run()
     except SynccrError as error:
         if debug:
@@ -40,6 +43,7 @@ def main() -> None:
         )
         code = 1
     _flush()
+    gc.freeze()  # the interpreter's end does not look through it all once more
     sys.exit(code)
 
 
@@ -96,6 +100,7 @@ def _quick(words: list[str]) -> int | None:
             if options := start_options.plain(rest):
                 from synccr.cli.serve import serve
 
+                gc.enable()
                 return serve(options)
     return None
 
