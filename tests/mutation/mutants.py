@@ -77,21 +77,32 @@ def mutants(file: str, source: str) -> Iterator[Mutant]:
 def _code(node: ast.AST, scope: str) -> Iterator[tuple[str, ast.expr | ast.stmt]]:
     """Nodes that run, with the function or class that they are in."""
     for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns"):
+        if name in ("annotation", "returns", "decorator_list"):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if not isinstance(child, ast.AST) or _is_for_types(child):
+            if not isinstance(child, ast.AST) or _is_nothing_to_test(child, scope):
                 continue
             inner = scope
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                inner = f"{scope}.{child.name}()".lstrip(".")
+            elif isinstance(child, ast.ClassDef):
                 inner = f"{scope}.{child.name}".lstrip(".")
             if isinstance(child, ast.expr | ast.stmt):
                 yield inner, child
             yield from _code(child, inner)
 
 
-def _is_for_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+def _is_nothing_to_test(node: ast.AST, scope: str) -> bool:
+    """What only types need, abstract methods, and numbers of a module or class: a test of those
+    would only repeat them."""
+    match node:
+        case ast.If(test):
+            return ast.unparse(test) == "TYPE_CHECKING"
+        case ast.Raise(exc):
+            return ast.unparse(exc or node) == "NotImplementedError"
+        case ast.Constant(value):
+            return type(value) in (int, float) and "()" not in scope
+    return False
 
 
 def _changes(node: ast.AST) -> Iterator[str]:
