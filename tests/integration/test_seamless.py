@@ -27,6 +27,7 @@ def test_swaps_by_hand_both_ways(home: Home, provider: ProviderThread) -> None:
     """Through four swaps under 20 clients no request fails and no answer is cut."""
     home.use(provider)
     with home.running() as running:
+        provider.forget()  # what was asked before the start
         with Load(running.url) as load:
             for name in ("fallback", "primary", "fallback", "primary"):
                 assert home.run("swap", name).returncode == 0

@@ -95,6 +95,7 @@ def test_trouble_reaches_nobody(
     assert {n: w for n, row in rows.items() if (w := results[n].wrong(row))} == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", ["2.0.0", OLD])
 def test_the_healthy_are_left_alone(tmp_path: Path, npm_cache: Path, version: str) -> None:
     """Odd answers that are answers come from the very model, each asked of it once."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from benchmarks.chart import chart
-from benchmarks.check import COMMITTED, PICTURE, RUNS, complaints
+from benchmarks.check import COMMITTED, PAUSES, PICTURE, RUNS, complaints
 from benchmarks.figures import Figure
 
 NAME = "part: speed"
@@ -27,7 +27,11 @@ def check(measured: list[Figure], committed: float | None) -> tuple[dict[str, st
         asked.append(runs)
         return [next(given)]
 
-    return complaints("part", measure, {} if committed is None else {NAME: committed}), asked
+    rests: list[float] = []
+    known = {} if committed is None else {NAME: committed}
+    found = complaints("part", measure, known, rests.append)
+    assert rests == list(PAUSES[: len(asked)])
+    return found, asked
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,8 @@ def check(measured: list[Figure], committed: float | None) -> tuple[dict[str, st
         ([0.50], 0.70, False),  # better
         ([0.90, 0.72], 0.70, False),  # noise
         ([0.90, 0.95, 0.80], 0.70, False),
-        ([0.90, 0.95, 0.86], 0.70, True),
+        ([0.90, 0.95, 0.86, 0.91, 0.84], 0.70, False),
+        ([0.90, 0.95, 0.86, 0.91, 0.85], 0.70, True),
     ],
 )
 def test_lower_is_better(ratios: list[float], committed: float, bad: bool) -> None:

@@ -490,8 +490,8 @@ async def running(process: subprocess.Popen[bytes]) -> ProcessId:
     identity = identify(process.pid)
     assert identity is not None
     command = process.args
-    assert isinstance(command, list)
-    await until(lambda: psutil.Process(process.pid).cmdline() == command)
+    assert isinstance(command, (list, tuple))
+    await until(lambda: psutil.Process(process.pid).cmdline() == list(command))
     return identity
 
 

@@ -204,7 +204,10 @@ def a_day(kind: str, trouble: Trouble, http: int, every: float) -> None:
         assert len(day.swaps) == 2 or trouble is Trouble.STATUS
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    ["half", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind != "half")],
+)
 def test_a_day_of_errors(kind: str) -> None:
     """Small probes pass all day."""
     a_day(kind, Trouble.STATUS, 500, EVERY)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from synccr.ccr.process import identify
-from synccr.supervisor.lock import Lock, holder
+from synccr.supervisor.lock import Lock, holder, released
 
 HOLD = """
 import sys
@@ -51,6 +53,16 @@ def test_a_pid_alone_proves_nothing(
     assert other.poll() is None
     (tmp_path / "supervisor.pid").write_text(note.format(pid=os.getpid()))
     assert holder(tmp_path) is None
+
+
+def test_a_glance_is_no_holder(tmp_path: Path) -> None:
+    """A start at the moment at which another command looks who holds the lock gets it."""
+    looking = FileLock(tmp_path / "supervisor.lock", thread_local=False)
+    looking.acquire()
+    threading.Timer(0.05, looking.release).start()
+    with released(Lock(tmp_path)) as lock:
+        lock.acquire()
+        assert holder(tmp_path) == identify(os.getpid())
 
 
 def test_a_note_without_a_lock_proves_nothing(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from synccr.ccr.process import ProcessId, identify, is_alive
 from synccr.errors import SynccrError, Taken
 from synccr.files import own_directory, write_atomic
 
+_GLANCE = 0.3
+"""Seconds in which the lock may be taken by who only looks whether it is, as ``holder`` does."""
+
 
 class Lock:
     """One instance's lock. The kernel keeps it, so it ends with the process that holds
@@ -22,7 +25,7 @@ class Lock:
         self._instance = instance
         self._lock = FileLock(own_directory(instance) / "supervisor.lock", mode=0o600)
 
-    def acquire(self, timeout: float = 0.0) -> None:
+    def acquire(self, timeout: float = _GLANCE) -> None:
         """Take it, within so many seconds.
 
         Raises:
@@ -31,7 +34,7 @@ class Lock:
         from filelock import Timeout
 
         try:
-            self._lock.acquire(timeout=timeout)
+            self._lock.acquire(timeout=timeout, poll_interval=0.02)
         except Timeout as error:
             raise Taken(_where(self._instance), "Use it, or end it: synccr stop") from error
         path = _holder_file(self._instance)
