@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "synccr"
 KNOWN = Path(__file__).with_name("known.txt")
 SEED = 21
-MOST = 200
+MOST = 120
 CPU_LIMIT = 60
 """Seconds of CPU for the tests of one mutant; the slowest room needs 10."""
 
@@ -45,10 +45,13 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "classify": ("classify",),
     "config/edits.py": ("config_edits",),
     "heal": ("heal",),
-    "judge": ("judge", "judge_dialects", "judge_on_troubles", "judge_sse", "judge_properties"),
+    "judge": (
+        *("judge", "judge_dialects", "judge_on_troubles", "judge_sse", "judge_properties"),
+        "turns_final_error",
+    ),
     "policy": (
-        *("policy_choice", "policy_health", "policy_traffic", "policy_route_plan"),
-        *("policy_histories", "policy_simulation"),
+        *("policy_choice", "policy_health", "policy_probes", "policy_traffic"),
+        *("policy_route_plan", "policy_histories", "policy_simulation"),
     ),
 }
 """Files of tests for each room."""

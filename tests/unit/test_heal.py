@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from synccr.config.profile import FALLBACK_SCENARIOS, Profile
 from synccr.config.reader import understand
 from synccr.errors import NoModelServes
 from synccr.heal import Healed, Local, heal, heal_supervised
-from synccr.heal.advice import advice_on
+from synccr.heal.advice import advice_lines, advice_on, summary
 from synccr.models.report import FATAL, ModelRef, Report, Status
 
 LOCAL = Local(3456)
@@ -132,6 +133,12 @@ def test_trouble_of_the_account_prefers_another_provider() -> None:
     healed = heal(profile(document()), known, LOCAL)
     assert healed.routes["default"].provider == "b"
     assert healed.config["fallback"]["default"][0].startswith("b,")
+    # Another model of it that has answered since shows that the account is in order.
+    later, other = NOW.replace(hour=1), ModelRef("a", "n")
+    for status, chosen in ((Status.OK, "a"), (Status.OVERLOADED, "b")):
+        again = {**known, other: replace(report(other, status), checked_at=later)}
+        routes = heal(profile(document()), again, LOCAL).routes
+        assert routes["default"].provider == chosen
 
 
 def test_nothing_serves() -> None:
@@ -209,3 +216,54 @@ def test_what_to_do_about_a_provider_that_cannot_be_reached(detail: str, advice:
         for model in ("big", "small")
     ]
     assert advice_on(reports) == advice
+
+
+def test_a_route_may_lead_to_a_model_without_tools_where_none_are_needed() -> None:
+    """For images, and for a name that is no scenario of CCR's; elsewhere it moves."""
+    names = ("default", "think", "image", "mine")
+    raw = document(Router={name: "a,m" if name == "default" else "a,n" for name in names})
+    known = {ref: report(ref, Status.OK, tools=ref.model != "n") for ref in NAMES}
+    healed = heal(profile(raw), known, LOCAL)
+    assert {name: str(healed.routes[name]) for name in names} == {
+        "default": "a,m",
+        "think": "a,m",
+        "image": "a,n",
+        "mine": "a,n",
+    }
+
+
+def test_a_profile_without_a_default_gets_one() -> None:
+    """CCR would answer 400."""
+    raw = document(Router={"think": "a,n"})
+    healed = heal(profile(raw), {}, LOCAL)
+    [change] = [one for one in healed.changes if one.path == "Router.default"]
+    assert (change.after, change.reason) == (
+        str(healed.routes["default"]),
+        "there was no default route, and CCR answers 400 without one",
+    )
+
+
+def test_what_a_supervised_ccr_is_not_to_do_is_told() -> None:
+    """CCR's own lists go, and a person sees that among the changes."""
+    raw = document(fallback={"default": ["a,n"]})
+    healed = heal_supervised(profile(raw), profile(document()), {}, LOCAL)
+    assert "fallback" not in healed.config
+    assert [one.before for one in healed.changes if one.path == "fallback"] == [raw["fallback"]]
+
+
+def test_troubles_in_one_line() -> None:
+    """The first six, and how many more."""
+    rows = reports(*((f"a,m{number}", Status.MISSING) for number in range(7)))
+    assert summary(rows) == "; ".join([f"a,m{n} missing" for n in range(6)] + ["and 1 more"])
+    rows.popitem()
+    assert summary(rows).endswith("a,m5 missing")
+    assert summary({}) == ""
+
+
+def test_only_a_quotas_renewal_is_told_as_one() -> None:
+    """The earliest, and not when a rate limit ends."""
+    limited = report(NAMES[0], Status.RATE_LIMITED, retry_at=NOW.replace(hour=1))
+    spent = [report(NAMES[n], Status.QUOTA, retry_at=NOW.replace(hour=n + 2)) for n in (2, 1)]
+    unknown = report(NAMES[3], Status.QUOTA)
+    lines = advice_lines([limited, *spent, unknown])
+    assert "Wait until 2026-01-01 03:00 UTC, when the quota renews, or upgrade." in lines

@@ -97,6 +97,27 @@ def test_too_large_an_event_is_passed_over_and_the_next_is_read() -> None:
             assert events[-1] == ("", {"n": 1})
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_an_event_of_exactly_the_limit_is_read(end: bytes) -> None:
+    """Whole or cut; one byte more is too large. Two bytes are left for the last line's end."""
+    text = "x" * (LIMIT - 17)
+    line = f'data: {{"a": "{text}"}}'.encode()
+    assert len(line) == LIMIT - 2
+    for size in (7, 1000):
+        for data, documents in (
+            (line + 2 * end, [{"a": text}]),
+            (line[:-1] + b" }" + 2 * end, [TOO_LARGE]),
+        ):
+            events, _ = read(data[i : i + size] for i in range(0, len(data), size))
+            assert [document for _, document in events] == documents
+
+
+def test_a_piece_that_looks_whole_may_be_the_rest_of_one() -> None:
+    """A name that came alone belongs to the data after it; the next event has none."""
+    events, _ = read([b"event: a\n", b'data: {"n": 1}\n\n', b'data: {"n": 2}\n\n'])
+    assert events == [("a", {"n": 1}), ("", {"n": 2})]
+
+
 def test_json_as_it_is_sent_in_the_field() -> None:
     """Half a surrogate pair and NaN are read; what is broken, or too deep, is nothing."""
     assert decoded(b'{"a": "\\ud83d"}') == {"a": "\ud83d"}

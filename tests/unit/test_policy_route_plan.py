@@ -83,6 +83,7 @@ def test_candidates_stand_in_the_owners_order() -> None:
         ([Tried(MAIN, Trouble.STATUS, 413)], Need(), LONG),
         ([Tried(MAIN, Trouble.STATUS, 400, Scope.REQUEST, too_long=True)], Need(), LONG),
         ([Tried(MAIN, Trouble.STATUS, 413)], Need(tokens=10_000), None),
+        ([Tried(LONG, Trouble.STATUS, 413), Tried(MAIN, Trouble.STATUS, 500)], Need(), None),
         ([FAILED], Need(tokens=5000), LONG),
         ([*RESTING, replace(FAILED, ref=LONG)], Need(), MAIN),
         ([*RESTING, replace(FAILED, ref=LONG), RESTING[0]], Need(), SPARE),
@@ -94,6 +95,20 @@ def test_candidates_stand_in_the_owners_order() -> None:
 def test_next_try(tries: list[Tried], need: Need, expected: ModelRef | None) -> None:
     """Each row of the rules."""
     assert led(next_try(plan(), MAIN, tries, need)) == expected
+
+
+def test_too_long_counts_only_where_it_was_said() -> None:
+    """One that holds more than the model that found it too long is asked, though a larger one
+    failed for another reason; what was never sent found nothing."""
+    found = state()
+    spare = found.health[SPARE]
+    larger = replace(spare, report=report(SPARE, Status.OK, DAWN, context_length=5000))
+    found = replace(found, health={**found.health, SPARE: larger})
+    too_long = Tried(MAIN, Trouble.STATUS, 413)
+    tries = [replace(FAILED, ref=LONG), too_long]
+    assert led(next_try(found.route_plan, MAIN, tries, Need())) == SPARE
+    tries = [Tried(LONG, Trouble.KNOWN, 413), too_long]
+    assert led(next_try(found.route_plan, MAIN, tries, Need())) == SPARE
 
 
 def test_a_model_without_tools_gets_no_request_with_tools() -> None:
@@ -164,13 +179,13 @@ def test_the_breaker() -> None:
     assert (other.allowed, other.refused) == (False, Trouble.TRIAL)
     assert allows(half, MAIN, session="t", now=500.0).trial
     everything = (MAIN, SPARE, TWIN, LONG)
-    assert allows(state(away=everything), MAIN, session="s", now=0.0).panic
+    assert allows(state(away=everything), MAIN, session="s", now=0.0) == Permit(allowed=True)
     gone = state(away=everything).health
     crowd = replace(
         state(away=everything[1:]),
         health={**half.health, **{ref: gone[ref] for ref in everything[1:]}},
     )
-    assert allows(crowd, MAIN, session="t", now=1.0).panic
+    assert allows(crowd, MAIN, session="t", now=1.0) == Permit(allowed=True)
     assert not allows(crowd, SPARE, session="t", now=1.0).allowed
 
 

@@ -78,6 +78,9 @@ class Availability:
     def asked(self) -> list[ModelRef]:
         return [ref for one in self.done if isinstance(one, e.Probe) for ref in one.refs]
 
+    def told(self) -> list[str]:
+        return [one.kind for one in self.done if isinstance(one, e.Tell)]
+
     def swaps(self) -> list[ModelRef]:
         return [one.to.scenario("default") for one in self.done if isinstance(one, e.Swap)]
 
@@ -254,12 +257,15 @@ def test_a_trial_brings_it_back() -> None:
     life = Availability()
     life.serves(SPARE)
     tried(life)
+    life.done.clear()
     for _ in range(4):
         life.serves()
     assert breaker_of(life.state, MAIN) is Breaker.HALF_OPEN
+    assert life.told() == []
     life.serves()
+    assert life.told() == ["recovered"]
     assert breaker_of(life.state, MAIN) is Breaker.CLOSED
-    assert life.swaps() == [SPARE, MAIN]
+    assert life.swaps() == [MAIN]
 
 
 def test_a_failed_trial_takes_a_longer_pause() -> None:
@@ -326,6 +332,25 @@ def test_what_is_news() -> None:
     for _ in range(20):
         life.serves()
     assert not wants(life.state, MAIN, 1.0)
+
+
+def test_a_model_that_nobody_has_asked_yet_is_news_once() -> None:
+    """After an edit a model may serve before it is probed; then it is known."""
+    life = Availability()
+    health = {ref: one for ref, one in life.state.health.items() if ref != MAIN}
+    life.state = replace(life.state, health=health)
+    assert wants(life.state, MAIN, 0.0) is True
+    assert wants(life.state, ModelRef("a", "elsewhere"), 0.0) is False
+    life.serves()
+    assert not wants(life.state, MAIN, 1.0)
+    assert life.state.health[MAIN].report.ref == MAIN
+
+
+def test_a_prompt_is_in_no_repr() -> None:
+    """What a provider answered may repeat a prompt, or a key."""
+    line = e.ProviderFailed("a", "main", 500, "the prompt", DAWN)
+    tried = e.AttemptFailed(MAIN, Trouble.STATUS, 500, "the prompt", {}, DAWN, 1)
+    assert "the prompt" not in f"{line}{tried}"
 
 
 def test_a_request_served_ends_that_no_model_can_serve() -> None:

@@ -73,7 +73,6 @@ def test_the_size_of_a_request_is_that_of_its_text() -> None:
     """A screenshot is worth a few thousand tokens, not one for each four signs of its text."""
     source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo" * 200_000}
     need = need_of(body([{"type": "image", "source": source}, {"type": "text", "text": "see"}]))
-    assert need.image
     assert need.tokens < 1000
     assert need_of(body("word " * 20_000)).tokens > 20_000
     assert need_of(body("A" * 40_000)).tokens > 9000

@@ -25,14 +25,12 @@ class Permit:
     Attributes:
         allowed: it may.
         trial: the session becomes the one that tries it: post ``TrialStarted``.
-        panic: its breaker is not closed, and neither is any other's.
         refused: ``KNOWN`` or ``TRIAL`` when it may not be asked.
         report: the last verdict, when it may not be asked.
     """
 
     allowed: bool
     trial: bool = False
-    panic: bool = False
     refused: Trouble | None = None
     report: Report | None = None
 
@@ -71,7 +69,7 @@ def allows(
         mine = health.trial is not None and health.trial.session == session
         return Permit(allowed=True, trial=not mine)
     if health.breaker is state.route_plan.asked(ref):
-        return Permit(allowed=True, panic=True)
+        return Permit(allowed=True)  # no other's breaker is closed either
     refused = Trouble.TRIAL if half_open else Trouble.KNOWN
     return Permit(allowed=False, refused=refused, report=health.report)
 

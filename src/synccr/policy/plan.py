@@ -245,8 +245,8 @@ def _not_before(state: PolicyState, target: Healed, reports: Reports, now: float
 
     A target that did not come up waits for its turn. Otherwise at once when a person edited
     the profiles, or when the current configuration does not serve; a better one waits for
-    the cooldown, one whose routes are the same for ``recovery_interval``. Never more than
-    the limit in a window, in which what a person does is not counted.
+    the cooldown. Never more than the limit in a window, in which what a person does is not
+    counted.
     """
     failed = state.failed_starts.get(digest(target))
     held_back = failed.until if failed else now
@@ -258,8 +258,6 @@ def _not_before(state: PolicyState, target: Healed, reports: Reports, now: float
         times.append(recent[-limit] + _window(state.settings))
     if state.alive and state.swapped_at is not None and serves(state.current, reports):
         times.append(state.swapped_at + state.settings.swap_cooldown)
-        if dict(target.routes) == dict(state.current.routes):
-            times.append(state.swapped_at + state.settings.recovery_interval)
     return max(times)
 
 

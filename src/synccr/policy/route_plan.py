@@ -38,12 +38,10 @@ class Need:
     Attributes:
         tools: it offers tools.
         tokens: its estimated size; 0 when unknown.
-        image: it carries an image.
     """
 
     tools: bool = False
     tokens: int = 0
-    image: bool = False
 
 
 NOTHING = Need()

@@ -260,7 +260,6 @@ def need_of(body: bytes) -> Need:
     return Need(
         tools=b'"tools":[{' in body or b'"tools": [{' in body,
         tokens=(len(body) - _attached(body)) // _BYTES_A_TOKEN,
-        image=b'"type":"image"' in body or b'"type": "image"' in body,
     )
 
 
