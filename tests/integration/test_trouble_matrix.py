@@ -82,7 +82,10 @@ HEALTHY = {
 
 
 @pytest.mark.parametrize("version", ["2.0.0", OLD])
-@pytest.mark.parametrize("fallback", [pytest.param("acme", marks=pytest.mark.long), "other"])
+@pytest.mark.parametrize(
+    "fallback",
+    [pytest.param("acme", marks=pytest.mark.long), pytest.param("other", marks=pytest.mark.long)],
+)
 def test_trouble_reaches_nobody(
     tmp_path: Path, npm_cache: Path, version: str, fallback: str
 ) -> None:
