@@ -35,9 +35,10 @@ WORKERS = 4
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """None for a few tests that are named: their own output, and no time to start workers."""
+    """One more than cores, since tests wait, too; none for a few tests that are named: their own
+    output, and no time to start workers."""
     named = any("::" in name or name.endswith(".py") for name in config.args)
-    return 0 if named else min(WORKERS, os.cpu_count() or 1)
+    return 0 if named else min(WORKERS, 1 + (os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="session")

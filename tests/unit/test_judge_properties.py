@@ -67,7 +67,7 @@ def same(one: Heard, other: Heard) -> None:
     assert one.judge.usage == other.judge.usage
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(answers(), PLACES, st.sampled_from(ENDINGS), OPTIONS)
 def test_any_cutting_of_a_stream(
     answer: tuple[str, bytes, bool], places: list[int], ending: Event, options: dict[str, bool]

@@ -213,6 +213,7 @@ def test_a_day_of_errors(kind: str) -> None:
     a_day(kind, Trouble.STATUS, 500, EVERY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "http"), [(Trouble.STATUS, 402), (Trouble.SILENT, 504)], ids=str
 )
@@ -257,6 +258,7 @@ def test_a_healthy_day() -> None:
     assert day.events <= 2 + 6 * 3600 / 20
 
 
+@pytest.mark.slow
 def test_a_prompt_that_fails_everywhere_moves_nothing() -> None:
     """One session's requests fail on every model: each is asked, and no route is moved."""
     day = Day(lambda _t, r: r.session == "s1", everybody=True)
