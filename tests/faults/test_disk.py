@@ -32,9 +32,9 @@ FREE_PAGES = range(41) if FULL else (0, 2, 5, 12)
 
 @pytest.fixture
 def small(home: Home) -> Iterator[Path]:
-    """The home on a file system of 8 MiB."""
+    """The home on a small file system, with room for CCR."""
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "synccr-test", str(home.root)],
+        ["mount", "-t", "tmpfs", "-o", "size=96m", "synccr-test", str(home.root)],
         capture_output=True,
         check=False,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from judge_kit import LEAD, NAMES, STREAM, TEXT, document, event, hear, judge, stream
 
@@ -368,6 +368,8 @@ JSON_VALUES = st.recursive(
 
 @settings(deadline=None)
 @given(st.sampled_from(NAMES), st.dictionaries(KEYS, JSON_VALUES, max_size=6), st.booleans())
+@example("openai-responses", {"item": {"type": []}}, True)
+@example("anthropic", {"type": "content_block_start", "content_block": {"type": []}}, True)
 def test_no_document_breaks_the_judge(name: str, odd: dict[str, Any], streamed: bool) -> None:
     """Whatever stands where a list, a text or an object was expected."""
     body = event(odd) if streamed else json.dumps(odd).encode()

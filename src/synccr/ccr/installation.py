@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -30,6 +31,8 @@ from synccr.files import own_directory, write_atomic
 
 _MANIFEST, _LOCK = "package.json", "package-lock.json"
 _BESIDE, _FORMER = ".new-", "former"
+_LEAST_ROOM = 1024 * 1024
+"""Bytes; with less, files that are not whole were written on a full disk."""
 _OLD_TRASH = 3600.0
 _SETTLED = 2.0
 
@@ -187,7 +190,7 @@ class Installation:
                 beside = Path(name, version)
                 self._lay_out(beside)
                 await install(version, beside, node, environ, timeout, locked=bool(self._pin))
-                if self._entry_in(beside) is None:
+                if self._brought(beside) is None:
                     raise RuntimeMissing(
                         f"npm fetched Claude Code Router {version}, but there is no program of it "
                         "that can be run.",
@@ -199,6 +202,15 @@ class Installation:
                 f"{parent} cannot be written: {error.strerror or error}.",
                 "Make it writable, or free space.",
             ) from error
+
+    def _brought(self, beside: Path) -> Path | None:
+        """The program that npm has just brought; npm passes over a disk that is full by then."""
+        try:
+            return self._entry_in(beside)
+        except Altered as altered:
+            if shutil.disk_usage(beside).free < _LEAST_ROOM:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from altered
+            raise
 
     def _lay_out(self, directory: Path) -> None:
         """What npm goes by, in a directory made for it."""

@@ -24,7 +24,7 @@ FINISHES = {
     "refusal": Finish.REFUSAL,
 }
 """Any other reason is a stop."""
-_WRITTEN = frozenset({"text", "thinking"})
+_WRITTEN = ("text", "thinking")
 """Blocks that begin empty; any other block is content by being there."""
 
 

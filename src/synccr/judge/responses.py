@@ -19,7 +19,7 @@ from synccr.judge.dialect import usage as count
 
 ENDS = frozenset({"response.completed", "response.incomplete"})
 FAILURES = frozenset({"response.failed", "response.cancelled", "error"})
-_WRITTEN = frozenset({"message", "reasoning"})
+_WRITTEN = ("message", "reasoning")
 """Items that begin empty; any other item (calls of every kind) is content by being there."""
 _HELD = ("content", "summary", "encrypted_content")
 
