@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccr.classify import Scope, Verdict, classify
+from synccr.classify.body import read
 from synccr.models.report import FATAL, Status
 
 NOW = datetime(2025, 6, 16, tzinfo=UTC)
@@ -368,3 +369,21 @@ def test_any_answer_gets_one_verdict(http: int | None, body: str, headers: dict[
     if verdict.status is Status.OK:
         assert http is not None
         assert 200 <= http < 300
+
+
+@pytest.mark.parametrize("name", ["type", "code", "status", "error", "message"])
+def test_words_in_the_place_of_a_code_are_a_sentence(name: str) -> None:
+    """Read once, whichever field they stand in; a code word is none."""
+    assert read(json.dumps({name: "no such model"})).sentences == ["no such model"]
+    assert read(json.dumps({"error": {name: "no such model"}})).sentences == ["no such model"]
+    codes = read(json.dumps({name: "no_such_model"})).codes
+    assert codes == (set() if name == "message" else {"nosuchmodel"})
+
+
+@pytest.mark.parametrize("http", [200, 201, 299])
+def test_every_2xx_is_a_completion_or_an_error_inside(http: int) -> None:
+    """The error's own status counts, whatever it came under."""
+    completion = json.dumps({"choices": [{"message": {"content": "x"}}]})
+    assert classify(http, completion, now=NOW).status is Status.OK
+    error = json.dumps({"error": {"code": 402, "message": "x"}})
+    assert classify(http, error, now=NOW).status is Status.BILLING

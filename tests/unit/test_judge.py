@@ -48,6 +48,7 @@ from synccr.judge import (
     Usage,
     dialect_for,
 )
+from synccr.judge.form import OPENING, is_stream
 
 every_dialect = pytest.mark.parametrize("name", NAMES)
 every_ending = pytest.mark.parametrize("ending", ENDINGS, ids=lambda e: type(e).__name__)
@@ -480,3 +481,25 @@ def test_all_that_is_in_the_table_happens(name: str) -> None:
     happened = set().union(*(one.steps for one in heard))
     table = {(s, e, *step) for (s, e), steps in TRANSITIONS.items() for step in steps}
     assert happened == table
+
+
+@pytest.mark.parametrize(
+    ("said", "opening", "stream"),
+    [
+        ("", b"", None),
+        ("text/event-stream", b" \n", None),
+        ("", b"data: {", True),
+        ("", b"da", None),
+        ("", b"dx", False),
+        ("application/json", b"{", False),
+        ("text/event-stream", b"{", False),
+        ("text/event-stream", b"da", True),
+        ("", b" " * (OPENING - 3) + b"da", None),
+        ("", b" " * (OPENING - 2) + b"da", False),
+        ("", b" " * OPENING, False),
+        ("text/event-stream", b" " * OPENING, True),
+    ],
+)
+def test_whether_an_answer_is_a_stream(said: str, opening: bytes, stream: bool | None) -> None:
+    """Its first bytes tell, as soon as they can; only so many are waited for."""
+    assert is_stream(said, opening) is stream

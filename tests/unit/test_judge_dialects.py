@@ -14,7 +14,21 @@ from hypothesis import strategies as st
 from judge_kit import LEAD, NAMES, STREAM, TEXT, document, event, hear, judge, stream
 
 from synccr.classify import Scope, classify
-from synccr.judge import Abort, Done, Fail, Finish, Reading, Trouble, Usage, dialect_for, own_body
+from synccr.judge import (
+    Abort,
+    Body,
+    Done,
+    End,
+    Fail,
+    Finish,
+    Head,
+    Judge,
+    Reading,
+    Trouble,
+    Usage,
+    dialect_for,
+    own_body,
+)
 
 NOW = datetime(2025, 6, 16, tzinfo=UTC)
 TABLE = Path(__file__).with_name("data") / "errors.toml"
@@ -446,3 +460,15 @@ def test_routine_events_pass_as_they_came(name: str) -> None:
     """After the first content, in pieces of any number of them."""
     heard = hear(judge(name), [ROUTINE[name], *(ROUTINE[name] * n for n in (1, 2, 3))], None)
     assert heard.passed == ROUTINE[name] * 7
+
+
+def test_an_error_after_a_first_part_is_told_in_its_own_words() -> None:
+    """Gemini sends a list of chunks: what was said before the error is not part of its words."""
+    part = {"candidates": [{"content": {"parts": [{"text": "spoken"}]}}]}
+    wrong = {"error": {"code": 503, "status": "UNAVAILABLE", "message": "overloaded"}}
+    ear = Judge(dialect_for("gemini"), streamed=False)
+    ear.take(Head(200, "application/json"))
+    ear.take(Body(json.dumps([part, wrong]).encode()))
+    action = ear.take(End())
+    assert isinstance(action, Fail)
+    assert (action.failure.http_status, json.loads(action.failure.body)) == (503, wrong)

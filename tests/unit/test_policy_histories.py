@@ -114,6 +114,38 @@ HISTORIES = {
         944 > swapped
         = serving primary on a.main (long a.long)
     """,
+    "an_error_without_a_model_is_that_of_a_providers_only_one": """
+        0 > ready
+        10 > b.? 404 gone
+        10 < tell error_seen b.twin missing
+        = serving primary on a.main (long a.long)
+    """,
+    "a_key_is_not_the_trouble_of_a_model_that_is_gone_anyway": """
+        0 > ready
+        10 > a.main 404 gone
+        10 < tell error_seen a.main missing
+        10 < swap to fallback on a.spare: missing of a.main
+        11 > swapped
+        20 > probed a.spare=auth! a.long=auth!
+        20 < tell error_seen a.spare auth
+        20 < tell error_seen a.long auth
+        20 < swap to fallback on b.twin: auth of a.spare
+        21 > swapped
+        = serving fallback on b.twin
+    """,
+    "the_same_trouble_is_told_again_after_a_return": """
+        0 > ready
+        10 > b.twin 401 key
+        10 < tell error_seen Provider b auth
+        310 < probe b.twin
+        311 > probed b.twin=ok
+        341 < probe b.twin
+        342 > probed b.twin=ok
+        342 < tell recovered b.twin
+        400 > b.twin 401 key
+        400 < tell error_seen Provider b auth
+        = serving primary on a.main (long a.long)
+    """,
     "one_models_402_is_not_the_accounts": """
         0 > ready
         10 > a.main 402 credit

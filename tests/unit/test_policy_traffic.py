@@ -353,6 +353,14 @@ def test_a_prompt_is_in_no_repr() -> None:
     assert "the prompt" not in f"{line}{tried}"
 
 
+def test_who_has_just_served_is_suspected_no_more() -> None:
+    """A wish waits for the answers of suspects, and this one has answered."""
+    life = Availability()
+    life.state = replace(life.state, suspects=frozenset({SPARE, LONG}))
+    life.serves(SPARE)
+    assert life.state.suspects == {LONG}
+
+
 def test_a_request_served_ends_that_no_model_can_serve() -> None:
     """A passing trouble that probes showed: it is back at once. A dead one is half-open."""
     for status, after in (
