@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 import pytest
 from egress_kit import MAIN, STREAM, completion, delta, piece, sse, stage
@@ -17,13 +18,24 @@ WHOLE = [*sse(delta("Hel"), delta("lo", "stop")), b"data: [DONE]\n\n"]
 PATIENT_FOR = 0.2
 
 
-class Impatient(SilenceLimits):
-    """Silence is noticed soon."""
+class ImpatientInTheMiddle(SilenceLimits):
+    """Silence is noticed soon once an answer has begun, however long that takes."""
+
+    def __init__(self, unknown: float, ceiling: float) -> None:
+        super().__init__(unknown, ceiling)
+        self._made = time.monotonic()
 
     def first(self, ref: object, size: int, *, streamed: bool) -> float:
-        return PATIENT_FOR
+        return time.monotonic() - self._made + PATIENT_FOR  # look again then
 
     def gap(self, ref: object, *, streamed: bool) -> float:
+        return PATIENT_FOR
+
+
+class Impatient(ImpatientInTheMiddle):
+    """Silence is noticed soon. Only for a provider that is silent: a busy machine is, too."""
+
+    def first(self, ref: object, size: int, *, streamed: bool) -> float:
         return PATIENT_FOR
 
 
@@ -119,7 +131,8 @@ async def test_trouble_before_the_first_content(
     handler: object, trouble: Trouble, code: int
 ) -> None:
     """CCR gets an HTTP error, the turn knows why, and the provider's request has ended."""
-    async with stage(handler, silence=Impatient(60.0, 180.0)) as scene:  # type: ignore[arg-type]
+    limits = Impatient if trouble is Trouble.SILENT else SilenceLimits
+    async with stage(handler, silence=limits(60.0, 180.0)) as scene:  # type: ignore[arg-type]
         turn = scene.turn()
         answer = await scene.ask(turn)
         assert status(answer) == code
@@ -158,7 +171,8 @@ async def test_trouble_after_content_breaks_the_connection(
     handler: object, trouble: Trouble
 ) -> None:
     """What was passed on never looks whole."""
-    async with stage(handler, silence=Impatient(60.0, 180.0)) as scene:  # type: ignore[arg-type]
+    limits = ImpatientInTheMiddle if handler is stall else SilenceLimits
+    async with stage(handler, silence=limits(60.0, 180.0)) as scene:  # type: ignore[arg-type]
         turn = scene.turn()
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await scene.ask(turn)
@@ -373,7 +387,7 @@ async def test_a_reader_that_is_slow_is_not_run_over() -> None:
             await writer.drain()
         writer.write(piece(WHOLE[1]) + b"0\r\n\r\n")
 
-    async with stage(flood, silence=Impatient(60.0, 180.0)) as scene:
+    async with stage(flood, silence=ImpatientInTheMiddle(60.0, 180.0)) as scene:
         reader, writer = await scene.connect()
         turn = scene.turn()
         writer.write(scene.request(turn))
