@@ -10,7 +10,10 @@ from enum import Enum, auto
 UNHEALTHY_AFTER = 3
 """Looks at ``/health`` in a row without an answer after which a backend is dead."""
 BUSY_LIMIT = 150.0
-"""Seconds for which one that uses a core and answers nothing is taken to be at work."""
+"""Seconds for which one that works and answers nothing is waited for."""
+BUSY_SHARE = 0.1
+"""The share of a core from which on it works. One that hangs uses next to nothing; one that
+works has the whole core only where nobody else wants it."""
 
 _REQUEST = b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
@@ -56,7 +59,7 @@ class Liveness:
             return False
         if self._silent_since is None:
             self._silent_since = now - waited
-        busy = waited >= 1 and used >= waited / 2 and now - self._silent_since < BUSY_LIMIT
+        busy = waited >= 1 and used >= waited * BUSY_SHARE and now - self._silent_since < BUSY_LIMIT
         self.missed += not busy
         return self.missed >= UNHEALTHY_AFTER
 
