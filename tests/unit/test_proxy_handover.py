@@ -293,3 +293,17 @@ async def test_a_new_owner_that_takes_no_more() -> None:
             assert await wire.rest() == b""
         await asyncio.wait_for(old.proxy.emptied(), TIMEOUT)
         assert len(offered) == 1
+
+
+async def test_a_new_owner_that_takes_no_more_when_a_backend_is_lost() -> None:
+    """The request that comes back from it is answered once, and the connection ends."""
+    async with stage() as old:
+        backend = await old.backend(never)
+        wire = await old.wire()
+        await wire.send(request("/a", b"body"))
+        await backend.until(lambda: len(backend.seen) == 1)
+        old.proxy.hand_over(lambda _connection, _ahead: False)
+        await backend.kill()
+        assert status(await wire.receive()) == 503
+        assert await wire.rest() == b""
+        assert old.proxy.stats.refused == 1

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from proxy_kit import (
+    TIMEOUT,
     Seen,
     chunked,
     echo,
@@ -18,6 +19,7 @@ from proxy_kit import (
 )
 
 from synccr.proxy import BackendAddress, Proxy
+from synccr.proxy.stream import State
 
 
 async def test_every_client_moves_at_its_next_request() -> None:
@@ -86,6 +88,33 @@ async def test_half_a_request_moves_at_once() -> None:
         assert (await wire.receive()).body.endswith(b"x" * 1000)
         assert not first.seen
         assert len(second.seen) == 1
+
+
+async def test_half_a_request_moves_while_its_503_is_looked_into() -> None:
+    """What comes of the look at the old backend is nothing to the new one."""
+    message = request("/upload", b"x" * 1000)
+
+    async def closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(response(b"closing", "Connection: close", status="503 No"))
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(closes, "127.0.0.1", 0) as server, stage() as scene:
+        port = server.sockets[0].getsockname()[1]
+        scene.proxy.switch.use(BackendAddress(7, "127.0.0.1", port))
+        wire = await scene.wire()
+        await wire.send(message[:500])
+        async with asyncio.timeout(TIMEOUT):
+            while not any(
+                c.stream and c.stream.state is State.VERIFYING for c in scene.proxy.clients
+            ):
+                await asyncio.sleep(0)
+        second = await scene.backend()
+        assert await scene.proxy.switch.drained(7, TIMEOUT)
+        await wire.send(message[500:])
+        assert (await wire.receive()).body.endswith(b"x" * 1000)
+        assert (len(second.seen), second.broken, scene.proxy.stats.carried) == (1, 0, 1)
 
 
 async def test_abandon() -> None:

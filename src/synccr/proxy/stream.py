@@ -245,8 +245,8 @@ class Stream:
 
     def place(self, *, paused: bool = False) -> None:
         """Find out where the request goes now, and send it there."""
-        if self._owner.hand_over():
-            return
+        if self._owner.hand_over() or self.state is State.OVER:
+            return  # over: the proxy closes because nobody takes its connections any more
         pool = self._shared.switch.available
         generation = None if pool is None else pool.address.generation
         action = self.exchange.place(generation, paused=paused)
@@ -409,6 +409,7 @@ class Stream:
 
     def _resend(self) -> None:
         """Take the request back from its backend and place it again."""
+        self._cancel_task()
         self._drop_connection()
         self._shared.stats.carried += 1
         self._become(State.WAITING)
