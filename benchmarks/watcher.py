@@ -26,9 +26,9 @@ from synccr.ccr.follower import LogFollower
 from synccr.ccr.log import CANDIDATES
 from synccr.ccr.log_watch import follow
 from synccr.clock import now
-from synccr.config.profile import Role
+from synccr.config.profile import Local, Role
 from synccr.config.reader import understand
-from synccr.heal import Local, heal
+from synccr.heal import heal
 from synccr.paths import Paths
 from synccr.policy import events as e
 from synccr.policy.machine import PolicyState, decide, start

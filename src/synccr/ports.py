@@ -1,4 +1,4 @@
-"""TCP ports of 127.0.0.1 that nobody has."""
+"""TCP ports of 127.0.0.1: one that nobody has, and who has one."""
 
 from __future__ import annotations
 
@@ -29,3 +29,24 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def listener_of(port: int) -> str | None:
+    """Who listens on a local port, in words; None when the system does not tell."""
+    import psutil
+
+    try:
+        for connection in psutil.net_connections("tcp"):
+            at = connection.laddr
+            if (
+                at
+                and at.port == port
+                and connection.status == psutil.CONN_LISTEN
+                and connection.pid
+            ):
+                process = psutil.Process(connection.pid)
+                words = " ".join(process.cmdline()[:3])[:80]
+                return f"{process.name()} (pid {process.pid}: {words})"
+    except (psutil.Error, OSError):
+        return None
+    return None

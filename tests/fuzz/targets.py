@@ -18,12 +18,12 @@ from typing import Any
 from synccr.ccr.follower import LONGEST, LogFollower
 from synccr.ccr.log import BODY_LIMIT, CANDIDATES, parse_line
 from synccr.config.edits import merge
-from synccr.config.profile import derive_fallback
+from synccr.config.profile import Local, derive_fallback
 from synccr.config.reader import parse_profile
 from synccr.control import LARGEST_REQUEST
 from synccr.control.server import ControlServer
 from synccr.errors import ConfigError, NoModelServes, UsageError
-from synccr.heal import Local, heal
+from synccr.heal import heal
 from synccr.policy.events import NetworkFailed, ProviderFailed, UnclearFailure
 from synccr.proxy.framing import MAX_HEAD, ProtocolError, RequestFramer, ResponseFramer
 

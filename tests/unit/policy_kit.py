@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from synccr.config.profile import Profile, Role
+from synccr.config.profile import Local, Profile, Role
 from synccr.config.reader import understand
-from synccr.heal import Local, heal
+from synccr.heal import heal
 from synccr.models.report import ModelRef, Report, Status
 from synccr.policy import events as e
 from synccr.policy.choice import choose

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from synccr.config.combined import Added, tell_apart
 from synccr.config.edits import merge
-from synccr.config.profile import Profile, interpolate, owner_order, probe_targets
+from synccr.config.profile import Local, Profile, interpolate, owner_order, probe_targets
 from synccr.config.reader import understand
-from synccr.heal import Healed, Local, heal, heal_supervised
+from synccr.heal import Healed, heal, heal_supervised
 from synccr.models.report import ModelRef
 
 ENVIRON = strategies.ENVIRON

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from synccr.ccr.config_file import ConfigFile
+from synccr.config.ccr_file import ConfigFile
 from synccr.config.profile import Role
 from synccr.config.store import (
     FILES,

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from synccr.config.profile import FALLBACK_SCENARIOS, Profile
+from synccr.config.profile import FALLBACK_SCENARIOS, Local, Profile
 from synccr.config.reader import understand
 from synccr.errors import NoModelServes
-from synccr.heal import Healed, Local, heal, heal_supervised
+from synccr.heal import Healed, heal, heal_supervised
 from synccr.heal.advice import advice_lines, advice_on, summary
 from synccr.models.report import FATAL, ModelRef, Report, Status
 

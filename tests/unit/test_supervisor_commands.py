@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 
+from synccr.config.profile import Local
 from synccr.errors import SynccrError, UsageError
-from synccr.heal import Local
 from synccr.proxy.framing import Head
 from synccr.settings import Settings
 from synccr.supervisor.commands import Stage

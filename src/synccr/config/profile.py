@@ -144,6 +144,21 @@ class Profile:
         return tuple(key for key in keys if key and not _VARIABLE.fullmatch(key))
 
 
+@dataclass(frozen=True)
+class Local:
+    """The local port, the same whichever profile runs, so that clients go on working.
+
+    Attributes:
+        port: the public port.
+        api_key: ``APIKEY`` as it is to be written, possibly ``$NAME``; None for none.
+        log_level: ``LOG_LEVEL`` that a person asked for; None for none but errors.
+    """
+
+    port: int
+    api_key: str | None = field(default=None, repr=False)
+    log_level: str | None = None
+
+
 def owner_order(*profiles: Profile) -> tuple[ModelRef, ...]:
     """All models of some profiles, most preferred first.
 

@@ -20,13 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from synccr.ccr.config_file import ConfigFile
+from synccr.config.ccr_file import ConfigFile
 from synccr.config.combined import NOTHING, Added, entries, tell_apart
 from synccr.config.edits import merge
-from synccr.config.profile import PROXY_NAMES, Profile, Role, derive_fallback
+from synccr.config.profile import PROXY_NAMES, Local, Profile, Role, derive_fallback
 from synccr.config.reader import read_profile, require_key, understand
 from synccr.files import write_atomic
-from synccr.heal import Local
 from synccr.paths import Paths
 from synccr.redact import Redactor
 

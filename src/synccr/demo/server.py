@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -150,7 +151,7 @@ class HttpConnection(asyncio.Protocol):
         self._waiting.append((request, self._parser.should_keep_alive()))
 
 
-class LocalServer:
+class LocalServer(ABC):
     """Answers on 127.0.0.1; ``with`` gives it an event loop and a thread of its own.
 
     Args:
@@ -164,9 +165,9 @@ class LocalServer:
         self._server: asyncio.Server | None = None
         self._connections: set[HttpConnection] = set()
 
+    @abstractmethod
     def handle(self, request: HttpRequest) -> HttpReply:
         """The reply to a request."""
-        raise NotImplementedError
 
     @property
     def base_url(self) -> str:

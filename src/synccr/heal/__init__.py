@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synccr.config.combined import NOTHING, Added, combine
-from synccr.config.profile import Profile
+from synccr.config.profile import Local, Profile
 from synccr.errors import NoModelServes
 from synccr.heal.advice import advice_on, summary
 from synccr.heal.change import Change, written
-from synccr.heal.local_port import Local, drop_proxies, write_port
+from synccr.heal.local_port import drop_proxies, write_port
 from synccr.heal.log_level import write_log
 from synccr.heal.routes import (
     NO_TOOLS,
@@ -35,7 +35,7 @@ from synccr.heal.routes import (
 )
 from synccr.models.report import ModelRef, Reports
 
-__all__ = ["Change", "Healed", "Local", "heal", "heal_supervised"]
+__all__ = ["Change", "Healed", "heal", "heal_supervised"]
 
 
 @dataclass(frozen=True)

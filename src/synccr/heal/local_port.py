@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-from synccr.config.profile import PROXY_NAMES, Profile
+from synccr.config.profile import PROXY_NAMES, Local, Profile
 from synccr.heal.change import Write, write
 
 _LOOPBACK = "127.0.0.1"
 _KEY = "(a key)"
 _PROXY = "(a proxy)"
-
-
-@dataclass(frozen=True)
-class Local:
-    """The local port, the same whichever profile runs, so that clients go on working.
-
-    Attributes:
-        port: the public port.
-        api_key: ``APIKEY`` as it is to be written, possibly ``$NAME``; None for none.
-        log_level: ``LOG_LEVEL`` that a person asked for; None for none but errors.
-    """
-
-    port: int
-    api_key: str | None = field(default=None, repr=False)
-    log_level: str | None = None
 
 
 def write_port(profile: Profile, local: Local) -> Iterator[Write]:

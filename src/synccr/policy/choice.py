@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from synccr.config.profile import SCENARIOS, Profile, Role, owner_order
+from synccr.config.profile import SCENARIOS, Local, Profile, Role, owner_order
 from synccr.errors import NoModelServes
-from synccr.heal import Healed, Local, heal_supervised
+from synccr.heal import Healed, heal_supervised
 from synccr.heal.routes import Grade
 from synccr.models.report import SERVING, ModelRef, Reports
 

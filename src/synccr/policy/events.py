@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Self
 
 from synccr.clock import Now as Now
-from synccr.config.profile import Profile, Role
-from synccr.heal import Healed, Local
+from synccr.config.profile import Local, Profile, Role
+from synccr.heal import Healed
 from synccr.judge.outcome import Trouble
 from synccr.models.report import ModelRef, Report
 from synccr.models.shape import Shape

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from synccr.config.profile import Profile
-from synccr.heal import Healed, Local
+from synccr.config.profile import Local, Profile
+from synccr.heal import Healed
 from synccr.models.report import Report
 from synccr.policy import model_health as h
 from synccr.policy.events import Now, PolicyAction, PolicyEvent

@@ -14,8 +14,8 @@ from functools import cached_property
 
 import msgspec
 
-from synccr.config.profile import SCENARIOS, Profile, Role, owner_order
-from synccr.heal import Healed, Local
+from synccr.config.profile import SCENARIOS, Local, Profile, Role, owner_order
+from synccr.heal import Healed
 from synccr.models.report import SERVING, ModelRef, Report, Status
 from synccr.policy import events as e
 from synccr.policy import route_plan

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 from synccr.background import Background
 from synccr.ccr.backend import Backend
-from synccr.ccr.config_file import ConfigFile
 from synccr.ccr.health import Liveness, Look
 from synccr.ccr.package import Package, PackageSource
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
 from synccr.ccr.process import ProcessId, descendants
+from synccr.config.ccr_file import ConfigFile
 from synccr.config.store import recorded
 from synccr.errors import SynccrError
 from synccr.heal import Healed

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from synccr.errors import SynccrError, Taken
+from synccr.ports import listener_of
 from synccr.proxy import Guard
 from synccr.proxy.framing import Head
 
@@ -88,27 +89,6 @@ def exhaustion_told(
             loop.default_exception_handler(context)
 
     return handle
-
-
-def listener_of(port: int) -> str | None:
-    """Who listens on a local port, in words; None when the system does not tell."""
-    import psutil
-
-    try:
-        for connection in psutil.net_connections("tcp"):
-            at = connection.laddr
-            if (
-                at
-                and at.port == port
-                and connection.status == psutil.CONN_LISTEN
-                and connection.pid
-            ):
-                process = psutil.Process(connection.pid)
-                words = " ".join(process.cmdline()[:3])[:80]
-                return f"{process.name()} (pid {process.pid}: {words})"
-    except (psutil.Error, OSError):
-        return None
-    return None
 
 
 def browser_guard(port: int, host: str = "127.0.0.1") -> Guard:

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from synccr.ccr.config_file import ConfigFile
 from synccr.cli.context import CommandContext
 from synccr.cli.options import Config, FallbackConfig, Fresh, Json, Port
 from synccr.cli.output import style
@@ -18,6 +17,7 @@ from synccr.cli.profile_options import ProfileOptions
 from synccr.cli.result import Note, Result
 from synccr.cli.running_instance import RunningInstance, running_instance
 from synccr.cli.survey import survey
+from synccr.config.ccr_file import ConfigFile
 from synccr.config.store import Profiles, keep_adopted, recorded
 from synccr.errors import Taken
 from synccr.heal import Change, Healed, heal

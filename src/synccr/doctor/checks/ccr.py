@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from synccr.ccr.installation import PINS, Installation, check_supported, provide
+from synccr.ccr.package import own_command
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Diagnosis, fail, ok, together, warn
@@ -45,8 +47,6 @@ def npm(context: Context) -> Diagnosis:
 
 def package(context: Context) -> Diagnosis:
     """The pinned CCR: installed and as its authors published it, or to be had."""
-    from synccr.ccr.installation import PINS, Installation, check_supported
-
     version, paths = context.settings.ccr_version, context.paths
     if context.settings.ccr_command:
         return _own_command(context)
@@ -70,8 +70,6 @@ def package(context: Context) -> Diagnosis:
 
 
 def _own_command(context: Context) -> Diagnosis:
-    from synccr.ccr.package import own_command
-
     try:
         command = own_command(context.settings.ccr_command, context.environ).command
     except RuntimeMissing as error:
@@ -82,8 +80,6 @@ def _own_command(context: Context) -> Diagnosis:
 
 
 def _fetch(context: Context) -> str:
-    from synccr.ccr.installation import provide
-
     version = context.settings.ccr_version
     asyncio.run(provide(version, context.node, context.environ, context.paths.cache))
     return f"Claude Code Router {version} was fetched anew."
@@ -91,8 +87,6 @@ def _fetch(context: Context) -> str:
 
 def _offered(context: Context, version: str) -> Diagnosis:
     """Whether npm's registry has the version; asked without fetching it."""
-    from synccr.ccr.installation import PINS
-
     if not context.node.npm:
         raise Blocked("npm.present")
     view = ("view", f"{_PACKAGE}@{version}", "dist.integrity")

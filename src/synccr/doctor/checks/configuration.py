@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from synccr.ccr.override_files import find_overrides, troubles
+from synccr.config.ccr_file import ConfigFile
 from synccr.config.profile import Profile
 from synccr.config.reader import read_profile
 from synccr.config.store import keep_copy, read_written
@@ -18,6 +20,7 @@ from synccr.doctor.context import Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 from synccr.errors import ConfigError, SynccrError
 from synccr.jsonc import set_value
+from synccr.probe import transformer_hint, url_hint
 
 _LEVELS = ("fatal", "error", "warn", "info", "debug", "trace")
 
@@ -47,8 +50,6 @@ def valid(context: Context) -> Diagnosis:
 
 
 def _odd(profile: Profile) -> Iterator[str]:
-    from synccr.probe import transformer_hint, url_hint
-
     for warning in profile.warnings:
         yield f"{profile.source}: {warning}"
     for provider in profile.providers:
@@ -167,8 +168,6 @@ def _is_taken(context: Context, key: str) -> bool:
 
 def overrides(context: Context) -> Diagnosis:
     """CCR's files for one project, session or preset, whose routes go before all others."""
-    from synccr.ccr.override_files import find_overrides, troubles
-
     found = find_overrides(context.paths.ccr)
     if not found:
         return skip("no project, session or preset has routes of its own")
@@ -188,8 +187,6 @@ def overrides(context: Context) -> Diagnosis:
 
 def written(context: Context) -> Diagnosis:
     """The configuration that CCR reads is the one synccr wrote."""
-    from synccr.ccr.config_file import ConfigFile
-
     path = context.paths.ccr_config
     if not path.exists():
         return skip("synccr has not written it yet; it does so at its start")

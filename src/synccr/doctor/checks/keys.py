@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from synccr.ccr.log_files import find_log
+from synccr.ccr.pid_file import read_pid_file
+from synccr.ccr.process import identify
 from synccr.config.combined import entries
 from synccr.config.keyring import Keyring, holds_placeholder
 from synccr.config.keys import read_keys
@@ -17,6 +20,7 @@ from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 from synccr.doctor.secrets import key_fields
 from synccr.errors import ConfigError
 from synccr.files import write_atomic
+from synccr.models.report import Status
 
 _PAGES = {
     "api.synthetic.new": "https://synthetic.new",
@@ -263,10 +267,6 @@ def _logs(context: Context) -> Iterator[Path]:
 
 def _being_written(context: Context) -> set[Path]:
     """Logs that a live process has open; on a system that does not tell, the newest."""
-    from synccr.ccr.log_files import find_log
-    from synccr.ccr.pid_file import read_pid_file
-    from synccr.ccr.process import identify
-
     status = context.status
     pids = [read_pid_file(context.paths), status["ccr"]["pid"] if status else None]
     open_now = {
@@ -287,8 +287,6 @@ def _remove(paths: list[Path]) -> str:
 
 def accepted(context: Context) -> Diagnosis:
     """Each provider takes its key."""
-    from synccr.models.report import Status
-
     reports = context.survey.reports
     findings = []
     for provider in context.providers():

@@ -7,6 +7,8 @@ import socket
 import sys
 from typing import Any
 
+from synccr.ccr.health import answers
+from synccr.ccr.orphans import end_orphans, find_orphans
 from synccr.ccr.pid_file import (
     ForeignCCR,
     Stranger,
@@ -19,6 +21,10 @@ from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, warn
 from synccr.errors import NoAnswer, RuntimeMissing, SynccrError
+from synccr.ports import free_port, listener_of
+from synccr.service import service_for
+from synccr.service.manage import state, surroundings
+from synccr.supervisor.lock import holder
 
 _HEALTH_TIMEOUT = 5.0
 _NOT_RUNNING = "synccr is not running"
@@ -26,9 +32,6 @@ _NOT_RUNNING = "synccr is not running"
 
 def port(context: Context) -> Diagnosis:
     """The public port is free, or synccr's."""
-    from synccr.ports import free_port
-    from synccr.supervisor.public_port import listener_of
-
     status = context.status
     number = context.profiles.local.port
     if status and status["endpoint"].endswith(f":{number}"):
@@ -109,8 +112,6 @@ def _remove_pid_file(context: Context, pid: int | None) -> str:
 
 def supervisor(context: Context) -> Diagnosis:
     """The supervisor answers and has a model for every route."""
-    from synccr.supervisor.lock import holder
-
     try:
         status = context.status_or_error()
     except SynccrError as error:
@@ -135,8 +136,6 @@ def supervisor(context: Context) -> Diagnosis:
 
 def backend(context: Context) -> Diagnosis:
     """The CCR behind the public port answers."""
-    from synccr.ccr.health import answers
-
     status = context.status
     if status is None:
         return skip(_NOT_RUNNING)
@@ -185,8 +184,6 @@ def not_judged(context: Context) -> Diagnosis:
 
 def orphans(context: Context) -> Diagnosis:
     """A CCR whose supervisor was killed."""
-    from synccr.ccr.orphans import end_orphans, find_orphans
-
     if context.status is not None:
         return ok("the supervisor knows every CCR of its own")
     found = find_orphans(context.paths)
@@ -207,9 +204,6 @@ def orphans(context: Context) -> Diagnosis:
 
 def service(context: Context) -> Diagnosis:
     """The service that starts synccr at login, if there is one."""
-    from synccr.service import service_for
-    from synccr.service.manage import state, surroundings
-
     try:
         service = service_for(sys.platform, surroundings(context.paths, context.environ))
     except RuntimeMissing as error:

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from synccr.ccr.config_file import ConfigFile
+from synccr.config.ccr_file import ConfigFile
+from synccr.config.profile import Local
 from synccr.config.store import Profiles, keep_adopted
 from synccr.errors import SynccrError
-from synccr.heal import Local
 from synccr.journal import Journal
 from synccr.paths import Paths
 from synccr.policy.machine import PolicyState

@@ -13,8 +13,8 @@ from ccr_kit import make_paths
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from synccr.ccr import config_file as module
-from synccr.ccr.config_file import ConfigFile
+from synccr.config import ccr_file as module
+from synccr.config.ccr_file import ConfigFile
 from synccr.errors import SynccrError
 from synccr.files import write_atomic
 from synccr.paths import Paths
