@@ -39,7 +39,7 @@ def main() -> None:
             raise
         sys.stderr.write(
             f"synccr: something unforeseen went wrong: {type(error).__name__}: {error}\n"
-            "  Run the command again with --debug and report what it prints.\n"
+            "  Run: synccr --debug COMMAND, and report what it prints.\n"
         )
         code = 1
     _flush()

@@ -15,8 +15,6 @@ from synccr.cli.help import OPTIONS, root_help
 from synccr.cli.result import Result, print_result
 from synccr.cli.shells import COMPLETE
 
-"""The variable with which a shell's completion script asks what could come next."""
-
 
 class LazyCommand(TyperCommand):
     """A command's name and line of help; its context belongs to the real command.

@@ -33,9 +33,14 @@ def watch(instance: Path, *, as_json: bool) -> int:
     """Show ``instance`` until q, Ctrl-C, or the reader of the pipe goes; the exit code.
 
     Raises:
-        NotRunning: nothing runs at the beginning.
+        NotRunning: nothing runs at the beginning, which in JSON is a state.
     """
-    first: dict[str, Any] = request(instance, "status")
+    try:
+        first: dict[str, Any] = request(instance, "status")
+    except NotRunning:
+        if not as_json:
+            raise
+        first = {"state": "stopped"}
     if as_json or not sys.stdout.isatty() or os.environ.get("TERM") in (None, "", "dumb"):
         return _follow(instance, first, as_json=as_json)
     return _live(instance, first)
