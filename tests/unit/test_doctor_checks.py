@@ -184,6 +184,18 @@ def test_npm_is_missing(context: Context, tmp_path: Path, monkeypatch: pytest.Mo
         assert ccr.npm(context.again()).level == level
 
 
+def test_a_command_of_one_s_own_needs_neither_node_nor_npm(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is missed that synccr would not use; a command that is not there is."""
+    monkeypatch.setattr("synccr.ccr.node.places", lambda _: iter(()))
+    environ = {**context.environ, "SYNCCR_CCR_COMMAND": f"{sys.executable} ccr.py"}
+    own = replace(context, environ=environ)
+    assert [check(own).level for check in (ccr.node, ccr.npm, ccr.package)] == ["skip", "skip", "ok"]
+    environ["SYNCCR_CCR_COMMAND"] = "nowhere ccr.py"
+    assert ccr.package(own.again()).level == "fail"
+
+
 @pytest.mark.parametrize(("free", "level"), [(10**6, "fail"), (10**8, "warn"), (10**10, "ok")])
 def test_disk(context: Context, free: int, level: str) -> None:
     """Little room is told before a write fails."""

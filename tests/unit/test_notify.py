@@ -112,9 +112,10 @@ async def test_a_command_that_fails(command: str, why: str) -> None:
 
 @pytest.mark.slow
 async def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
-    """After the timeout neither the command nor its children are left."""
+    """After the timeout neither the command nor its children are left, and nothing that a child
+    left behind."""
     pids = tmp_path / "pids"
-    hang = f"sleep 600 & echo $! $$ > {pids}.new; mv {pids}.new {pids}; wait"
+    hang = f"sleep 600 & (sleep 600 & echo $! $$ > {pids}); echo $! >> {pids}; wait"
     begin = time.monotonic()
     failure = await send(target(shlex.join(["sh", "-c", hang])), NOTICE, os.environ, timeout=1.0)
     assert failure == "not delivered within 1 s"

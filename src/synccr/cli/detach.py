@@ -19,7 +19,7 @@ from synccr.errors import NotRunning, SynccrError, Taken
 from synccr.files import open_to_append, private_directory
 from synccr.paths import Paths
 
-_PATIENCE = 900.0  # npx may have to bring CCR over a slow line
+_PATIENCE = 900.0  # npm may have to bring CCR over a slow line
 _LOG_LIMIT = 1024 * 1024
 
 

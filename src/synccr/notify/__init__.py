@@ -176,7 +176,8 @@ async def _run(
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """One that has not ended by itself is ended with its group, which is its own."""
+    """One that has not ended by itself is ended with its group, which is its own: that holds
+    what has lost its parent, too, as the tree below the process does not."""
     if process.returncode is not None:
         return
     if sys.platform == "win32":

@@ -10,7 +10,7 @@ from synccr.errors import NoAnswer, NotRunning
 from synccr.paths import Paths
 from synccr.supervisor.lock import holder
 
-_RESTART_PATIENCE = 900.0  # npx may have to bring another CCR over a slow line
+_RESTART_PATIENCE = 900.0  # npm may have to bring another CCR over a slow line
 
 
 def run() -> Result:

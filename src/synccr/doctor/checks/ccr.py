@@ -14,11 +14,12 @@ from synccr.ccr.installation import PINS, Installation, check_supported, provide
 from synccr.ccr.package import own_command
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
-from synccr.doctor.result import Diagnosis, fail, ok, together, warn
+from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 from synccr.errors import RuntimeMissing
 
 _PACKAGE = "@musistudio/claude-code-router"
 _ASK_NPM = 12.0
+_OWN = "your own command runs Claude Code Router"
 
 
 def _install_node() -> str:
@@ -30,14 +31,18 @@ def node(context: Context) -> Diagnosis:
     try:
         found = context.node_or_error()
     except RuntimeMissing as error:
+        if context.settings.ccr_command:
+            return skip(f"{_OWN}; {error.what}")
         return fail(error.what, _install_node())
     return ok(f"Node {found.version} from {found.source} ({found.path})")
 
 
 def npm(context: Context) -> Diagnosis:
-    """npm and npx, which bring CCR."""
+    """npm, which brings CCR."""
+    if context.settings.ccr_command:
+        return skip(f"{_OWN}, and npm is not asked for it")
     found = context.node
-    if found.npx:
+    if found.npm:
         return ok(f"npm beside Node ({found.npm[-1]})")
     return fail(
         f"Node {found.version} ({found.path}) has no npm, so Claude Code Router cannot be fetched.",
@@ -76,7 +81,7 @@ def _own_command(context: Context) -> Diagnosis:
         in_environment = "SYNCCR_CCR_COMMAND" in context.environ
         edit = lines.edit(context.paths.settings)
         return fail(error.what, lines.unset(["SYNCCR_CCR_COMMAND"]) if in_environment else edit)
-    return ok(f"your own command runs it, unchecked: {' '.join(command)}")
+    return ok(f"{_OWN}, unchecked: {' '.join(command)}")
 
 
 def _fetch(context: Context) -> str:
