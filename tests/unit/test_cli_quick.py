@@ -133,6 +133,28 @@ def test_a_mistake_of_ours_is_told_with_a_line_that_works(
         program.main()
 
 
+@pytest.mark.parametrize("option", ["--config", "--fallback-config"])
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_file_that_cannot_be_read_is_a_configuration_that_cannot_be_used(
+    option: str, quick: bool, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 4, and no mistake in the command line."""
+    monkeypatch.setenv("SYNTHETIC_API_KEY", "x" * 9)
+    path = tmp_path / "mine.json"
+    path.touch()
+    read = Path.read_bytes
+
+    def refused(asked: Path) -> bytes:
+        if asked == path:
+            raise PermissionError(13, "Permission denied", str(asked))
+        return read(asked)
+
+    monkeypatch.setattr("os.access", lambda *_args, **_options: False)
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    outcome = run("start", option, str(path), quick=quick)
+    assert (outcome.code, f"{path} cannot be read" in outcome.err) == (4, True)
+
+
 PIECES = {
     "start": [
         *(["--port", "1"], ["--port", "65535"], ["--port", "007"], ["--port", "0"], ["--port=2"]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import pkgutil
 import re
 import runpy
 import subprocess
@@ -125,3 +127,28 @@ def test_every_script_is_told() -> None:
     helpers = {"environment"}  # called by the others
     scripts = {path.name for path in (ROOT / "scripts").iterdir() if path.is_file()} - helpers
     assert {name for name in scripts if f"scripts/{name}" not in told} == set()
+
+
+MODULES = {
+    ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "src/synccr").rglob("*.py"))
+}
+
+
+def test_references_in_docstrings_lead_somewhere() -> None:
+    """A function, class or module that a docstring names is there."""
+    for module, path in MODULES.items():
+        room = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        for name in re.findall(r":(?:mod|func|class):`~?([\w.]+)`", path.read_text()):
+            inside = f"{room}{name}" if name.startswith(".") else f"{module}.{name}"
+            pkgutil.resolve_name(name if name.startswith("synccr.") else inside)
+
+
+def test_the_head_of_a_room_names_what_is_there() -> None:
+    """Each row of its table begins with files or rooms."""
+    for module, path in MODULES.items():
+        head = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")[2]
+        rows = re.findall(r"^([a-z_/]+(?:, [a-z_/]+)*),?(?: {2,}.*)?$", head, re.MULTILINE)
+        for name in ", ".join(rows).split(", ") if path.name == "__init__.py" and rows else ():
+            here = path.parent / name
+            assert here.is_dir() or here.with_suffix(".py").is_file(), f"{module}: {name}"

@@ -191,7 +191,11 @@ def test_a_command_of_one_s_own_needs_neither_node_nor_npm(
     monkeypatch.setattr("synccr.ccr.node.places", lambda _: iter(()))
     environ = {**context.environ, "SYNCCR_CCR_COMMAND": f"{sys.executable} ccr.py"}
     own = replace(context, environ=environ)
-    assert [check(own).level for check in (ccr.node, ccr.npm, ccr.package)] == ["skip", "skip", "ok"]
+    assert [check(own).level for check in (ccr.node, ccr.npm, ccr.package)] == [
+        "skip",
+        "skip",
+        "ok",
+    ]
     environ["SYNCCR_CCR_COMMAND"] = "nowhere ccr.py"
     assert ccr.package(own.again()).level == "fail"
 

@@ -19,13 +19,19 @@ def _level(word: str) -> str:
     return word
 
 
+# Whether a file can be read is found out by who reads it, for all commands in the same words.
 Config = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="The primary profile, in CCR's own format."),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        readable=False,
+        help="The primary profile, in CCR's own format.",
+    ),
 ]
 FallbackConfig = Annotated[
     Path | None,
-    typer.Option("--fallback-config", metavar="FILE", help="The fallback profile."),
+    typer.Option("--fallback-config", metavar="FILE", readable=False, help="The fallback profile."),
 ]
 Port = Annotated[
     int | None,
