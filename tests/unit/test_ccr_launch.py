@@ -241,8 +241,12 @@ async def test_answers_that_are_no_health(
 async def test_what_cannot_be_run(launcher: Callable[..., Launcher], package: Package) -> None:
     """A Node that has gone in the meantime is one sentence, exit code 6."""
     gone = replace(package, command=("/nonexistent/node", *package.command[1:]))
-    with pytest.raises(RuntimeMissing, match="/nonexistent/node is no longer there"):
+    with pytest.raises(RuntimeMissing, match="/nonexistent/node is no longer there") as caught:
         await launcher().launch(gone)
+    assert "another Node is looked for" in caught.value.todo
+    with pytest.raises(RuntimeMissing) as caught:
+        await launcher().launch(replace(gone, entry=None))
+    assert "ccr_command" in caught.value.todo
 
 
 async def test_system_that_starts_nothing(

@@ -3,7 +3,6 @@
 node, npm            a Node, and the npm that came with it
 installation, pinned CCR in a directory of our own, compared with its pin before each start
 package              what to run, looked up before each launch
-config_file          CCR's configuration file, and what other people wrote there
 pid_file             CCR's pid file, and whose process it names
 launch               start one CCR, wait until it serves
 egress_lead,         what runs in CCR's process: its way to the egress
