@@ -31,9 +31,9 @@ from synccr.ccr.output import Output, last_error
 from synccr.ccr.package import Package
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
 from synccr.ccr.process import ProcessId, identify, is_alive
+from synccr.classify.logged import LoggedFailure, ProviderFailed
 from synccr.errors import RuntimeMissing, SynccrError, Taken
 from synccr.paths import Paths
-from synccr.policy.events import LoggedFailure, ProviderFailed
 from synccr.redact import Redactor
 
 SECRET = "sk-abcdefghijklmnopqrstu"
