@@ -188,6 +188,24 @@ async def test_the_whole_tree_ends(
     assert not is_alive(child)
 
 
+@pytest.mark.parametrize("patient", [True, False])
+async def test_npx_that_was_killed(
+    launcher: Callable[..., Launcher], package: Package, patient: bool
+) -> None:
+    """The CCR that it ran is nobody's child then, and ends with its backend all the same."""
+    line = f"{sys.executable} {package.entry} start; true"
+    backend = await launcher().launch(Package("2.0.0", ("/bin/sh", "-c", line), None))
+    assert backend.root != backend.identity
+    os.kill(backend.root.pid, signal.SIGKILL)
+    assert await backend.wait() == -signal.SIGKILL
+    assert is_alive(backend.identity)
+    if patient:
+        assert (await backend.stop(5)).ended
+    else:
+        backend.kill()
+    await until(lambda: not is_alive(backend.identity))
+
+
 async def test_kill_does_not_wait(
     launcher: Callable[..., Launcher], package: Package, paths: Paths
 ) -> None:

@@ -173,8 +173,8 @@ class Installation:
 
     def sweep(self) -> None:
         """Remove what a kill in the middle of an installation left."""
-        for path in self.place.parent.glob(f"{_BESIDE}*"):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            for path in self.place.parent.glob(f"{_BESIDE}*"):
                 if time.time() - path.lstat().st_mtime > _OLD_TRASH:
                     shutil.rmtree(path, ignore_errors=True)
 
