@@ -17,6 +17,7 @@ from typing import Any
 
 from synccr.ccr.follower import LONGEST, LogFollower
 from synccr.ccr.log import BODY_LIMIT, CANDIDATES, parse_line
+from synccr.classify.logged import NetworkFailed, ProviderFailed, UnclearFailure
 from synccr.config.edits import merge
 from synccr.config.profile import Local, derive_fallback
 from synccr.config.reader import parse_profile
@@ -24,7 +25,6 @@ from synccr.control import LARGEST_REQUEST
 from synccr.control.server import ControlServer
 from synccr.errors import ConfigError, NoModelServes, UsageError
 from synccr.heal import heal
-from synccr.policy.events import NetworkFailed, ProviderFailed, UnclearFailure
 from synccr.proxy.framing import MAX_HEAD, ProtocolError, RequestFramer, ResponseFramer
 
 PID = 4242

@@ -28,9 +28,9 @@ from synccr.ccr.orphans import Register, end_orphans, find_orphans
 from synccr.ccr.package import Package, PackageSource
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
 from synccr.ccr.process import ProcessId, identify, is_alive
+from synccr.classify.logged import LoggedFailure, NetworkFailed, ProviderFailed, UnclearFailure
 from synccr.errors import RuntimeMissing, Taken
 from synccr.paths import Paths
-from synccr.policy.events import LoggedFailure, NetworkFailed, ProviderFailed, UnclearFailure
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 

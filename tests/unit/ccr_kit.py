@@ -112,6 +112,9 @@ def fake_environ(root: Path, mode: str = "serves") -> dict[str, str]:
 
 def fake_node(root: Path, *, npm: bool = True) -> Node:
     """A Node whose npm is whatever a test makes of the name."""
+    root.mkdir(exist_ok=True)
+    for name in ("node", "npm-cli.js"):
+        (root / name).touch()
     command = (str(root / "node"), str(root / "npm-cli.js")) if npm else ()
     return Node(root / "node", "20.1.2", command, command, "a test")
 

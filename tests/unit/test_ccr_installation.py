@@ -20,7 +20,7 @@ from pytest_subprocess import FakeProcess
 
 from synccr.ccr import installation
 from synccr.ccr.installation import PINS, Pin, provide
-from synccr.ccr.process import identify
+from synccr.ccr.process import identify, with_parent_death_signal
 from synccr.errors import RuntimeMissing
 
 GOOD = hashlib.sha256(b"the program").hexdigest()
@@ -266,6 +266,49 @@ async def test_a_version_younger_than_npms_record(
     assert await provide("2.0.0", fake_node(tmp_path), environ, cache, pins=pins)
 
 
+@pytest.mark.parametrize("gone", ["node", "npm-cli.js"])
+async def test_node_that_vanishes(
+    tmp_path: Path,
+    environ: dict[str, str],
+    pins: dict[str, Pin],
+    cache: Path,
+    place: Path,
+    gone: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A Node that a version manager removes after it was found is named, and what helps; no
+    directory is blamed. So with the wrapper that ends npm with us, and without it."""
+    node = fake_node(tmp_path / "v20")
+    if gone == "npm-cli.js":  # Node is there and says that it finds no such script
+        node = replace(node, npm=(sys.executable, node.npm[1]))
+    (tmp_path / "v20" / gone).unlink()
+    for wrapper in (lambda command: command, with_parent_death_signal):
+        monkeypatch.setattr("synccr.ccr.npm.with_parent_death_signal", wrapper)
+        with pytest.raises(RuntimeMissing, match=f"v20/{gone} is no longer there") as caught:
+            await provide("2.0.0", node, environ, cache, pins=pins)
+        assert "written" not in caught.value.what
+        assert "another Node is looked for" in caught.value.todo
+        assert "nodejs.org" in caught.value.todo
+    assert list(place.parent.iterdir()) == []
+
+
+async def test_npm_that_the_system_does_not_start(
+    tmp_path: Path,
+    environ: dict[str, str],
+    pins: dict[str, Pin],
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That is told as what it is."""
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    with pytest.raises(RuntimeMissing, match=r"could not be run: Resource temporarily"):
+        await provide("2.0.0", fake_node(tmp_path), environ, cache, pins=pins)
+
+
 @pytest.mark.slow
 async def test_npm_that_hangs_is_ended(
     tmp_path: Path, environ: dict[str, str], pins: dict[str, Pin], cache: Path, place: Path
@@ -386,6 +429,32 @@ async def test_two_starts_at_once(
     assert [path.name for path in place.parent.iterdir()] == ["2.0.0"]
 
 
+async def test_faster_by_a_moment(
+    tmp_path: Path,
+    environ: dict[str, str],
+    pins: dict[str, Pin],
+    cache: Path,
+    place: Path,
+    fp: FakeProcess,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What another start has installed is not taken away from under its CCR, also when that
+    happens after ours has looked for it."""
+    rename, others = Path.rename, iter([place / "first"])
+
+    def late(source: Path, target: Path) -> Path:
+        for first in others:
+            put(place, pins)
+            first.touch()
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    npm_does(fp, place, lambda directory: install(directory, "2.0.0"))
+    assert await provide("2.0.0", fake_node(tmp_path), environ, cache, pins=pins)
+    assert (place / "first").exists()
+    assert [path.name for path in place.parent.iterdir()] == ["2.0.0"]
+
+
 async def test_what_a_kill_left_is_removed(
     tmp_path: Path,
     environ: dict[str, str],
@@ -394,12 +463,12 @@ async def test_what_a_kill_left_is_removed(
     place: Path,
     fp: FakeProcess,
 ) -> None:
-    """A directory of an installation that was killed goes with the next one; that of an
-    installation under way stays."""
+    """A directory of an installation that was killed goes at the next start, also when nothing
+    has to be installed any more; that of an installation under way stays."""
     for name in (".new-old", ".new-young"):
         install(place.parent / name / "2.0.0", "2.0.0")
     os.utime(place.parent / ".new-old", (time.time() - 7200,) * 2)
-    npm_does(fp, place, lambda directory: install(directory, "2.0.0"))
+    put(place, pins)
     await provide("2.0.0", fake_node(tmp_path), environ, cache, pins=pins)
     assert {path.name for path in place.parent.iterdir()} == {"2.0.0", ".new-young"}
 

@@ -31,9 +31,9 @@ from synccr.ccr.output import Output, last_error
 from synccr.ccr.package import Package
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
 from synccr.ccr.process import ProcessId, identify, is_alive
+from synccr.classify.logged import LoggedFailure, ProviderFailed
 from synccr.errors import RuntimeMissing, SynccrError, Taken
 from synccr.paths import Paths
-from synccr.policy.events import LoggedFailure, ProviderFailed
 from synccr.redact import Redactor
 
 SECRET = "sk-abcdefghijklmnopqrstu"
@@ -188,6 +188,24 @@ async def test_the_whole_tree_ends(
     assert not is_alive(child)
 
 
+@pytest.mark.parametrize("patient", [True, False])
+async def test_npx_that_was_killed(
+    launcher: Callable[..., Launcher], package: Package, patient: bool
+) -> None:
+    """The CCR that it ran is nobody's child then, and ends with its backend all the same."""
+    line = f"{sys.executable} {package.entry} start; true"
+    backend = await launcher().launch(Package("2.0.0", ("/bin/sh", "-c", line), None))
+    assert backend.root != backend.identity
+    os.kill(backend.root.pid, signal.SIGKILL)
+    assert await backend.wait() == -signal.SIGKILL
+    assert is_alive(backend.identity)
+    if patient:
+        assert (await backend.stop(5)).ended
+    else:
+        backend.kill()
+    await until(lambda: not is_alive(backend.identity))
+
+
 async def test_kill_does_not_wait(
     launcher: Callable[..., Launcher], package: Package, paths: Paths
 ) -> None:
@@ -241,8 +259,12 @@ async def test_answers_that_are_no_health(
 async def test_what_cannot_be_run(launcher: Callable[..., Launcher], package: Package) -> None:
     """A Node that has gone in the meantime is one sentence, exit code 6."""
     gone = replace(package, command=("/nonexistent/node", *package.command[1:]))
-    with pytest.raises(RuntimeMissing, match="/nonexistent/node is no longer there"):
+    with pytest.raises(RuntimeMissing, match="/nonexistent/node is no longer there") as caught:
         await launcher().launch(gone)
+    assert "another Node is looked for" in caught.value.todo
+    with pytest.raises(RuntimeMissing) as caught:
+        await launcher().launch(replace(gone, entry=None))
+    assert "ccr_command" in caught.value.todo
 
 
 async def test_system_that_starts_nothing(

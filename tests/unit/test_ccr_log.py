@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccr.ccr.log import BODY_LIMIT, parse_line
-from synccr.policy.events import NetworkFailed, ProviderFailed, UnclearFailure
+from synccr.classify.logged import NetworkFailed, ProviderFailed, UnclearFailure
 
 PID = 7940
 AT = datetime(2026, 11, 24, 4, 16, 49, 362000, tzinfo=UTC)

@@ -72,6 +72,21 @@ async def test_own_command(
     assert package.version == source.named == version
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="quotes stay in the words there")
+def test_own_command_word_by_word(
+    programs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Quotes within a word stay, and "./" means this directory, whatever is on PATH."""
+    command = own_command("""npx -c 'exec ccr "start"'""", programs).command
+    assert command[2:] == ('exec ccr "start"', "start")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(RuntimeMissing, match=r"no command '\./ccr'"):
+        own_command("./ccr", programs)
+    (tmp_path / "here" / "ccr").symlink_to(tmp_path / "ccr")
+    assert own_command("./ccr", programs).command == (str(tmp_path / "here" / "ccr"), "start")
+
+
 @pytest.mark.parametrize(
     ("line", "what"),
     [
@@ -80,6 +95,7 @@ async def test_own_command(
         (f"npx {NAME}@3.1.1 start", "3.1.1 is not supported"),
         ("nowhere-to-be-found start", "no command 'nowhere-to-be-found'"),
         ("ccr 'start", "cannot be read: No closing quotation"),
+        ("~nobody-at-all/ccr", "no command '~nobody-at-all/ccr'"),
         ("''", "no command ''"),
         (" ", "no command ''"),
     ],

@@ -116,6 +116,33 @@ def test_an_edit_that_comes_while_another_is_read_is_not_lost(paths: Paths) -> N
     assert default_of(paths) == "acme,c"
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_kept_is_what_was_understood(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """An editor may save at any moment, also between two looks at the file."""
+    saved = iter("bcabcabcabc")
+    read_bytes = Path.read_bytes
+
+    def saving(path: Path) -> bytes:
+        content = read_bytes(path)
+        if path == paths.ccr_config:
+            write(path, document(next(saved)))
+        return content
+
+    if not first:
+        write(paths.config / FILES["primary"], document("a"))
+        run(paths, "a")
+    write(paths.ccr_config, document(next(saved)))
+    monkeypatch.setattr(Path, "read_bytes", saving)
+    profiles = load_profiles(paths, {})
+    (kept,) = profiles.adopt.values()
+    assert json.loads(kept) == profiles.primary.raw
+    if profiles.taken:
+        assert json.loads(profiles.taken.content) == profiles.taken.theirs
+    assert bool(profiles.taken) is not first
+
+
 def test_what_was_written_meanwhile_stays_known(paths: Paths) -> None:
     """An edit that synccr itself has replaced by now is not taken for what was written last."""
     write(paths.config / FILES["primary"], document("a"))

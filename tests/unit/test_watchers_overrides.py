@@ -77,6 +77,24 @@ def test_what_is_wrong_with_a_file(ccr: Path, text: str, problem: str | None) ->
         assert found[0].problem == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"Router": {"default": "a,b"},} // said so', ""),
+        ('\ufeff{"Router": {"default": "a,b"}}', ""),
+        ("{", "is no JSON, so CCR leaves it out"),
+        ("[1]", "is no object, so CCR leaves it out"),
+        ('{"Router": {}}' + " " * 1024 * 1024, "is too large to be read here"),
+    ],
+)
+def test_what_is_wrong_with_a_preset(ccr: Path, text: str, problem: str) -> None:
+    """Its file may have comments, and what is wrong with it is told as it is."""
+    (ccr / "presets" / "x" / "manifest.json").write_text(text)
+    (found,) = find_overrides(ccr)
+    assert found.problem.startswith(problem)
+    assert bool(found.problem) == bool(problem)
+
+
 def report(model: str, status: Status, tools: bool | None = None) -> Report:
     return Report(provider="a", model=model, status=status, checked_at=NOW, tools=tools)
 

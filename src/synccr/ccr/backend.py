@@ -135,7 +135,7 @@ class Backend:
         """
         began = time.monotonic()
         named = read_pid_file(self.paths)
-        members = tree(self.root)
+        members = tree(self._outermost())
         killed = await end(members, deadline)
         ended = not any(map(is_alive, members))
         if ended:
@@ -158,4 +158,8 @@ class Backend:
 
     def kill(self) -> None:
         """Send SIGKILL to everything without waiting; for a way out that cannot wait."""
-        end_tree_now(self.root)
+        end_tree_now(self._outermost())
+
+    def _outermost(self) -> ProcessId:
+        """Where its tree begins: when npx was killed, CCR has gone on as nobody's child."""
+        return self.root if is_alive(self.root) else self.identity

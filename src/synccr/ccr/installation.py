@@ -111,6 +111,7 @@ async def provide(
     """
     check_supported(version)
     installed = Installation(cache, version, pins.get(version))
+    await asyncio.to_thread(installed.sweep)
     try:
         if entry := await asyncio.to_thread(installed.entry):
             return entry
@@ -170,6 +171,13 @@ class Installation:
         """
         return self._entry_in(self.place)
 
+    def sweep(self) -> None:
+        """Remove what a kill in the middle of an installation left."""
+        with contextlib.suppress(OSError):
+            for path in self.place.parent.glob(f"{_BESIDE}*"):
+                if time.time() - path.lstat().st_mtime > _OLD_TRASH:
+                    shutil.rmtree(path, ignore_errors=True)
+
     async def install(self, node: Node, environ: Mapping[str, str], timeout: float) -> Path:
         """Install it anew; arguments as of ``provide``.
 
@@ -182,7 +190,6 @@ class Installation:
         version, parent = self._version, self.place.parent
         try:
             own_directory(parent)
-            self._sweep()
             with tempfile.TemporaryDirectory(
                 prefix=_BESIDE, dir=parent, ignore_cleanup_errors=True
             ) as name:
@@ -190,13 +197,13 @@ class Installation:
                 beside = Path(name, version)
                 self._lay_out(beside)
                 await install(version, beside, node, environ, timeout, locked=bool(self._pin))
-                if self._brought(beside) is None:
+                if await asyncio.to_thread(self._brought, beside) is None:
                     raise RuntimeMissing(
                         f"npm fetched Claude Code Router {version}, but there is no program of it "
                         "that can be run.",
                         f"Run: npx --yes --package={NAME}@{version} -- ccr -v",
                     )
-                return await asyncio.to_thread(self._take, beside)
+                return await self._take(beside)
         except OSError as error:
             raise RuntimeMissing(
                 f"{parent} cannot be written: {error.strerror or error}.",
@@ -221,24 +228,18 @@ class Installation:
         else:
             (directory / _MANIFEST).write_text('{"private": true}\n')
 
-    def _take(self, beside: Path) -> Path:
-        """Give a whole installation the name; what is there and good by now stays."""
-        for _ in range(3):
-            with contextlib.suppress(Altered):
-                if entry := self.entry():
-                    return entry
-            with contextlib.suppress(OSError):
-                self.place.rename(beside.with_name(_FORMER))
-            with contextlib.suppress(OSError):  # another one was faster
-                beside.rename(self.place)
-        raise OSError(f"{self.place} is in the way")
+    async def _take(self, beside: Path) -> Path:
+        """Give a whole installation the name; what is there and good by now stays.
 
-    def _sweep(self) -> None:
-        """Remove what a kill in the middle of an installation left."""
-        for path in self.place.parent.glob(f"{_BESIDE}*"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.lstat().st_mtime > _OLD_TRASH:
-                    shutil.rmtree(path, ignore_errors=True)
+        A thread only reads: it may outlive a Ctrl-C, after which ``beside`` is removed.
+        """
+        for _ in range(3):
+            _try_rename(beside, self.place)  # the system refuses where something is
+            with contextlib.suppress(Altered):
+                if entry := await asyncio.to_thread(self.entry):
+                    return entry
+            _try_rename(self.place, beside.with_name(_FORMER))
+        raise OSError(f"{self.place} is in the way")
 
     def _entry_in(self, place: Path) -> Path | None:
         modules = place / "node_modules"
@@ -311,6 +312,11 @@ class FileHashes:
         if _stamp(after) == stamp and abs(time.time() - after.st_ctime) > _SETTLED:
             self._known[str(path)] = {"stamp": stamp, "sha256": digest}
         return digest
+
+
+def _try_rename(source: Path, target: Path) -> None:
+    with contextlib.suppress(OSError):
+        source.rename(target)
 
 
 def _stamp(stat: os.stat_result) -> list[int]:

@@ -16,6 +16,7 @@ from synccr.ccr.backend import Backend
 from synccr.ccr.egress_lead import EgressAddress, led_command, led_environ
 from synccr.ccr.health import answers, refuses
 from synccr.ccr.log_files import last_logged_error
+from synccr.ccr.node import VANISHED_HINT
 from synccr.ccr.orphans import Register
 from synccr.ccr.output import Output, last_error
 from synccr.ccr.package import Package
@@ -176,7 +177,8 @@ class Launcher:
             command = led_command(package)
             environ = led_environ(package, environ, self.egress)
         if shutil.which(package.command[0]) is None:  # the wrapper would only fail to run it
-            raise RuntimeMissing(f"{package.command[0]} is no longer there.", "See: synccr logs")
+            todo = VANISHED_HINT if package.entry else "Mend ccr_command, then try again."
+            raise RuntimeMissing(f"{package.command[0]} is no longer there.", todo)
         output = Output()
         started = False
         try:

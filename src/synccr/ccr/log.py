@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from synccr.policy.events import LoggedFailure, NetworkFailed, ProviderFailed, UnclearFailure
+from synccr.classify.logged import LoggedFailure, NetworkFailed, ProviderFailed, UnclearFailure
 
 CANDIDATES = (b'{"level":50,',)
 """How a line that may matter begins; everything else need not be parsed."""

@@ -11,7 +11,7 @@ from synccr.ccr.follower import LogFollower
 from synccr.ccr.log import CANDIDATES, parse_line
 from synccr.ccr.log_files import trim_logs
 from synccr.ccr.process import paused
-from synccr.policy.events import LoggedFailure
+from synccr.classify.logged import LoggedFailure
 
 _LOOK = 1.0
 _TAIL = 1024 * 1024  # bytes that stay of a log that is cut

@@ -29,6 +29,8 @@ INSTALL_HINT = (
     'Run: pip install "synccr[node]", or install Node 20 or newer from https://nodejs.org'
 )
 
+VANISHED_HINT = f"Try again, and another Node is looked for. {INSTALL_HINT}"
+
 _ASK_TIMEOUT = 10.0
 _VERSION = re.compile(r"v(\d+\.\d+\.\d+)")
 _PLAIN = re.compile(r"\d+\.\d+\.\d+")

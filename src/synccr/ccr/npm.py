@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from synccr.ccr.node import Node
+from synccr.ccr.node import VANISHED_HINT, Node
 from synccr.ccr.process import end_tree_now, identify, with_parent_death_signal
 from synccr.errors import RuntimeMissing
 from synccr.redact import Redactor
@@ -53,7 +53,7 @@ async def install(
         locked: whether a ``package-lock.json`` lies there, which npm has to keep to.
 
     Raises:
-        RuntimeMissing: no such version, no network, or npm failed.
+        RuntimeMissing: no such version, no network, npm failed, or it is no longer there.
     """
     what = ("ci",) if locked else ("install", "--save-exact", f"{NAME}@{version}")
     command = (*node.npm, *what, *_OPTIONS)
@@ -69,20 +69,23 @@ async def install(
             "Check the network and npm's cache directory (npm config get cache), then start again.",
         ) from None
     if said is not None:
-        raise _failure(version, said)
+        raise _vanished(version, node) or _failure(version, said)
 
 
 async def _run(command: tuple[str, ...], directory: Path, environ: Mapping[str, str]) -> str | None:
-    """Run npm, with all that it starts; what it said when it failed."""
-    process = await asyncio.create_subprocess_exec(
-        *with_parent_death_signal(command),
-        cwd=directory,
-        env=environ,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=os.name == "posix",  # Ctrl-C reaches npm through us alone
-    )
+    """Run npm, with all that it starts; what it, or the system, said when it failed."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *with_parent_death_signal(command),
+            cwd=directory,
+            env=environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=os.name == "posix",  # Ctrl-C reaches npm through us alone
+        )
+    except OSError as error:
+        return f"{command[0]} could not be run: {error.strerror or error}"
     try:
         _, said = await process.communicate()
     finally:
@@ -109,6 +112,18 @@ _NO_NETWORK = {
 
 def _code(stderr: str) -> str:
     return match[1] if (match := _CODE.search(stderr)) else ""
+
+
+def _vanished(version: str, node: Node) -> RuntimeMissing | None:
+    """That a version manager took away what was found a moment ago, whatever was said of it."""
+    gone = next((word for word in node.npm if not Path(word).exists()), None)
+    if gone is None:
+        return None
+    return RuntimeMissing(
+        f"{gone} is no longer there: Node {node.version}, or its npm, was removed before it could "
+        f"fetch Claude Code Router {version}.",
+        VANISHED_HINT,
+    )
 
 
 def _failure(version: str, stderr: str) -> RuntimeMissing:

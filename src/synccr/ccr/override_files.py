@@ -157,18 +157,24 @@ def _directories(path: Path) -> list[Path]:
 
 
 def _read(file: Path, kind: Kind, name: str) -> Override | None:
-    if kind == "preset":
-        return _preset(file, name)
+    preset = kind == "preset"
     try:
         if file.stat().st_size > _LARGEST:
             return Override(file, kind, name, problem="is too large to be read here")
-        document = json.loads(file.read_bytes().decode(), parse_constant=_no_constant)
+        text = file.read_bytes().decode()
+        document = jsonc.loads(text) if preset else json.loads(text, parse_constant=_no_constant)
     except OSError as error:
         return Override(file, kind, name, problem=f"cannot be read ({error.strerror})")
     except (ValueError, RecursionError) as error:
-        return Override(
-            file, kind, name, problem=f"is no strict JSON, so CCR passes over it ({error})"
+        fate = (
+            "no JSON, so CCR leaves it out" if preset else "no strict JSON, so CCR passes over it"
         )
+        return Override(file, kind, name, problem=f"is {fate} ({error})")
+    return _preset(file, name, document) if preset else _own(file, kind, name, document)
+
+
+def _own(file: Path, kind: Kind, name: str, document: Any) -> Override | None:
+    """A project's or a session's."""
     router = document.get("Router") if isinstance(document, dict) else None
     if router is None or router is False or router in ("", 0):
         return None  # CCR goes on to the next file
@@ -184,28 +190,14 @@ def _read(file: Path, kind: Kind, name: str) -> Override | None:
     return Override(file, kind, name, routes, problem=problem)
 
 
-def _preset(file: Path, name: str) -> Override:
-    try:
-        document = _relaxed(file)
-    except OSError as error:
-        return Override(file, "preset", name, problem=f"cannot be read ({error.strerror})")
-    except ValueError as error:
-        return Override(file, "preset", name, problem=f"is no JSON, so CCR leaves it out ({error})")
+def _preset(file: Path, name: str, document: Any) -> Override:
+    if not isinstance(document, dict):
+        return Override(file, "preset", name, problem="is no object, so CCR leaves it out")
     router, providers = document.get("Router"), document.get("Providers")
     rows = providers if isinstance(providers, list) else []
     names = (row.get("name") for row in rows if isinstance(row, dict))
     routes = _routes(router, None) if isinstance(router, dict) else {}
     return Override(file, "preset", name, routes, tuple(n for n in names if isinstance(n, str)))
-
-
-def _relaxed(file: Path) -> dict[str, Any]:
-    """A manifest, with comments and trailing commas."""
-    if file.stat().st_size > _LARGEST:
-        raise ValueError("too large to be read here")
-    document = jsonc.loads(file.read_bytes().decode("utf-8"))
-    if not isinstance(document, dict):
-        raise ValueError("not an object")
-    return document
 
 
 def _routes(router: Mapping[str, Any], names: Collection[str] | None) -> dict[str, str]:

@@ -91,8 +91,9 @@ def own_command(line: str, environ: Mapping[str, str]) -> Package:
         RuntimeMissing: there is no such program, or it would bring a generation that is not
             supported.
     """
+    posix = os.name != "nt"
     try:
-        words = [word.strip('"') for word in shlex.split(line, posix=os.name != "nt")]
+        words = shlex.split(line, posix=posix)
     except ValueError as error:
         raise RuntimeMissing(f"ccr_command cannot be read: {error}.", _EXAMPLE) from error
     version = _version_in(line)
@@ -104,10 +105,12 @@ def own_command(line: str, environ: Mapping[str, str]) -> Package:
         )
     if version:
         check_supported(version)
+    if not posix:  # a backslash is no escape there, and quotes stay in the words
+        words = [word.strip('"') for word in words]
     program, *rest = words or [""]
-    found: str | None = shutil.which(
-        Path(program).expanduser(), path=environ.get("PATH", os.defpath)
-    )
+    # Not Path's: it drops the "./", and knows no way out when there is no such person.
+    expanded = os.path.expanduser(program)  # noqa: PTH111
+    found = shutil.which(expanded, path=environ.get("PATH", os.defpath))
     if found is None:
         raise RuntimeMissing(f"There is no command {program!r}, which ccr_command names.", _EXAMPLE)
     start = () if rest[-1:] == ["start"] else ("start",)

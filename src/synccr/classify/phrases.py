@@ -185,13 +185,13 @@ MODALITY = Phrase(
     r"no endpoints found that support (image|audio|video|file|the requested (in|out)put)",
 )
 """A model that takes no such input; a prompt decides whether it has any."""
-TOO_MUCH = Phrase(
-    r"context (length|size|window|limit)|maximum context|(prompt|input|messages?) (is |are )?too l",
-    r"too many tokens|reduce the length|max_(completion_|output_)?tokens|content (policy|filter)",
-)
 TOO_LONG = Phrase(
     r"context (length|size|window|limit)|maximum context|(prompt|input|messages?) (is |are )?too l",
     r"too many tokens|reduce the length",
+)
+TOO_MUCH = Phrase(
+    TOO_LONG.pattern,
+    r"max_(completion_|output_)?tokens|content (policy|filter)",
 )
 FIELD_PATH = re.compile(r"\A\W{0,2}(messages|system|tools?|max_tokens|contents|input)\b[\w.\[\]]*:")
 """A sentence that begins with the path of the request's own field, as Anthropic's do."""

@@ -61,7 +61,11 @@ class ConfigFile:
     def changed_by_others(self) -> bool:
         """Whether somebody else wrote what is there now; False when nothing is there."""
         content = self.read()
-        return content is not None and _digest(content) not in self._ours()
+        return content is not None and not self.is_ours(content)
+
+    def is_ours(self, content: bytes) -> bool:
+        """Whether synccr wrote this once, or has taken it since."""
+        return _digest(content) in self._ours()
 
     def write(self, config: Mapping[str, Any]) -> Path | None:
         """Replace the file; its mode becomes 0600.
@@ -87,7 +91,7 @@ class ConfigFile:
         """
         if self.read() != content:
             return False
-        if _digest(content) not in self._ours():
+        if not self.is_ours(content):
             self._keep(content)
             self._remember(content)
         return True
@@ -125,7 +129,7 @@ class ConfigFile:
                 self.path.chmod(_MODE)
             return None
         backup = None
-        if former is not None and _digest(former) not in self._ours():
+        if former is not None and not self.is_ours(former):
             backup = self._keep(former)
         # Remembered first: a crash in between must not make our words look like a person's.
         self._remember(document)

@@ -49,28 +49,45 @@ def read_profile(
     Raises:
         ConfigError: it cannot be used; file, place and what to write instead.
     """
+    return parse_profile(read_file(path), str(path), role, environ, shipped=shipped)
+
+
+def read_file(path: Path) -> bytes:
+    """A profile's bytes, for who keeps them as well.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}.", "Check the path and the file's mode."
         ) from error
-    if len(data) > _LARGEST:
-        raise ConfigError(f"{path} is larger than 8 MiB.", "Is it a CCR configuration?")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path} is not UTF-8 text (byte {error.start}).", "Save it as UTF-8."
-        ) from error
-    return parse_profile(text, str(path), role, environ, shipped=shipped)
 
 
 def parse_profile(
-    text: str, source: str, role: Role, environ: Mapping[str, str], *, shipped: bool = False
+    content: str | bytes,
+    source: str,
+    role: Role,
+    environ: Mapping[str, str],
+    *,
+    shipped: bool = False,
 ) -> Profile:
     """Understand a profile; see :func:`read_profile`."""
+    text = _decoded(content, source) if isinstance(content, bytes) else content
     return understand(_load(text, source), source, role, environ, shipped=shipped)
+
+
+def _decoded(data: bytes, source: str) -> str:
+    if len(data) > _LARGEST:
+        raise ConfigError(f"{source} is larger than 8 MiB.", "Is it a CCR configuration?")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{source} is not UTF-8 text (byte {error.start}).", "Save it as UTF-8."
+        ) from error
 
 
 def _load(text: str, source: str) -> object:

@@ -24,7 +24,7 @@ from synccr.config.ccr_file import ConfigFile
 from synccr.config.combined import NOTHING, Added, entries, tell_apart
 from synccr.config.edits import merge
 from synccr.config.profile import PROXY_NAMES, Local, Profile, Role, derive_fallback
-from synccr.config.reader import read_profile, require_key, understand
+from synccr.config.reader import parse_profile, read_file, read_profile, require_key, understand
 from synccr.files import write_atomic
 from synccr.paths import Paths
 from synccr.redact import Redactor
@@ -139,9 +139,10 @@ def load_profiles(
     written = read_written(paths)
     source = find_source(paths, "primary", config, first_run=written is None)
     second = find_source(paths, "fallback", fallback_config)
-    primary = read_profile(source.path, "primary", environ, shipped=source.shipped)
+    content = read_file(source.path)
+    primary = parse_profile(content, str(source.path), "primary", environ, shipped=source.shipped)
     fallback = _read_fallback(second, primary, environ)
-    adopt, notes = _found_in_ccr(source)
+    adopt, notes = _found_in_ccr(source, content)
     edit = find_edit(paths, written)
     edited, other = primary, fallback
     if edit and edit.base.role == "fallback":
@@ -194,9 +195,9 @@ def find_edit(paths: Paths, written: Written | None) -> Edit | None:
     """
     file = ConfigFile(paths)
     content = file.read()
-    if written is None or content is None or not file.changed_by_others():
+    if written is None or content is None or file.is_ours(content):
         return None
-    theirs = read_profile(file.path, written.role, {}).raw
+    theirs = parse_profile(content, str(file.path), written.role, {}).raw
     return None if theirs == written.document else Edit(file, content, written, theirs)
 
 
@@ -277,12 +278,12 @@ def _read_fallback(source: Source, primary: Profile, environ: Mapping[str, str])
     return understand(raw, profile.source, "fallback", environ, shipped=True)
 
 
-def _found_in_ccr(source: Source) -> tuple[dict[Path, bytes], tuple[str, ...]]:
+def _found_in_ccr(source: Source, content: bytes) -> tuple[dict[Path, bytes], tuple[str, ...]]:
     """What to write when a person's configuration of CCR becomes the primary; and a note."""
     if source.shipped or source.path == source.home:
         return {}, ()
     note = f"{source.path} is the primary profile; it is kept as {source.home}."
-    return {source.home: source.path.read_bytes()}, (note,)
+    return {source.home: content}, (note,)
 
 
 def _with_edit(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
+from synccr.classify.logged import LoggedFailure as LoggedFailure
+from synccr.classify.logged import NetworkFailed as NetworkFailed
+from synccr.classify.logged import ProviderFailed as ProviderFailed
+from synccr.classify.logged import UnclearFailure as UnclearFailure
 from synccr.clock import Now as Now
 from synccr.config.profile import Local, Profile, Role
 from synccr.heal import Healed
@@ -16,75 +20,25 @@ from synccr.models.shape import Shape
 from synccr.settings import Settings
 
 
-class PolicyEvent:
-    """Something that happened."""
+class _Event:
+    """Something that happened, but for what a log tells."""
+
+
+PolicyEvent = _Event | LoggedFailure
+"""Something that happened."""
 
 
 class PolicyAction:
     """Something to do."""
 
 
-class LoggedFailure(PolicyEvent):
-    """A line of CCR's log tells of a failed request: the only evidence where CCR's requests do
-    not pass the egress, and elsewhere a second witness."""
-
-    def redacted(self, redact: Callable[[str], str]) -> Self:  # noqa: ARG002  # nothing to redact
-        """Without the secrets that a provider may have repeated."""
-        return self
-
-
 @dataclass(frozen=True)
-class ProviderFailed(LoggedFailure):
-    """A provider answered with an error status.
-
-    Attributes:
-        provider: its name in the configuration.
-        model: None when the line names none (Gemini's form does not).
-        http_status: the provider's.
-        body: the beginning of its answer.
-        at: when, UTC.
-    """
-
-    provider: str
-    model: str | None
-    http_status: int
-    body: str = field(repr=False)
-    at: datetime
-
-    def redacted(self, redact: Callable[[str], str]) -> Self:
-        return replace(self, body=redact(self.body))
-
-
-@dataclass(frozen=True)
-class NetworkFailed(LoggedFailure):
-    """Some provider gave no answer that can be used: refused, DNS, a timeout, no JSON."""
-
-    message: str
-
-    def redacted(self, redact: Callable[[str], str]) -> Self:
-        return replace(self, message=redact(self.message))
-
-
-@dataclass(frozen=True)
-class UnclearFailure(LoggedFailure):
-    """A provider's error in words that a prompt may have put there.
-
-    Attributes:
-        provider: its name in the configuration.
-        models: each name that the line may mean, the shortest first; very long ones left out.
-    """
-
-    provider: str
-    models: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class UpstreamSilent(PolicyEvent):
+class UpstreamSilent(_Event):
     """A request has waited for the first byte of its answer longer than ``silence_timeout``."""
 
 
 @dataclass(frozen=True)
-class AttemptFailed(PolicyEvent):
+class AttemptFailed(_Event):
     """The egress asked this model, and it failed: the model is known for certain.
 
     Told when it fails, with ``elsewhere`` None, and once more when its turn is over and
@@ -116,7 +70,7 @@ class AttemptFailed(PolicyEvent):
 
 
 @dataclass(frozen=True)
-class AttemptServed(PolicyEvent):
+class AttemptServed(_Event):
     """The egress asked this model, and it answered to the end.
 
     Attributes:
@@ -130,7 +84,7 @@ class AttemptServed(PolicyEvent):
 
 
 @dataclass(frozen=True)
-class TrialStarted(PolicyEvent):
+class TrialStarted(_Event):
     """This session is the one that tries a model which is half-open."""
 
     ref: ModelRef
@@ -138,45 +92,45 @@ class TrialStarted(PolicyEvent):
 
 
 @dataclass(frozen=True)
-class BackendReady(PolicyEvent):
+class BackendReady(_Event):
     """The backend asked for by ``Restart`` (or at the start, or by a person) serves."""
 
 
 @dataclass(frozen=True)
-class BackendDied(PolicyEvent):
+class BackendDied(_Event):
     """The serving backend is gone or no longer answers; or a restart did not come up."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class SwapDone(PolicyEvent):
+class SwapDone(_Event):
     """The proxy has moved to the swap's target."""
 
 
 @dataclass(frozen=True)
-class SwapFailed(PolicyEvent):
+class SwapFailed(_Event):
     """The target did not come up; the old backend serves on."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Probed(PolicyEvent):
+class Probed(_Event):
     """The answer to ``Probe``: a report for each model that could be asked."""
 
     reports: tuple[Report, ...]
 
 
 @dataclass(frozen=True)
-class SwapAsked(PolicyEvent):
+class SwapAsked(_Event):
     """A person wants this profile."""
 
     role: Role
 
 
 @dataclass(frozen=True)
-class ProfilesRead(PolicyEvent):
+class ProfilesRead(_Event):
     """A profile was edited and can be used; ``local`` None when the local port is as it was."""
 
     primary: Profile
@@ -185,19 +139,19 @@ class ProfilesRead(PolicyEvent):
 
 
 @dataclass(frozen=True)
-class SettingsChanged(PolicyEvent):
+class SettingsChanged(_Event):
     """The settings were read again; other numbers count from now on."""
 
     settings: Settings
 
 
 @dataclass(frozen=True)
-class WokeUp(PolicyEvent):
+class WokeUp(_Event):
     """Time has passed."""
 
 
 @dataclass(frozen=True)
-class StopAsked(PolicyEvent):
+class StopAsked(_Event):
     """Everything is to end."""
 
 

@@ -48,7 +48,7 @@ _KNOWING = {
     Phase.RESTARTING: frozenset({Phase.RESTARTING, Phase.SWAPPING}),
     Phase.STOPPING: frozenset({Phase.STOPPING}),
 }
-NEWS = (
+NEWS: tuple[type[PolicyEvent], ...] = (
     e.ProviderFailed,
     e.NetworkFailed,
     e.UnclearFailure,
