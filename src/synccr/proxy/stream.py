@@ -527,17 +527,17 @@ class Stream:
             piece = served_by(head, piece, self._turn.served_by)
         if self._tells_close and head.keep_alive:
             piece = closing(head, piece)
-        if self._whole:
+        if self._whole and not self.buffer.unsent:
             self.buffer.release()
         elif self.buffer.kept:
-            self.buffer.stop_keeping()
+            self.buffer.stop_keeping()  # its backend still gets the rest
         self._owner.begin(head.status, piece)
 
     def _complete(self, connection: BackendConnection, head: ResponseHead, *, more: bool) -> None:
         """The response is whole; *more* when its backend went on beyond its end."""
         reusable = head.keep_alive and not more and not connection.closed
         if self.state is State.DISCARDING:
-            self._drop_connection(reusable=reusable)
+            self._drop_connection(reusable=reusable and not self.buffer.unsent)
             self._ask_another_model()
             return
         self._become(State.ANSWERED)
