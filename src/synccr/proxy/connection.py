@@ -378,7 +378,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._read(data)
         self._regulate()
-        if self._eof and not self._lingering:
+        if self._eof and not self._lingering and not self._backlog:
             if self._framer.head is None:
                 self.transport.close()
             elif not self._framer.complete:
