@@ -15,7 +15,7 @@ from proxy_kit import Handler, Seen, Stage, chunked, error_type, request, respon
 
 from synccr.judge.outcome import Failure, Trouble
 from synccr.models.report import ModelRef
-from synccr.proxy import Proxy, Response, error
+from synccr.proxy import BackendAddress, Proxy, Response, error
 from synccr.proxy.framing import RequestFramer, RequestHead
 from synccr.proxy.hop_headers import marked
 from synccr.proxy.resend import Resend, body_of, renamed
@@ -122,6 +122,41 @@ async def test_the_connection_to_ccr_is_kept_over_a_failure() -> None:
             assert status(await wire.ask(request("/v1/messages", BODY))) == 200
         assert len(backend.seen) == 20
         assert backend.connections <= 3
+
+
+async def test_a_failure_before_the_request_was_sent_whole() -> None:
+    """The next try does not follow half a request."""
+    keeper, go = Keeper([]), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if b"acme" not in await reader.readexactly(20):
+            await go.wait()
+            writer.write(response(b"{}", status="402 Payment Required"))
+        else:
+            writer.write(response(b"answer"))
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with scene(keeper) as play:
+        play.proxy.switch.use(BackendAddress(1, *server.sockets[0].getsockname()))
+        wire = await play.wire()
+        message = request("/v1/messages", b'{"model":"claude", "x":"%b"}' % (b"x" * 1000))
+        await wire.send(message[:500])
+        await play.until(lambda: play.proxy.switch.in_flight(1) == 1)
+        (client,) = play.proxy.clients
+        stream = client.stream
+        assert stream is not None
+        assert stream._turn is not None
+        assert stream._connection is not None
+        stream._turn.attempts.append(Attempt(SPARE, 0.0, failure=FAILED))
+        stream._connection.pause_writing()  # as the loop calls it when CCR reads too slowly
+        await wire.send(message[500:])
+        await play.until(lambda: stream._whole)
+        go.set()
+        assert (await wire.receive()).body == b"answer"
+    server.close()
 
 
 async def test_as_many_models_as_the_keeper_names() -> None:
