@@ -16,6 +16,7 @@ from proxy_kit import Handler, Seen, Stage, chunked, error_type, request, respon
 from synccr.judge.outcome import Failure, Trouble
 from synccr.models.report import ModelRef
 from synccr.proxy import BackendAddress, Proxy, Response, error
+from synccr.proxy.exchange import MAX_SENDS
 from synccr.proxy.framing import RequestFramer, RequestHead
 from synccr.proxy.hop_headers import marked
 from synccr.proxy.resend import Resend, body_of, renamed
@@ -232,6 +233,27 @@ async def test_an_error_that_is_not_of_the_egress_passes() -> None:
         await play.backend(ccr(keeper, lambda _: response(b"{}", status="400 Bad Request")))
         answer = await (await play.wire()).ask(request("/v1/messages", BODY))
         assert (status(answer), keeper.bodies) == (400, [])
+
+
+@pytest.mark.parametrize("how", ["error", "end"])
+async def test_a_failure_counts_once(how: str) -> None:
+    """What CCR itself says to the next try, or that it has gone, is no failure of a model."""
+    keeper = Keeper([FAILED])
+
+    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if b"acme,spare" not in seen.body:
+            await ccr(keeper, told)(seen, writer)
+        elif how == "error":
+            writer.write(response(b"unknown", status="404 Not Found"))
+        else:
+            writer.transport.abort()
+
+    async with scene(keeper) as play:
+        backend = await play.backend(handler)
+        answer = await (await play.wire()).ask(request("/v1/messages", BODY))
+        assert status(answer) == (404 if how == "error" else 502)
+        assert len(keeper.bodies) == 1
+        assert len(backend.seen) == 1 + (1 if how == "error" else MAX_SENDS)
 
 
 async def test_a_wait_before_the_next_try() -> None:
