@@ -392,7 +392,11 @@ class ClientConnection(asyncio.Protocol):
         # Closing with bytes unread resets the connection, and the answer is lost with it.
         self._lingering = True
         self._backlog = b""
-        self.transport.write_eof()
+        try:
+            self.transport.write_eof()
+        except OSError:  # it has left, and answered the answer with a reset
+            self.transport.abort()
+            return
         self._regulate()
         asyncio.get_running_loop().call_later(LINGER, self.transport.abort)
 
