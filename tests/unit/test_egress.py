@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 
 import pytest
 from egress_kit import MAIN, STREAM, completion, delta, piece, sse, stage
@@ -20,13 +19,6 @@ PATIENT_FOR = 0.2
 
 class ImpatientInTheMiddle(SilenceLimits):
     """Silence is noticed soon once an answer has begun, however long that takes."""
-
-    def __init__(self, unknown: float, ceiling: float) -> None:
-        super().__init__(unknown, ceiling)
-        self._made = time.monotonic()
-
-    def first(self, ref: object, size: int, *, streamed: bool) -> float:
-        return time.monotonic() - self._made + PATIENT_FOR  # look again then
 
     def gap(self, ref: object, *, streamed: bool) -> float:
         return PATIENT_FOR

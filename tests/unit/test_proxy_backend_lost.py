@@ -24,6 +24,7 @@ from proxy_kit import (
 
 from ports import free_port
 from synccr.proxy import BackendAddress, Proxy
+from synccr.proxy.backend_pool import BackendConnection, BackendPool
 from synccr.proxy.exchange import MAX_SENDS
 
 CLOSING = response(b'{"error":"Service Unavailable"}', "Connection: close", status="503 No")
@@ -461,3 +462,41 @@ async def test_a_backend_that_comes_back_on_its_port() -> None:
         assert (await wire.receive()).body == b"back"
         assert scene.proxy.switch.connect_failures(7) == 0
         server.close()
+
+
+async def test_a_new_backend_is_tried_again_though_the_old_one_was_being_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who waits for the new one does not wait in vain when the try at the old one is over."""
+    connect = BackendPool.connect
+    hung, up = asyncio.Event(), asyncio.Event()
+
+    async def connecting(self: BackendPool) -> BackendConnection:
+        if self.address.generation == 1:
+            await hung.wait()
+        if not up.is_set():
+            raise ConnectionResetError
+        return await connect(self)
+
+    monkeypatch.setattr(BackendPool, "connect", connecting)
+    async with stage(Proxy(hold_timeout=5)) as scene:
+        switch = scene.proxy.switch
+        await scene.backend()
+        wire = await scene.wire()
+        switch.wait(_Nobody())
+        await scene.until(lambda: switch._retry is not None)
+        second = await scene.backend()
+        await wire.send(request("/r", b"nonce"))
+        await scene.until(lambda: scene.proxy.stats.held == 1)
+        hung.set()
+        await scene.until(lambda: switch._retry is None)
+        up.set()
+        assert (await wire.receive()).body.endswith(b"nonce")
+        assert len(second.seen) == 1
+
+
+class _Nobody:
+    """Waits for a backend and does nothing with it."""
+
+    def place(self, *, paused: bool = False) -> None:
+        del paused

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxy_kit import Seen, chunked, echo, error_type, never, request, response, stage, status
 
 from synccr.proxy import BackendAddress, Proxy
+from synccr.proxy.framing import Head
 
 
 async def test_requests_follow_on_one_connection() -> None:
@@ -255,6 +256,22 @@ async def test_half_close() -> None:
             received = received[25:]
         answers = [response(b"POST /h HTTP/1.1|%d" % number) for number in (1, 2)]
         assert received == b"".join(answers)
+
+
+async def test_half_close_and_requests_that_are_refused() -> None:
+    """What follows a request that the proxy answers itself is answered, too."""
+
+    def guard(_method: bytes, target: bytes, _head: Head) -> bytes | None:
+        return b"No." if target == b"/no" else None
+
+    async with stage(Proxy(hold_timeout=5, guard=guard)) as scene:
+        await scene.backend()
+        wire = await scene.wire()
+        await wire.send(b"".join(map(request, ("/1", "/no", "/no", "/2"))))
+        wire.writer.write_eof()
+        received = await wire.rest()
+        found = [part[:3] for part in received.split(b"HTTP/1.1 ")]
+        assert [code for code in found if code > b"100"] == [b"200", b"403", b"403", b"200"]
 
 
 async def test_half_close_by_an_old_client() -> None:

@@ -15,7 +15,8 @@ from proxy_kit import Handler, Seen, Stage, chunked, error_type, request, respon
 
 from synccr.judge.outcome import Failure, Trouble
 from synccr.models.report import ModelRef
-from synccr.proxy import Proxy, Response, error
+from synccr.proxy import BackendAddress, Proxy, Response, error
+from synccr.proxy.exchange import MAX_SENDS
 from synccr.proxy.framing import RequestFramer, RequestHead
 from synccr.proxy.hop_headers import marked
 from synccr.proxy.resend import Resend, body_of, renamed
@@ -124,6 +125,41 @@ async def test_the_connection_to_ccr_is_kept_over_a_failure() -> None:
         assert backend.connections <= 3
 
 
+async def test_a_failure_before_the_request_was_sent_whole() -> None:
+    """The next try does not follow half a request."""
+    keeper, go = Keeper([]), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if b"acme" not in await reader.readexactly(20):
+            await go.wait()
+            writer.write(response(b"{}", status="402 Payment Required"))
+        else:
+            writer.write(response(b"answer"))
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with scene(keeper) as play:
+        play.proxy.switch.use(BackendAddress(1, *server.sockets[0].getsockname()))
+        wire = await play.wire()
+        message = request("/v1/messages", b'{"model":"claude", "x":"%b"}' % (b"x" * 1000))
+        await wire.send(message[:500])
+        await play.until(lambda: play.proxy.switch.in_flight(1) == 1)
+        (client,) = play.proxy.clients
+        stream = client.stream
+        assert stream is not None
+        assert stream._turn is not None
+        assert stream._connection is not None
+        stream._turn.attempts.append(Attempt(SPARE, 0.0, failure=FAILED))
+        stream._connection.pause_writing()  # as the loop calls it when CCR reads too slowly
+        await wire.send(message[500:])
+        await play.until(lambda: stream._whole)
+        go.set()
+        assert (await wire.receive()).body == b"answer"
+    server.close()
+
+
 async def test_as_many_models_as_the_keeper_names() -> None:
     """No backend has died, however often the request is sent again to the one that serves."""
     keeper = Keeper([FAILED] * 7 + [None])
@@ -197,6 +233,27 @@ async def test_an_error_that_is_not_of_the_egress_passes() -> None:
         await play.backend(ccr(keeper, lambda _: response(b"{}", status="400 Bad Request")))
         answer = await (await play.wire()).ask(request("/v1/messages", BODY))
         assert (status(answer), keeper.bodies) == (400, [])
+
+
+@pytest.mark.parametrize("how", ["error", "end"])
+async def test_a_failure_counts_once(how: str) -> None:
+    """What CCR itself says to the next try, or that it has gone, is no failure of a model."""
+    keeper = Keeper([FAILED])
+
+    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        if b"acme,spare" not in seen.body:
+            await ccr(keeper, told)(seen, writer)
+        elif how == "error":
+            writer.write(response(b"unknown", status="404 Not Found"))
+        else:
+            writer.transport.abort()
+
+    async with scene(keeper) as play:
+        backend = await play.backend(handler)
+        answer = await (await play.wire()).ask(request("/v1/messages", BODY))
+        assert status(answer) == (404 if how == "error" else 502)
+        assert len(keeper.bodies) == 1
+        assert len(backend.seen) == 1 + (1 if how == "error" else MAX_SENDS)
 
 
 async def test_a_wait_before_the_next_try() -> None:

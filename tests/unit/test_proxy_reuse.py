@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from proxy_kit import Seen, chunked, echo, request, response, stage
 
+from synccr.proxy import BackendAddress
 from synccr.proxy.backend_pool import MAX_IDLE
 from synccr.proxy.framing import RequestFramer, ResponseFramer
 from synccr.proxy.hop_headers import closing, kept_open
@@ -86,8 +87,6 @@ async def test_a_request_that_was_not_sent_whole_leaves_no_connection() -> None:
         await reader.read()
         writer.close()
 
-    from synccr.proxy import BackendAddress
-
     server = await asyncio.start_server(early, "127.0.0.1", 0)
     async with stage() as scene:
         scene.proxy.switch.use(BackendAddress(1, *server.sockets[0].getsockname()))
@@ -103,6 +102,38 @@ async def test_a_request_that_was_not_sent_whole_leaves_no_connection() -> None:
         await wire.send(message[500:])
         assert (await wire.ask(request("/next"))).body == b"/next"
         assert connection.closed
+    server.close()
+
+
+async def test_a_whole_request_that_was_not_sent_whole_leaves_no_connection() -> None:
+    """The same when all of the request has come, and the backend answers before it takes it."""
+    go = asyncio.Event()
+
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await go.wait()
+        writer.write(response(head.split()[1]))
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(early, "127.0.0.1", 0)
+    async with stage() as scene:
+        scene.proxy.switch.use(BackendAddress(1, *server.sockets[0].getsockname()))
+        wire = await scene.wire()
+        message = request("/large", b"x" * 1000)
+        await wire.send(message[:500])
+        await scene.until(lambda: scene.proxy.switch.in_flight(1) == 1)
+        (client,) = scene.proxy.clients
+        assert client.stream is not None
+        connection = client.stream._connection
+        assert connection is not None
+        connection.pause_writing()  # as the loop calls it when the backend reads too slowly
+        await wire.send(message[500:])
+        await scene.until(lambda: client._framer.complete)
+        go.set()
+        assert (await wire.receive()).body == b"/large"
+        assert connection.closed
+        assert (await wire.ask(request("/next"))).body == b"/next"
     server.close()
 
 

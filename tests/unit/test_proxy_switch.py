@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from proxy_kit import (
@@ -292,6 +293,19 @@ async def test_close_refuses_what_waits() -> None:
         wire = await scene.wire()
         await wire.send(request("/r"))
         await scene.until(lambda: scene.proxy.stats.held == 1)
+        await scene.proxy.close(20)
+        assert status(await wire.receive()) == 503
+
+
+async def test_close_refuses_what_waits_though_a_client_has_left() -> None:
+    """One that the loop has not yet heard of: its connection is reset by the answer."""
+    async with stage() as scene:
+        wire = await scene.wire()
+        await wire.send(request("/r"))
+        left = socket.create_connection(("127.0.0.1", scene.port))
+        left.sendall(request("/r", b"x" * 100)[:-10])
+        await scene.until(lambda: scene.proxy.stats.held == 2)
+        left.close()
         await scene.proxy.close(20)
         assert status(await wire.receive()) == 503
 

@@ -246,6 +246,8 @@ class AttemptRunner:
                 self._call.join_pieces()
             if self._connection.full:
                 self.throttle(full=True)
+            else:
+                self._watch()  # the limit between pieces may be much shorter than the first one
 
     def _whole(self, data: bytes) -> None:
         if self._begun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -37,7 +38,7 @@ def is_stream(content_type: str, opening: bytes | bytearray) -> bool | None:
     return None if unclear else False
 
 
-class Form:
+class Form(ABC):
     """An answer that is being read. Bytes go in; what may be passed on comes out.
 
     Attributes:
@@ -57,17 +58,17 @@ class Form:
     def __init__(self) -> None:
         self._held = bytearray()
 
+    @abstractmethod
     def feed(self, data: bytes) -> bytes:
         """Take some bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self) -> bytes:
         """The body has ended."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lost(self, trouble: Failure) -> bytes:
         """Nothing more will come: silence, or a broken connection."""
-        raise NotImplementedError
 
     def _count(self, told: Usage | None) -> None:
         if told:

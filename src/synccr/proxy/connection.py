@@ -378,7 +378,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._read(data)
         self._regulate()
-        if self._eof and not self._lingering:
+        if self._eof and not self._lingering and not self._backlog:
             if self._framer.head is None:
                 self.transport.close()
             elif not self._framer.complete:
@@ -392,7 +392,11 @@ class ClientConnection(asyncio.Protocol):
         # Closing with bytes unread resets the connection, and the answer is lost with it.
         self._lingering = True
         self._backlog = b""
-        self.transport.write_eof()
+        try:
+            self.transport.write_eof()
+        except OSError:  # it has left, and answered the answer with a reset
+            self.transport.abort()
+            return
         self._regulate()
         asyncio.get_running_loop().call_later(LINGER, self.transport.abort)
 

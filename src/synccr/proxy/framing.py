@@ -28,6 +28,7 @@ would take what follows for another protocol, and passed on: Node ignores it as 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Final
 
@@ -113,7 +114,7 @@ class ResponseHead(Head):
     until_close: bool
 
 
-class _Framer:
+class _Framer(ABC):
     """One direction of one connection, message after message.
 
     Attributes:
@@ -160,9 +161,9 @@ class _Framer:
         self._left = None
         self._tail = b""
 
+    @abstractmethod
     def _read_head(self, head: bytes, data: bytes) -> int:
         """Understand *head*, which *data* begins with, and return the bytes of *data* used."""
-        raise NotImplementedError
 
     def _take_head(self, data: bytes) -> tuple[bytes, bytes]:
         partial = self._partial

@@ -126,6 +126,7 @@ class Stream:
         "_head",
         "_held",
         "_idle",
+        "_judged",
         "_original",
         "_owner",
         "_sent_at",
@@ -160,6 +161,7 @@ class Stream:
         self.exchange = Exchange()
         self.buffer = RequestBuffer(shared.budget, shared.carry_limit)
         self._turn: Turn | None = None  # None for a request that asks no model
+        self._judged = 0  # attempts of the turn after which another model was asked
         self._sent_head = 0  # bytes of the head as a backend gets it
         self._sent_at = 0.0  # clock reading when a backend got the request last
         self._original: bytes | None = None  # as the client sent it, once it was renamed
@@ -419,13 +421,16 @@ class Stream:
     def _failed(self) -> bool:
         """Whether the egress judged the latest try to be none, and another can be made."""
         turn = self._turn
-        return turn is not None and turn.failure is not None and self.buffer.kept and self._whole
+        if turn is None or turn.failure is None or len(turn.attempts) <= self._judged:
+            return False
+        return self.buffer.kept and self._whole
 
     def _ask_another_model(self) -> None:
         """Send the request again as one for another model, or tell the client that it is over."""
         turn, turns = self._turn, self._shared.turns
         assert turn is not None  # noqa: S101 - see `_failed`
         assert turns is not None  # noqa: S101 - it made the turn
+        self._judged = len(turn.attempts)
         sent = self.buffer.join()
         body = body_of(sent)
         chosen = turns.after_failure(turn, body)
@@ -527,17 +532,17 @@ class Stream:
             piece = served_by(head, piece, self._turn.served_by)
         if self._tells_close and head.keep_alive:
             piece = closing(head, piece)
-        if self._whole:
+        if self._whole and not self.buffer.unsent:
             self.buffer.release()
         elif self.buffer.kept:
-            self.buffer.stop_keeping()
+            self.buffer.stop_keeping()  # its backend still gets the rest
         self._owner.begin(head.status, piece)
 
     def _complete(self, connection: BackendConnection, head: ResponseHead, *, more: bool) -> None:
         """The response is whole; *more* when its backend went on beyond its end."""
         reusable = head.keep_alive and not more and not connection.closed
         if self.state is State.DISCARDING:
-            self._drop_connection(reusable=reusable)
+            self._drop_connection(reusable=reusable and not self.buffer.unsent)
             self._ask_another_model()
             return
         self._become(State.ANSWERED)

@@ -204,9 +204,7 @@ class Switch:
             pool.lost = False
             pool.release(connection)
         self._retry = None
-        if pool is not self._current:
-            return
-        if reached:
+        if reached and pool is self._current:
             self._wake(paused=True)
-        elif self.waiters:
+        elif self.waiters and self._current is not None:  # it may be another one by now
             self._retry_later()
