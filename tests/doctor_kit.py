@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from home import KEY, Home
-from provider import ProviderThread
+from provider import FakeProvider
 from synccr.paths import Paths
 
 PROGRAMS = Path(sys.executable).parent
@@ -33,7 +33,7 @@ class Stage:
     """A home with a provider, and what a case has put there."""
 
     home: Home
-    provider: ProviderThread
+    provider: FakeProvider
     held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home, program
 from load import Load
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -23,7 +23,7 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
     psutil.Process(pid).send_signal(number)
 
 
-def test_swaps_by_hand_both_ways(home: Home, provider: ProviderThread) -> None:
+def test_swaps_by_hand_both_ways(home: Home, provider: FakeProvider) -> None:
     """Through four swaps under 20 clients no request fails and no answer is cut."""
     home.use(provider)
     with home.running() as running:
@@ -40,7 +40,7 @@ def test_swaps_by_hand_both_ways(home: Home, provider: ProviderThread) -> None:
     print(f"{len(load.ok)} answers, longest gap {load.longest_gap() * 1000:.0f} ms")
 
 
-def test_restarts(home: Home, provider: ProviderThread) -> None:
+def test_restarts(home: Home, provider: FakeProvider) -> None:
     """Through three restarts under 20 clients no request fails and no answer is cut."""
     home.use(provider)
     with home.running() as running, Load(running.url) as load:
@@ -56,7 +56,7 @@ def test_restarts(home: Home, provider: ProviderThread) -> None:
 @pytest.mark.parametrize(
     "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 5))]
 )
-def test_ccr_killed_at_random_moments(home: Home, provider: ProviderThread, seed: int) -> None:
+def test_ccr_killed_at_random_moments(home: Home, provider: FakeProvider, seed: int) -> None:
     """Four SIGKILLs of CCR under 20 clients lose no request without a response byte."""
     home.use(provider)
     moments = random.Random(seed)
@@ -76,7 +76,7 @@ def test_ccr_killed_at_random_moments(home: Home, provider: ProviderThread, seed
     )
 
 
-def test_a_ccr_that_hangs_is_replaced(home: Home, provider: ProviderThread) -> None:
+def test_a_ccr_that_hangs_is_replaced(home: Home, provider: FakeProvider) -> None:
     """A CCR that runs and no longer answers /health is replaced; its requests are carried over."""
     home.env |= {"SYNCCR_HEALTH_INTERVAL": "0.5"}
     home.use(provider)
@@ -94,7 +94,7 @@ def test_a_ccr_that_hangs_is_replaced(home: Home, provider: ProviderThread) -> N
 
 
 @pytest.mark.parametrize("verb", ["restart", "stop"])
-def test_ccrs_own_commands(home: Home, provider: ProviderThread, verb: str) -> None:
+def test_ccrs_own_commands(home: Home, provider: FakeProvider, verb: str) -> None:
     """``ccr restart`` and ``ccr stop`` end in a CCR that serves, twice, and no request fails;
     ``ccr status`` and ``ccr activate`` name the one that serves and the public port."""
     home.use(provider)
@@ -113,7 +113,7 @@ def test_ccrs_own_commands(home: Home, provider: ProviderThread, verb: str) -> N
     assert (load.failed, load.cut) == ([], [])
 
 
-def test_save_and_restart_on_ccrs_page(home: Home, provider: ProviderThread) -> None:
+def test_save_and_restart_on_ccrs_page(home: Home, provider: FakeProvider) -> None:
     """What CCR's page saves is swapped to when it asks for a restart; no CCR is left outside."""
     home.use(provider)
     with home.running() as running:

@@ -21,7 +21,7 @@ import pytest
 from home import LONG, MAIN, SPARE, Home, message, profile, program
 from load import Load, said
 from ports import free_port
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -54,7 +54,7 @@ def gone(pid: int, seconds: float = 10) -> bool:
     return not psutil.pid_exists(pid)
 
 
-def test_a_new_backend_that_does_not_start(home: Home, provider: ProviderThread) -> None:
+def test_a_new_backend_that_does_not_start(home: Home, provider: FakeProvider) -> None:
     """The old one serves on under load, the configuration is as it was byte for byte, the
     journal and the command say why, and it is not tried again at once."""
     document = home.use(provider)
@@ -81,7 +81,7 @@ def test_a_new_backend_that_does_not_start(home: Home, provider: ProviderThread)
     assert "exited with code 3" in home.events("swap_failed")[0]["error"]
 
 
-def test_an_upstream_that_never_answers(home: Home, provider: ProviderThread) -> None:
+def test_an_upstream_that_never_answers(home: Home, provider: FakeProvider) -> None:
     """A silent request does not keep the old CCR alive beyond the drain deadline; it is
     carried over and answered by the new one."""
     home.env["SYNCCR_DRAIN_TIMEOUT"] = "1.5"
@@ -101,7 +101,7 @@ def test_an_upstream_that_never_answers(home: Home, provider: ProviderThread) ->
 
 
 @pytest.mark.parametrize("move", ["swap", "restart", "stop"])
-def test_a_stream_ends_where_it_began(home: Home, provider: ProviderThread, move: str) -> None:
+def test_a_stream_ends_where_it_began(home: Home, provider: FakeProvider, move: str) -> None:
     """A stream that runs during a swap, a restart or ``ccr stop`` is finished by its backend,
     asked of the provider once; that backend ends right after it; others are served meanwhile."""
     home.env["SYNCCR_HEALTH_INTERVAL"] = "0.5"
@@ -133,7 +133,7 @@ def kill_like_ccr_stop(home: Home) -> None:
 
 
 @pytest.mark.parametrize("moment", ["never", "uploading", "answering"])
-def test_a_request_of_20_megabytes(home: Home, provider: ProviderThread, moment: str) -> None:
+def test_a_request_of_20_megabytes(home: Home, provider: FakeProvider, moment: str) -> None:
     """A request of 20 MB is answered, also when CCR is killed while it has it; its own answer."""
     home.use(provider)
     body = question("large", 20_000_000)
@@ -165,7 +165,7 @@ def test_a_request_of_20_megabytes(home: Home, provider: ProviderThread, moment:
     assert proxy["not_carried"] == 0
 
 
-def test_a_request_beyond_the_limit(home: Home, provider: ProviderThread) -> None:
+def test_a_request_beyond_the_limit(home: Home, provider: FakeProvider) -> None:
     """What is larger than carry_limit is answered, but not carried over, and that is counted:
     when CCR dies, its client gets an error that says so."""
     home.env["SYNCCR_CARRY_LIMIT"] = "100000"
@@ -185,7 +185,7 @@ def test_a_request_beyond_the_limit(home: Home, provider: ProviderThread) -> Non
 
 
 def test_a_ccr_that_counts_for_long_is_not_taken_for_dead(
-    home: Home, provider: ProviderThread
+    home: Home, provider: FakeProvider
 ) -> None:
     """A prompt whose tokens CCR counts for a quarter of a minute, answering nothing meanwhile:
     it goes on, and so does the stream of another client."""
@@ -201,7 +201,7 @@ def test_a_ccr_that_counts_for_long_is_not_taken_for_dead(
     assert home.events("crashed") == []
 
 
-def test_a_ccr_that_keeps_dying(home: Home, provider: ProviderThread) -> None:
+def test_a_ccr_that_keeps_dying(home: Home, provider: FakeProvider) -> None:
     """Pauses grow, then it is given up for a while: degraded, next to no work, new connections
     wait hold_timeout for their 503; and when it can start again it does, by itself."""
     home.env |= {"SYNCCR_HOLD_TIMEOUT": "2", "SYNCCR_RECOVERY_INTERVAL": "3"}
@@ -233,7 +233,7 @@ def test_a_ccr_that_keeps_dying(home: Home, provider: ProviderThread) -> None:
 
 
 @pytest.fixture
-def breaks(home: Home, provider: ProviderThread) -> Path:
+def breaks(home: Home, provider: FakeProvider) -> Path:
     """What CCR loads with the primary profile alone."""
     home.write("ccr-config-fallback.json", home.use(provider, Router={"default": f"acme,{SPARE}"}))
     breaks = home.write("breaks.js", LOADS)
@@ -274,7 +274,7 @@ def test_a_person_who_does_not_wait_for_a_ccr_that_keeps_dying(home: Home, break
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_supervisor_killed_at_random_moments(
-    home: Home, provider: ProviderThread, seed: int
+    home: Home, provider: FakeProvider, seed: int
 ) -> None:
     """Whenever the supervisor is killed, while it starts or while it swaps: CCR ends, the
     configuration is whole and private, and the next start serves."""
@@ -320,7 +320,7 @@ def others() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def test_orphans_are_ended_and_no_others(
-    home: Home, provider: ProviderThread, others: list[subprocess.Popen[bytes]], tmp_path: Path
+    home: Home, provider: FakeProvider, others: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     """The next start ends a CCR that a former supervisor has left; not a CCR of another home,
     and not a process that only carries the mark."""
@@ -353,7 +353,7 @@ def test_orphans_are_ended_and_no_others(
 
 
 def test_a_ccr_that_somebody_else_runs(
-    home: Home, provider: ProviderThread, others: list[subprocess.Popen[bytes]]
+    home: Home, provider: FakeProvider, others: list[subprocess.Popen[bytes]]
 ) -> None:
     """A CCR that a person started in the same directory is left alone: exit code 7."""
     home.use(provider)
