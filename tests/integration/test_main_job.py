@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ import psutil
 import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home, message
+from processes import started
 from provider import FakeProvider
 
 pytestmark = pytest.mark.integration
@@ -133,8 +133,7 @@ def test_a_prompt_never_causes_a_swap(
 def test_ctrl_c_ends_everything_and_only_that(home: Home, provider: FakeProvider) -> None:
     """SIGINT ends supervisor and CCR; a stranger whose pid stands in CCR's file lives on."""
     home.use(provider)
-    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    try:
+    with started([sys.executable, "-c", "import time; time.sleep(600)"]) as stranger:
         home.ccr.mkdir(mode=0o700)
         (home.ccr / ".claude-code-router.pid").write_text(str(stranger.pid))
         with home.running() as running:
@@ -145,9 +144,6 @@ def test_ctrl_c_ends_everything_and_only_that(home: Home, provider: FakeProvider
         assert not psutil.pid_exists(pid)
         assert home.processes() == []
         assert stranger.poll() is None
-    finally:
-        stranger.kill()
-        stranger.wait()
 
 
 def test_a_killed_ccr_is_replaced(home: Home, provider: FakeProvider) -> None:

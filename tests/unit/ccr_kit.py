@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import sys
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from synccr.ccr.launch import Launcher
 from synccr.ccr.node import Node
+from synccr.ccr.orphans import Register, end_orphans
 from synccr.ccr.package import Package
 from synccr.paths import Paths
+from synccr.redact import Redactor
 
 NAME = "@musistudio/claude-code-router"
+SECRET = "sk-abcdefghijklmnopqrstu"
+"""What the small CCR says of a key when it dies."""
 
 # Behaves as `ccr start` does: pid file, log, SERVICE_PORT, /health; MODE says what goes wrong.
 FAKE_CCR = r"""
@@ -124,3 +132,29 @@ def install(place: Path, version: str, *, script: str = "dist/cli.js") -> Path:
     (root / "package.json").write_text(json.dumps(manifest))
     (root / "dist" / "cli.js").write_text("the program")
     return root
+
+
+@contextlib.asynccontextmanager
+async def launchers(paths: Paths, root: Path) -> AsyncIterator[Callable[..., Launcher]]:
+    """Launchers for one mode of the small CCR; whatever they leave behind is ended."""
+
+    def make(mode: str = "serves", start_timeout: float = 10.0) -> Launcher:
+        return Launcher(
+            paths,
+            fake_environ(root, mode),
+            start_timeout=start_timeout,
+            redact=Redactor([SECRET]),
+            register=Register.of(paths),
+        )
+
+    try:
+        yield make
+    finally:
+        await end_orphans(paths, grace=0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that comes soon."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)

@@ -74,3 +74,17 @@ def test_an_answer_begins_the_count_anew() -> None:
         assert not patience.over(found, used=0.0, waited=5.0, now=0.0)
     assert patience.uneasy
     assert patience.over(Look.SILENT, used=0.0, waited=5.0, now=0.0)
+
+
+async def test_health_of_a_port_without_manners() -> None:
+    """Nobody, silence and nonsense on a port are not healthy."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not await answers(silent.getsockname()[1], 0.2)
+    assert not await answers(free_port(), 1)
+
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"x" * 200_000)
+        writer.close()
+
+    async with await asyncio.start_server(nonsense, "127.0.0.1", 0) as server:
+        assert not await answers(server.sockets[0].getsockname()[1], 2)
