@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
+import shutil
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pytest_subprocess import FakeProcess
+
+from synccr.ccr.installation import Pin, provide
 from synccr.ccr.launch import Launcher
 from synccr.ccr.node import Node
 from synccr.ccr.orphans import Register, end_orphans
@@ -17,6 +24,7 @@ from synccr.paths import Paths
 from synccr.redact import Redactor
 
 NAME = "@musistudio/claude-code-router"
+LOCK = {"packages": {f"node_modules/{NAME}": {"version": "2.0.0", "integrity": "sha512-good"}}}
 SECRET = "sk-abcdefghijklmnopqrstu"
 """What the small CCR says of a key when it dies."""
 
@@ -158,3 +166,57 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+def whole(place: Path) -> Path:
+    """What npm leaves of the pinned version."""
+    return install(place, "2.0.0")
+
+
+@dataclass
+class Site:
+    """A place where CCR is installed: 2.0.0 is pinned, as one short file."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        self.cache = self.root / "c"
+        self.place = self.cache / "ccr" / "2.0.0"
+        npm_cache = str(self.root / "npm")
+        self.environ = {"HOME": str(self.root / "home"), "npm_config_cache": npm_cache, "PATH": ""}
+        lock = self.root / "lock"
+        lock.mkdir()
+        (lock / "package.json").write_text(json.dumps({"dependencies": {NAME: "2.0.0"}}))
+        (lock / "package-lock.json").write_text(json.dumps(LOCK))
+        digest = hashlib.sha256(b"the program").hexdigest()
+        program = f"{NAME}/dist/cli.js"
+        self.pins = {"2.0.0": Pin(lock, program, {program: digest})}
+
+    async def provide(
+        self,
+        version: str = "2.0.0",
+        *,
+        npm: bool = True,
+        node: Node | None = None,
+        pins: Mapping[str, Pin] | None = None,
+        **options: Any,
+    ) -> Path:
+        """The program of that version, from here."""
+        node = node or fake_node(self.root, npm=npm)
+        pins = self.pins if pins is None else pins
+        return await provide(version, node, self.environ, self.cache, pins=pins, **options)
+
+    def put(self) -> Path:
+        """A whole installation in its place; the program."""
+        root = install(self.place, "2.0.0")
+        shutil.copy(self.pins["2.0.0"].lock / "package-lock.json", self.place)
+        return root / "dist" / "cli.js"
+
+    def npm_does(self, fp: FakeProcess, work: Callable[[Path], object], what: str = "ci") -> None:
+        """A registered npm that works where it is started."""
+        fp.register([fp.any(min=2, max=2), what, fp.any()], callback=lambda _: self.beside(work))
+
+    def beside(self, work: Callable[[Path], object]) -> None:
+        """Work in the directories that become installations."""
+        for directory in self.place.parent.glob(".new-*/*"):
+            work(directory)
