@@ -58,7 +58,7 @@ def test_two_thousand_connections(home: Home, provider: FakeProvider, ledger: Le
                 ledger.requests["lost"] += CROWD - right
                 assert right == CROWD
                 # Some connections are kept for the next request: to providers, and to CCR.
-                kit.until(lambda: process.num_fds() < 200, 20, "the files are closed")
+                kit.until(lambda: process.num_fds() < 200, 60, "the files are closed")
                 assert process.memory_info().rss < 250 << 20
                 kit.assert_whole(home, ended=False)
         finally:

@@ -278,7 +278,8 @@ def test_a_notifier_that_hangs_delays_nothing(home: Home, provider: FakeProvider
     with home.running() as running:
         provider.set(MAIN, "billing")
         ask(running, "x")
-        running.until_profile("fallback", 10)
+        running.until_profile("fallback")
+        running.until(lambda: "sleep" in {process.name() for process in home.processes()})
         assert ask(running, "y").status_code == 200
         begin = time.monotonic()
         running.process.terminate()

@@ -117,10 +117,11 @@ def test_ccr_killed_with_a_request_held(home: Home, provider: FakeProvider) -> N
     """Nothing of its answer had been passed on: the next CCR gets it."""
     home.use(provider)
     with home.running() as running, ThreadPoolExecutor(2) as pool:
-        provider.set(MAIN, {"delay": 2.0}, times=2)
+        ccr = home.status()["ccr"]["pid"]
+        provider.set(MAIN, {"delay": 50.0}, times=2)
         held = [pool.submit(ask, running, f"held-{n}", stream=bool(n)) for n in range(2)]
         running.until(lambda: all(asked(provider, f"held-{n}") for n in range(2)))
-        os.kill(home.status()["ccr"]["pid"], signal.SIGKILL)
+        os.kill(ccr, signal.SIGKILL)
         for number, answer in enumerate(held):
             content = answer.result().content
             assert said(content, stream=bool(number)) == f"held-{number}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import signal
@@ -109,7 +110,7 @@ def test_ccrs_own_commands(home: Home, provider: FakeProvider, verb: str) -> Non
         running.until(lambda: (home.ccr / ".claude-code-router.pid").read_text() == str(pid))
         assert f"PID: {pid}" in ccr(home, "status").replace("Process ID", "PID")
         assert f"http://127.0.0.1:{home.port}" in ccr(home, "activate")
-        assert [p.pid for p in home.processes() if "cli.js" in " ".join(p.cmdline())] == [pid]
+        running.until(lambda: ccrs(home) == [pid])
     assert (load.failed, load.cut) == ([], [])
 
 
@@ -131,14 +132,24 @@ def test_save_and_restart_on_ccrs_page(home: Home, provider: FakeProvider) -> No
             load.more(40)
         status = home.status()
         refused = httpx.post(f"{running.url}/api/restart", headers={"origin": "http://evil"})
-        ours = [p.pid for p in home.processes() if "cli.js" in " ".join(p.cmdline())]
+        running.until(lambda: ccrs(home) == [status["ccr"]["pid"]])
     assert (load.failed, load.cut) == ([], [])
     assert refused.status_code == 403
     assert status["swaps"] == 1
-    assert ours == [status["ccr"]["pid"]]
     written = json.loads((home.ccr / "config.json").read_bytes())
     assert written["Router"]["default"] == f"acme,{LONG}"
     assert KEY not in (home.ccr / "config.json").read_text()
+
+
+def ccrs(home: Home) -> list[int]:
+    """The CCRs of this home that run."""
+    return [p.pid for p in home.processes() if "cli.js" in " ".join(command(p))]
+
+
+def command(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.cmdline()
+    return []
 
 
 def ccr(home: Home, verb: str) -> str:

@@ -97,7 +97,7 @@ def test_a_new_user_follows_the_readme(
     shell.until("Ready at")
     shell.press("C-c")
     shell.until("Ending")
-    shell.until_match(r"\nready> *\n*$", 20)
+    shell.until_match(r"\nready> *\n*$", 60)
     assert "ended:3" in shell.command("synccr status")
 
 

@@ -73,7 +73,7 @@ def test_a_supervisor_that_does_not_answer_is_stopped(
                 held.callback(stop.set)
             done = home.run("stop")
         assert (done.returncode, f"pid {pid}" in done.stderr) == (0, True), done.stderr
-        assert running.process.wait(5) == (-signal.SIGKILL if deaf else 0)
+        assert running.process.wait(30) == (-signal.SIGKILL if deaf else 0)
         assert identify(ccr) is None
     assert home.processes() == []
 

@@ -280,6 +280,26 @@ def test_a_client_that_leaves_early_is_recorded(
     assert stayed.aborted is None
 
 
+def test_slow_answers_can_be_hurried(provider: FakeProvider, client: httpx.Client) -> None:
+    """One that is under way goes on without its pauses; later ones have theirs."""
+    for value in ({"delay": 60}, {"chunk_delay": 60, "chunks": 9}):
+        provider.set("main", value)
+        answers: list[httpx.Response] = []
+        thread = threading.Thread(
+            target=lambda: answers.append(ask(client, "main", timeout=20, stream=True))  # noqa: B023
+        )
+        provider.forget()
+        thread.start()
+        while not provider.requests("main"):
+            time.sleep(0.01)
+        assert thread.is_alive()
+        provider.hurry()
+        thread.join()
+        assert answers[0].text.endswith("data: [DONE]\n\n")
+    with pytest.raises(httpx.ReadTimeout):
+        ask(client, "main", timeout=0.2, stream=True)
+
+
 def test_records_show_the_sampling_parameters_that_arrived(
     provider: FakeProvider, client: httpx.Client
 ) -> None:
