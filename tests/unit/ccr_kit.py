@@ -8,18 +8,20 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pytest_subprocess import FakeProcess
 
+from synccr.ccr.backend import Backend
 from synccr.ccr.installation import Pin, provide
 from synccr.ccr.launch import Launcher
 from synccr.ccr.node import Node
 from synccr.ccr.orphans import Register, end_orphans
 from synccr.ccr.package import Package
+from synccr.ccr.process import ProcessId
 from synccr.paths import Paths
 from synccr.redact import Redactor
 
@@ -142,23 +144,41 @@ def install(place: Path, version: str, *, script: str = "dist/cli.js") -> Path:
     return root
 
 
-@contextlib.asynccontextmanager
-async def launchers(paths: Paths, root: Path) -> AsyncIterator[Callable[..., Launcher]]:
-    """Launchers for one mode of the small CCR; whatever they leave behind is ended."""
+@dataclass(frozen=True)
+class Scene:
+    """The small CCR in directories of its own."""
 
-    def make(mode: str = "serves", start_timeout: float = 10.0) -> Launcher:
+    root: Path
+    paths: Paths
+    package: Package
+
+    def launcher(self, mode: str = "serves", start_timeout: float = 10.0) -> Launcher:
         return Launcher(
-            paths,
-            fake_environ(root, mode),
+            self.paths,
+            fake_environ(self.root, mode),
             start_timeout=start_timeout,
             redact=Redactor([SECRET]),
-            register=Register.of(paths),
+            register=Register.of(self.paths),
         )
 
+    async def launch(
+        self,
+        mode: str = "serves",
+        start_timeout: float = 10.0,
+        *,
+        ours: Collection[ProcessId] = (),
+    ) -> Backend:
+        return await self.launcher(mode, start_timeout).launch(self.package, ours=ours)
+
+
+@contextlib.asynccontextmanager
+async def scene_in(root: Path) -> AsyncIterator[Scene]:
+    """Whatever a test leaves behind there is ended."""
+    scene = Scene(root, make_paths(root), fake_package(root))
     try:
-        yield make
+        yield scene
     finally:
-        await end_orphans(paths, grace=0)
+        await end_orphans(scene.paths, grace=0)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -6,35 +6,22 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from ccr_kit import fake_package, launchers, make_paths, until
+from ccr_kit import Scene, scene_in, until
 
 from synccr.ccr import dir_watch as wake
 from synccr.ccr.backend import Backend
-from synccr.ccr.launch import Launcher
 from synccr.ccr.log_watch import follow
-from synccr.ccr.package import Package
-from synccr.paths import Paths
 from synccr.policy.events import LoggedFailure, ProviderFailed
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    return make_paths(tmp_path)
-
-
-@pytest.fixture
-def package(tmp_path: Path) -> Package:
-    return fake_package(tmp_path)
-
-
-@pytest.fixture
-async def launcher(paths: Paths, tmp_path: Path) -> AsyncIterator[Callable[..., Launcher]]:
-    async with launchers(paths, tmp_path) as make:
-        yield make
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with scene_in(tmp_path) as scene:
+        yield scene
 
 
 async def following(backend: Backend, seen: list[LoggedFailure]) -> asyncio.Task[None]:
@@ -59,11 +46,9 @@ def models(seen: list[LoggedFailure]) -> list[str | None]:
     return [trouble.model for trouble in seen if isinstance(trouble, ProviderFailed)]
 
 
-async def test_following_a_backend(
-    launcher: Callable[..., Launcher], package: Package, paths: Paths
-) -> None:
+async def test_following_a_backend(scene: Scene) -> None:
     """Errors from the backend's start on are reported once, through a rotation, others' are not."""
-    backend = await launcher().launch(package)
+    backend = await scene.launch()
     log = backend.log_path
     assert log is not None
     seen: list[LoggedFailure] = []
@@ -83,7 +68,7 @@ async def test_following_a_backend(
 
 @pytest.mark.slow
 async def test_following_without_notifications(
-    launcher: Callable[..., Launcher], package: Package, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the file system tells of no changes, a look each second finds them."""
 
@@ -92,7 +77,7 @@ async def test_following_without_notifications(
         yield asyncio.Event()
 
     monkeypatch.setattr("synccr.ccr.log_watch.changes", deaf)
-    backend = await launcher().launch(package)
+    backend = await scene.launch()
     assert backend.log_path is not None
     seen: list[LoggedFailure] = []
     task = await following(backend, seen)
@@ -103,11 +88,9 @@ async def test_following_without_notifications(
     await backend.stop(5)
 
 
-async def test_following_a_backend_without_a_log(
-    launcher: Callable[..., Launcher], package: Package, paths: Paths
-) -> None:
+async def test_following_a_backend_without_a_log(scene: Scene) -> None:
     """A log that is opened later is found then."""
-    backend = await launcher().launch(package)
+    backend = await scene.launch()
     log, backend._log = backend.log_path, None
     assert log is not None
     with pytest.MonkeyPatch.context() as patch:
