@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from ports import free_port
@@ -303,8 +304,13 @@ async def test_silent_upstream_needs_force(
     configure(paths, upstream)
     backend = await launcher.launch(package)
     request = asyncio.create_task(ask(backend, "p,silent"))
-    await asyncio.sleep(0.5)
-    result = await backend.stop(1)
+    process = psutil.Process(backend.pid)
+
+    def asks_upstream() -> bool:
+        return any(c.raddr and c.raddr.port == upstream for c in process.net_connections())
+
+    await until(asks_upstream)
+    result = await backend.stop(5)
     waits = package.version == "2.0.0"
     assert (result.ended, result.killed) == (True, waits)
     assert result.exit_code == (-signal.SIGKILL if waits else 0)
