@@ -273,7 +273,7 @@ def test_one_message_for_one_trouble_and_no_key_in_it(home: Home, provider: Fake
 
 def test_a_notifier_that_hangs_delays_nothing(home: Home, provider: FakeProvider) -> None:
     """The swap happens, requests are answered, Ctrl-C ends in time, and nothing is left."""
-    home.env["SYNCCR_NOTIFY"] = "sleep 600"
+    home.env["SYNCCR_NOTIFY"] = "sh -c 'sleep 600'"  # it is given the message as $0
     home.use(provider)
     with home.running() as running:
         provider.set(MAIN, "billing")
