@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from home import KEY, LONG, MAIN, SPARE, Home
 from once import once
-from provider import ProviderThread
+from provider import FakeProvider
 from synccr.ccr.package import PackageSource
 from synccr.settings import Settings
 
@@ -64,9 +64,9 @@ def npm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def provider() -> Iterator[ProviderThread]:
+def provider() -> Iterator[FakeProvider]:
     """An embedded provider with three models that serve."""
-    with ProviderThread({MAIN: "ok", SPARE: "ok", LONG: "ok"}, key=KEY) as provider:
+    with FakeProvider({MAIN: "ok", SPARE: "ok", LONG: "ok"}, key=KEY) as provider:
         yield provider
 
 

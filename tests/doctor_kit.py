@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 from home import KEY, Home
-from provider import ProviderThread
+from processes import started
+from provider import FakeProvider
 from synccr.paths import Paths
 
 PROGRAMS = Path(sys.executable).parent
@@ -33,7 +34,7 @@ class Stage:
     """A home with a provider, and what a case has put there."""
 
     home: Home
-    provider: ProviderThread
+    provider: FakeProvider
     held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __post_init__(self) -> None:
@@ -170,14 +171,13 @@ def global_ccr(version: str) -> Callable[[Stage], None]:
 
 def stranger(stage: Stage) -> None:
     """A process that has nothing to do with CCR, named in CCR's pid file."""
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
+    process = stage.held.enter_context(started(sleeps))
 
-    def gone() -> None:
+    def lives() -> None:
         assert process.poll() is None, "a stranger was ended"
-        process.kill()
-        process.wait()
 
-    stage.held.callback(gone)
+    stage.held.callback(lives)
     stage.put(".claude-code-router/.claude-code-router.pid", str(process.pid))
 
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import psutil
 
 from ports import free_port
-from provider import ProviderThread
+from provider import FakeProvider
 
 MAIN, SPARE, LONG = "vendor/main-480b", "vendor/spare-32b", "vendor/long-v3"
 KEY = "canary-2f7d90b1c4e85a36"
@@ -89,7 +89,7 @@ class Home:
     def config(self) -> Path:
         return self.root / ".config" / "synccr"
 
-    def use(self, provider: ProviderThread, **changes: Any) -> dict[str, Any]:
+    def use(self, provider: FakeProvider, **changes: Any) -> dict[str, Any]:
         """Write a primary profile on this provider."""
         document = profile(provider.url("openai"), self.port, **changes)
         self.write("ccr-config.json", document)

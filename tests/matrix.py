@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 from home import KEY, Home, Running, message
-from provider import ProviderThread
+from provider import FakeProvider
 
 STREAMED, WHOLE, SPARE = "vendor/streamed", "vendor/whole", "vendor/spare"
 OLD_HAIKU = "claude-3-5-haiku-20241022"
@@ -214,7 +214,7 @@ def _strings(said: str) -> list[str]:
 
 @contextlib.contextmanager
 def supervised(
-    home: Home, providers: Mapping[str, ProviderThread], fallback: str, ceiling: float = 3
+    home: Home, providers: Mapping[str, FakeProvider], fallback: str, ceiling: float = 3
 ) -> Iterator[Running]:
     """synccr on these providers, past its preflight; silence is given up after 3 s, and an
     answer that is not streamed after so many more."""
@@ -247,9 +247,9 @@ def play(row: Row, home: Home, *, fallback: str) -> Result:
     ceiling = 10 if row.healthy else 3
     with contextlib.ExitStack() as stack:
         acme_stack = stack.enter_context(contextlib.ExitStack())
-        acme = acme_stack.enter_context(ProviderThread(dict.fromkeys(models, "ok"), key=KEY))
-        other = stack.enter_context(ProviderThread({SPARE: "ok"}, key=KEY))
-        trap = stack.enter_context(ProviderThread())
+        acme = acme_stack.enter_context(FakeProvider(dict.fromkeys(models, "ok"), key=KEY))
+        other = stack.enter_context(FakeProvider({SPARE: "ok"}, key=KEY))
+        trap = stack.enter_context(FakeProvider())
         running = stack.enter_context(
             supervised(home, {"acme": acme, "other": other}, fallback, ceiling)
         )

@@ -26,7 +26,7 @@ import psutil
 
 import fault_kit as kit
 from home import KEY, LONG, MAIN, SPARE, Home, message
-from provider import ProviderThread
+from provider import FakeProvider
 
 TROUBLES: tuple[Any, ...] = (
     "billing",
@@ -67,7 +67,7 @@ class Soak:
     """
 
     home: Home
-    provider: ProviderThread
+    provider: FakeProvider
     minutes: float
     rate: float
     trouble_every: float
@@ -240,7 +240,7 @@ def main() -> int:
     cache = Path(os.environ.get("SYNCCR_TEST_NPM_CACHE") or Path.home() / ".npm")
     with (
         tempfile.TemporaryDirectory(prefix="synccr-soak-") as place,
-        ProviderThread({MAIN: "ok", SPARE: "ok", LONG: "ok"}, key=KEY) as provider,
+        FakeProvider({MAIN: "ok", SPARE: "ok", LONG: "ok"}, key=KEY) as provider,
     ):
         soak = Soak(
             Home(Path(place, "home"), cache),

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from home import KEY, MAIN, SPARE, Home
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def test_claude_code_answers_while_its_main_model_has_no_credit(
-    home: Home, provider: ProviderThread, claude: Path
+    home: Home, provider: FakeProvider, claude: Path
 ) -> None:
     """402 on the main model: the same Claude Code call is answered, and the next one by
     the fallback profile; exit code 0, no error on the screen, no key on the disk."""

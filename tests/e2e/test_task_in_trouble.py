@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from home import MAIN, SPARE, Home
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -66,7 +66,7 @@ def taken(folder: Path) -> list[str]:
 )
 def test_a_task_is_finished_unaided(
     home: Home,
-    provider: ProviderThread,
+    provider: FakeProvider,
     request: pytest.FixtureRequest,
     tmp_path: Path,
     client: str,

@@ -9,7 +9,7 @@ import pytest
 
 from home import MAIN, Home
 from pages import DOCS
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -45,7 +45,7 @@ def claude_code(home: Home, *arguments: str) -> str:
     return done.stdout
 
 
-def test_words_for_each_trouble(home: Home, provider: ProviderThread, claude: Path) -> None:
+def test_words_for_each_trouble(home: Home, provider: FakeProvider, claude: Path) -> None:
     """Each row of the page that names a trouble of a provider shows these words."""
     home.env |= {"PATH": f"{claude}:{home.env['PATH']}", **QUIET}
     document = home.use(provider, Router={"default": f"acme,{MAIN}"})
@@ -82,7 +82,7 @@ def by_hand(home: Home, claude: Path, port: int) -> str:
     return done.stdout
 
 
-def test_words_of_the_local_port(home: Home, provider: ProviderThread, claude: Path) -> None:
+def test_words_of_the_local_port(home: Home, provider: FakeProvider, claude: Path) -> None:
     """Nothing listens there, or it refuses the key that Claude Code has."""
     page = (DOCS / "troubleshooting.md").read_text()
     words = "Unable to connect to API (ConnectionRefused)"

@@ -17,7 +17,7 @@ import pytest
 import fault_kit as kit
 from fault_kit import Ledger
 from home import Home, message
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -42,7 +42,7 @@ def _many_files(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_two_thousand_connections(home: Home, provider: ProviderThread, ledger: Ledger) -> None:
+def test_two_thousand_connections(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
     """2,000 connections open at once, then a request on each at once: 2,000 right answers; and
     the supervisor's memory and files are back where they were."""
     home.use(provider)
@@ -58,7 +58,7 @@ def test_two_thousand_connections(home: Home, provider: ProviderThread, ledger: 
                 ledger.requests["lost"] += CROWD - right
                 assert right == CROWD
                 # Some connections are kept for the next request: to providers, and to CCR.
-                kit.until(lambda: process.num_fds() < 200, 20, "the files are closed")
+                kit.until(lambda: process.num_fds() < 200, 60, "the files are closed")
                 assert process.memory_info().rss < 250 << 20
                 kit.assert_whole(home, ended=False)
         finally:
@@ -109,7 +109,7 @@ async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
     return body
 
 
-def test_slow_loris(home: Home, provider: ProviderThread, ledger: Ledger) -> None:
+def test_slow_loris(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
     """300 clients that send their head one byte at a time, and 100 that send nothing at all,
     keep nobody waiting; the slow heads are cut off."""
     home.use(provider)
@@ -156,7 +156,7 @@ def _alive(client: socket.socket) -> bool:
         return False
 
 
-def test_file_descriptors_exhausted(home: Home, provider: ProviderThread, ledger: Ledger) -> None:
+def test_file_descriptors_exhausted(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
     """With few file descriptors and more clients than that it does not die: once they have
     gone, requests are answered and a swap works."""
     home.use(provider)

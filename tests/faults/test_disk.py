@@ -17,7 +17,7 @@ import pytest
 import fault_kit as kit
 from fault_kit import FULL, Ledger
 from home import MAIN, Home, message, profile
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [
     pytest.mark.faults,
@@ -88,7 +88,7 @@ def assert_said(code: int | None, said: str) -> None:
 
 
 def test_start_on_a_full_disk(
-    home: Home, small: Path, provider: ProviderThread, ledger: Ledger
+    home: Home, small: Path, provider: FakeProvider, ledger: Ledger
 ) -> None:
     """With room for so many pages more: it serves or says why not, the person's configuration
     is whole, and with room again the next start works."""
@@ -109,7 +109,7 @@ def test_start_on_a_full_disk(
 
 
 def test_disk_fills_while_it_runs(
-    home: Home, small: Path, provider: ProviderThread, ledger: Ledger
+    home: Home, small: Path, provider: FakeProvider, ledger: Ledger
 ) -> None:
     """In the background, its own output on the full disk too: what serves goes on serving, a
     swap that cannot be written is no loss, and with room again it is made."""
@@ -147,9 +147,7 @@ def test_disk_fills_while_it_runs(
 
 
 @pytest.mark.parametrize("size", [0, 64, 700, 4096] if FULL else [0, 700])
-def test_files_may_not_grow(
-    home: Home, provider: ProviderThread, ledger: Ledger, size: int
-) -> None:
+def test_files_may_not_grow(home: Home, provider: FakeProvider, ledger: Ledger, size: int) -> None:
     """A limit on the size of files cuts writes in the middle: nothing is half written."""
     words = kit.hand_written(home, profile(provider.url("openai"), home.port))
 
@@ -162,7 +160,7 @@ def test_files_may_not_grow(
         kit.assert_next_start_works(home)
 
 
-def test_nobody_hears_it(home: Home, provider: ProviderThread, ledger: Ledger) -> None:
+def test_nobody_hears_it(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
     """With its output on a full device it starts, swaps and ends all the same."""
     home.use(provider)
     with ledger.fault("output on a full device"), Path("/dev/full").open("wb") as full:
@@ -215,7 +213,7 @@ PLACES = [
 @pytest.mark.parametrize("place", PLACES if FULL else PLACES[:6])
 @pytest.mark.parametrize("fresh", [True, False] if FULL else [False])
 def test_read_only_directories(
-    home: Home, provider: ProviderThread, ledger: Ledger, place: str, fresh: bool
+    home: Home, provider: FakeProvider, ledger: Ledger, place: str, fresh: bool
 ) -> None:
     """A directory that cannot be written, on the first start and on a later one: it serves or
     says why not; made writable again, the next start works."""

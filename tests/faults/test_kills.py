@@ -23,7 +23,7 @@ import pytest
 import fault_kit as kit
 from fault_kit import KILLS, Ledger, Traffic
 from home import Home, profile
-from provider import ProviderThread
+from provider import FakeProvider
 from synccr.ccr.package import PackageSource
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(3600)]
@@ -193,7 +193,7 @@ def npm_template(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> P
 )
 def test_kill(
     home: Home,
-    provider: ProviderThread,
+    provider: FakeProvider,
     dice: random.Random,
     ledger: Ledger,
     step: str,

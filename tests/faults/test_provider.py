@@ -10,7 +10,7 @@ import pytest
 import fault_kit as kit
 from fault_kit import FULL, Ledger, Traffic
 from home import LONG, MAIN, SPARE, Home, message
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -35,7 +35,7 @@ LIES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", list(LIES)[: None if FULL else 7])
-def test_a_bad_provider(home: Home, provider: ProviderThread, ledger: Ledger, name: str) -> None:
+def test_a_bad_provider(home: Home, provider: FakeProvider, ledger: Ledger, name: str) -> None:
     """Whatever the main model's provider does: the router lives, other routes are answered,
     nothing is broken, and as soon as the provider is well again so is every answer."""
     home.env |= {

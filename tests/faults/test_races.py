@@ -13,7 +13,7 @@ import pytest
 import fault_kit as kit
 from fault_kit import FULL, Ledger, Traffic
 from home import Home, profile
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -21,7 +21,7 @@ ROUNDS = 10 if FULL else 2
 
 
 @pytest.fixture
-def words(home: Home, provider: ProviderThread) -> bytes:
+def words(home: Home, provider: FakeProvider) -> bytes:
     home.env |= {"SYNCCR_SWAP_COOLDOWN": "0", "SYNCCR_DRAIN_TIMEOUT": "2"}
     return kit.hand_written(home, profile(provider.url("openai"), home.port))
 

@@ -15,7 +15,7 @@ import pytest
 import fault_kit as kit
 from fault_kit import FULL, Ledger
 from home import KEY, MAIN, SPARE, Home, message
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -63,7 +63,7 @@ TROUBLES: dict[str, Any] = {
 
 @pytest.mark.parametrize("trouble", list(TROUBLES)[: None if FULL else 2])
 def test_the_key_is_nowhere(
-    home: Home, provider: ProviderThread, ledger: Ledger, trouble: str
+    home: Home, provider: FakeProvider, ledger: Ledger, trouble: str
 ) -> None:
     """With a provider that echoes the key it was sent, at the start and while it runs, the key
     is in no output, file, log, journal or process list; only in the environment of those
@@ -125,7 +125,7 @@ def _process_lists(home: Home) -> list[str]:
     return lines
 
 
-def test_a_crash_report_has_no_key(home: Home, provider: ProviderThread, ledger: Ledger) -> None:
+def test_a_crash_report_has_no_key(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
     """Configurations that cannot be used, with keys written into them, and --debug: what is
     said names the place and never the key."""
     document = home.use(provider)
@@ -151,7 +151,7 @@ def test_a_crash_report_has_no_key(home: Home, provider: ProviderThread, ledger:
 
 
 def test_escapes_in_an_answer_are_harmless(
-    home: Home, provider: ProviderThread, ledger: Ledger
+    home: Home, provider: FakeProvider, ledger: Ledger
 ) -> None:
     """On a terminal an answer's escape sequences are shown, not obeyed; a pipe gets them as
     they are."""

@@ -9,7 +9,7 @@ import pytest
 
 from fault_kit import Ledger
 from home import Home
-from provider import ProviderThread
+from provider import FakeProvider
 from soak import Soak
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(9
 MINUTES = float(os.environ.get("SYNCCR_SOAK_MINUTES", "1.5"))
 
 
-def test_soak(home: Home, provider: ProviderThread, ledger: Ledger, dice: random.Random) -> None:
+def test_soak(home: Home, provider: FakeProvider, ledger: Ledger, dice: random.Random) -> None:
     """Troubles and kills of CCR under load: nothing grows, and no request is lost that could
     be carried over."""
     soak = Soak(home, provider, MINUTES, 8, trouble_every=15, kill_every=25, dice=dice)

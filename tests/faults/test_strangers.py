@@ -12,7 +12,7 @@ import pytest
 import fault_kit as kit
 from fault_kit import FULL, Ledger
 from home import Home, message
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -45,7 +45,7 @@ def _every_file(home: Home) -> list[Path]:
 
 @pytest.mark.parametrize("kind", ["symlink", "hard link"])
 def test_planted_links(
-    home: Home, provider: ProviderThread, ledger: Ledger, tmp_path: Path, kind: str
+    home: Home, provider: FakeProvider, ledger: Ledger, tmp_path: Path, kind: str
 ) -> None:
     """A link to somebody's file in place of every file that is written: that file keeps its
     content and its mode, and the start says why not or works. All at once, and in the full
@@ -80,9 +80,7 @@ def test_planted_links(
     kit.assert_next_start_works(home)
 
 
-def test_everything_written_is_private(
-    home: Home, provider: ProviderThread, ledger: Ledger
-) -> None:
+def test_everything_written_is_private(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
     """Under the usual umask and under none at all, what is written can be read and changed by
     its owner alone."""
     import os
@@ -131,7 +129,7 @@ REQUESTS = [
 ]
 
 
-def test_pages_of_other_origins(home: Home, provider: ProviderThread, ledger: Ledger) -> None:
+def test_pages_of_other_origins(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
     """Without an APIKEY: what a page of another origin, or one that rebinds its name, makes a
     browser send is refused, and reaches neither the provider nor the configuration; CCR's
     own page and clients that are no browser are served."""
@@ -171,7 +169,7 @@ def test_pages_of_other_origins(home: Home, provider: ProviderThread, ledger: Le
         kit.stop(supervisor)
 
 
-def test_with_a_key_only_who_knows_it(home: Home, provider: ProviderThread, ledger: Ledger) -> None:
+def test_with_a_key_only_who_knows_it(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
     """With an APIKEY nothing is done without it, the relay's own answers included."""
     home.use(provider, APIKEY="$LOCAL_KEY")
     home.env["LOCAL_KEY"] = "local-key-57"
@@ -198,7 +196,7 @@ def test_with_a_key_only_who_knows_it(home: Home, provider: ProviderThread, ledg
 
 
 def test_a_package_that_was_changed_is_not_run(
-    home: Home, provider: ProviderThread, ledger: Ledger, tmp_path: Path
+    home: Home, provider: FakeProvider, ledger: Ledger, tmp_path: Path
 ) -> None:
     """A single byte changed in what npm installed: it is fetched anew, or not run at all."""
     home.env |= {"npm_config_cache": str(tmp_path / "npm"), "npm_config_offline": "true"}

@@ -17,7 +17,7 @@ import pytest
 import fault_kit as kit
 from fault_kit import FULL, Ledger, Traffic
 from home import MAIN, Home, message
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -82,7 +82,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-def test_suspend_and_resume(home: Home, provider: ProviderThread, ledger: Ledger) -> None:
+def test_suspend_and_resume(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
     """The whole tree stops for a while and goes on: requests that came meanwhile are answered,
     CCR is not taken for dead, and a 402 right after is noticed."""
     home.env["SYNCCR_HEALTH_INTERVAL"] = "1"
@@ -135,7 +135,7 @@ def test_suspend_and_resume(home: Home, provider: ProviderThread, ledger: Ledger
 )
 def test_the_clocks_jump(
     home: Home,
-    provider: ProviderThread,
+    provider: FakeProvider,
     ledger: Ledger,
     tmp_path: Path,
     shim: Path,
@@ -178,7 +178,7 @@ def test_the_clocks_jump(
 
 
 def test_the_network_goes_and_comes_back(
-    home: Home, provider: ProviderThread, ledger: Ledger
+    home: Home, provider: FakeProvider, ledger: Ledger
 ) -> None:
     """The provider cannot be reached for a while: the router stays, says so, and serves again
     by itself once it can."""

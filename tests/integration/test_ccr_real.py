@@ -16,9 +16,11 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from ports import free_port
+from processes import started
 from synccr.ccr.backend import Backend
 from synccr.ccr.launch import Launcher, StartFailed
 from synccr.ccr.log_watch import follow
@@ -136,11 +138,11 @@ class Started(Launcher):
 
     async def launch(self, package: Package, *, ours: Collection[ProcessId] = ()) -> Backend:
         backend = await super().launch(package, ours=ours)
-        started.append(backend)
+        launched.append(backend)
         return backend
 
 
-started: list[Backend] = []
+launched: list[Backend] = []
 
 
 @pytest.fixture
@@ -148,9 +150,9 @@ async def launcher(paths: Paths, npm_environ: dict[str, str]) -> AsyncIterator[L
     """Starts CCR in a home of its own; what a test leaves running is ended."""
     environ = {**npm_environ, "HOME": str(paths.ccr.parent)}
     yield Started(paths, environ, register=Register.of(paths))
-    for backend in started:
+    for backend in launched:
         await backend.stop(0)
-    started.clear()
+    launched.clear()
     await end_orphans(paths, grace=0)
 
 
@@ -181,10 +183,12 @@ async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
 async def troubles(backend: Backend) -> AsyncIterator[list[LoggedFailure]]:
     seen: list[LoggedFailure] = []
     task = asyncio.create_task(follow(backend, seen.append))
-    yield seen
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    try:
+        yield seen
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 async def test_the_pins_are_those_of_the_registry(
@@ -300,8 +304,13 @@ async def test_silent_upstream_needs_force(
     configure(paths, upstream)
     backend = await launcher.launch(package)
     request = asyncio.create_task(ask(backend, "p,silent"))
-    await asyncio.sleep(0.5)
-    result = await backend.stop(1)
+    process = psutil.Process(backend.pid)
+
+    def asks_upstream() -> bool:
+        return any(c.raddr and c.raddr.port == upstream for c in process.net_connections())
+
+    await until(asks_upstream)
+    result = await backend.stop(5)
     waits = package.version == "2.0.0"
     assert (result.ended, result.killed) == (True, waits)
     assert result.exit_code == (-signal.SIGKILL if waits else 0)
@@ -358,15 +367,11 @@ async def test_strangers_pid(
 ) -> None:
     """A stranger's pid in the file neither stops CCR's start nor costs the stranger its life."""
     configure(paths, upstream)
-    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    try:
+    with started([sys.executable, "-c", "import time; time.sleep(60)"]) as stranger:
         write_pid_file(paths, stranger.pid)
         backend = await launcher.launch(package)
         await backend.stop(10)
         assert stranger.poll() is None
-    finally:
-        stranger.kill()
-        stranger.wait()
 
 
 async def test_somebodys_own_ccr(
@@ -376,17 +381,13 @@ async def test_somebodys_own_ccr(
     port = free_port()
     configure(paths, upstream, PORT=port)
     quiet = subprocess.DEVNULL
-    foreign = subprocess.Popen(package.command, env=launcher.environ, stdout=quiet, stderr=quiet)
-    try:
+    with started(package.command, env=launcher.environ, stdout=quiet, stderr=quiet) as foreign:
         async with asyncio.timeout(15):
             while read_pid_file(paths) != foreign.pid or not await listens(port):
                 await asyncio.sleep(0.05)
         with pytest.raises(Taken, match=f"pid {foreign.pid}, port {port}"):
             await launcher.launch(package)
         assert foreign.poll() is None
-    finally:
-        foreign.kill()
-        foreign.wait()
 
 
 async def listens(port: int) -> bool:
@@ -422,19 +423,14 @@ async def killed_supervisor(
     """Start CCR from a process of its own, kill that; the processes it has started."""
     places = [paths.ccr, paths.config, paths.state, paths.cache, paths.log]
     entry = package.entry and str(package.entry)
-    supervisor = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-c", SUPERVISOR, json.dumps([str(place) for place in places])),
-        json.dumps([package.command, entry]),
-        env={**launcher.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert supervisor.stdout is not None
-    root, serving = (identify(int(pid)) for pid in (await supervisor.stdout.readline()).split())
-    assert root is not None
-    assert serving is not None
-    supervisor.kill()
-    await supervisor.wait()
+    command = [sys.executable, "-c", SUPERVISOR, json.dumps([str(place) for place in places])]
+    command.append(json.dumps([package.command, entry]))
+    environ = {**launcher.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with started(command, env=environ, stdout=subprocess.PIPE) as supervisor:
+        assert supervisor.stdout is not None
+        root, serving = (identify(int(pid)) for pid in supervisor.stdout.readline().split())
+        assert root is not None
+        assert serving is not None
     return root, serving
 
 

@@ -18,7 +18,7 @@ import pytest
 from home import KEY, MAIN, Home, Running, message
 from load import said
 from ports import free_port
-from provider import ProviderThread
+from provider import FakeProvider
 from ways import ConnectProxy, Server, ServingThread, SocksProxy, forwarding, make_authority
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -115,7 +115,7 @@ def serves_not(home: Home, words: str) -> str:
 
 @pytest.fixture
 def behind_tls(
-    servers: ServingThread, provider: ProviderThread, authority: tuple[Path, ssl.SSLContext]
+    servers: ServingThread, provider: FakeProvider, authority: tuple[Path, ssl.SSLContext]
 ) -> Server:
     """The provider, behind a certificate of the company's authority."""
     return servers.open(forwarding(provider.port), tls=authority[1])
@@ -208,7 +208,7 @@ def test_only_the_proxy_leads_there(
     assert not any(b"authorization: bearer" in head.lower() for head in gate.heads)
 
 
-def test_a_socks_proxy(home: Home, provider: ProviderThread, servers: ServingThread) -> None:
+def test_a_socks_proxy(home: Home, provider: FakeProvider, servers: ServingThread) -> None:
     """Which knows the name, for a provider without TLS."""
     socks = SocksProxy()
     server = servers.open(socks)
@@ -220,7 +220,7 @@ def test_a_socks_proxy(home: Home, provider: ProviderThread, servers: ServingThr
     assert socks.login == b"user:word"
 
 
-def test_a_proxy_without_a_scheme(home: Home, provider: ProviderThread, proxy: Server) -> None:
+def test_a_proxy_without_a_scheme(home: Home, provider: FakeProvider, proxy: Server) -> None:
     """Is one of http, as curl has it."""
     home.env["HTTP_PROXY"] = f"127.0.0.1:{proxy.port}"
     use(home, f"http://{NAME}:{provider.port}")
@@ -232,7 +232,7 @@ def test_a_proxy_without_a_scheme(home: Home, provider: ProviderThread, proxy: S
 def test_what_is_on_this_machine_is_asked_directly(
     home: Home,
     servers: ServingThread,
-    provider: ProviderThread,
+    provider: FakeProvider,
     proxy: Server,
     host: str,
 ) -> None:
@@ -250,7 +250,7 @@ def test_what_is_on_this_machine_is_asked_directly(
 
 
 def test_an_excepted_provider_is_asked_directly(
-    home: Home, provider: ProviderThread, proxy: Server
+    home: Home, provider: FakeProvider, proxy: Server
 ) -> None:
     """NO_PROXY: then the name has no address, and the proxy is not asked."""
     home.env |= {"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}", "NO_PROXY": f".{NAME}"}
@@ -289,7 +289,7 @@ def test_a_proxy_that_refuses(home: Home, proxy: Server, gate: ConnectProxy) -> 
     assert home.where_is("hunter22") == []
 
 
-def test_a_proxy_that_is_none(home: Home, provider: ProviderThread) -> None:
+def test_a_proxy_that_is_none(home: Home, provider: FakeProvider) -> None:
     """Said before anything is sent."""
     home.env["HTTP_PROXY"] = "ftp://u:hunter22@127.0.0.1:1"
     use(home, f"http://{NAME}:{provider.port}")
@@ -326,9 +326,7 @@ def test_connections_that_end_between_two_requests(
         assert [len(turn["tries"]) for turn in turns] == [1] * 8, turns
 
 
-def test_clients_are_kept_from_the_proxy(
-    home: Home, provider: ProviderThread, proxy: Server
-) -> None:
+def test_clients_are_kept_from_the_proxy(home: Home, provider: FakeProvider, proxy: Server) -> None:
     """What ``synccr env`` prints keeps curl from the proxy, whichever names are set."""
     value = f"http://127.0.0.1:{proxy.port}"
     home.env |= {"http_proxy": value, "HTTP_PROXY": value, "no_proxy": ".corp.example"}

@@ -37,13 +37,13 @@ from doctor_kit import (
     words,
 )
 from home import KEY, LONG, MAIN, SPARE, Home
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @pytest.fixture
-def stage(home: Home, provider: ProviderThread) -> Iterator[Stage]:
+def stage(home: Home, provider: FakeProvider) -> Iterator[Stage]:
     stage = Stage(home, provider)
     with stage.held:
         yield stage

@@ -19,7 +19,7 @@ import pytest
 from doctor_kit import PROGRAMS, Stage, claude
 from home import KEY, MAIN, Home, message
 from ports import free_port
-from provider import ProviderThread
+from provider import FakeProvider
 from synccr.ccr.process_markers import INSTANCE
 from synccr.doctor.registry import CHECKS
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @pytest.fixture
-def stage(home: Home, provider: ProviderThread) -> Iterator[Stage]:
+def stage(home: Home, provider: FakeProvider) -> Iterator[Stage]:
     stage = Stage(home, provider)
     with stage.held:
         yield stage

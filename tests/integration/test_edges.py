@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home, Running, message
-from provider import MODELS_LIST, QUOTAS, ProviderThread
+from provider import MODELS_LIST, QUOTAS, FakeProvider
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -47,7 +47,7 @@ def ask(running: Running, text: str, session: str | None = None) -> httpx.Respon
 # ------------------------------------------------------------------ edits
 
 
-def test_what_ccrs_page_saves_is_applied(home: Home, provider: ProviderThread) -> None:
+def test_what_ccrs_page_saves_is_applied(home: Home, provider: FakeProvider) -> None:
     """``POST /api/config``, as ``ccr ui`` does it, with placeholders as the page got them:
     a new model is asked, the route moves by a swap, and no key lands in the profile."""
     home.use(provider, APIKEY="local-key-123456")
@@ -68,9 +68,7 @@ def test_what_ccrs_page_saves_is_applied(home: Home, provider: ProviderThread) -
     assert kept["Router"]["default"] == "acme,vendor/new-1"
 
 
-def test_an_edit_to_a_model_that_cannot_serve_is_healed(
-    home: Home, provider: ProviderThread
-) -> None:
+def test_an_edit_to_a_model_that_cannot_serve_is_healed(home: Home, provider: FakeProvider) -> None:
     """A route edited to a model that is not paid for leads on to one that serves."""
     provider.set("vendor/dear", "billing")
     document = home.use(provider)
@@ -85,7 +83,7 @@ def test_an_edit_to_a_model_that_cannot_serve_is_healed(
 
 
 def test_a_broken_edit_of_the_written_file_is_reported_once(
-    home: Home, provider: ProviderThread
+    home: Home, provider: FakeProvider
 ) -> None:
     """Half a document in CCR's config.json: said once, what runs goes on, and the next swap
     keeps a copy of it."""
@@ -105,7 +103,7 @@ def test_a_broken_edit_of_the_written_file_is_reported_once(
     assert '{"Providers": [' in saved
 
 
-def test_an_edit_a_moment_before_a_swap_is_not_lost(home: Home, provider: ProviderThread) -> None:
+def test_an_edit_a_moment_before_a_swap_is_not_lost(home: Home, provider: FakeProvider) -> None:
     """What a person wrote into config.json while a swap begins becomes the profile's."""
     home.env["SYNCCR_SWAP_COOLDOWN"] = "0.5"
     home.use(provider)
@@ -120,7 +118,7 @@ def test_an_edit_a_moment_before_a_swap_is_not_lost(home: Home, provider: Provid
         running.until(lambda: home.status()["routes"].get("think") == f"acme,{SPARE}")
 
 
-def test_edits_go_where_the_profile_came_from(home: Home, provider: ProviderThread) -> None:
+def test_edits_go_where_the_profile_came_from(home: Home, provider: FakeProvider) -> None:
     """With ``--config F`` an edit of config.json becomes part of F (a copy is kept), and a
     second edit does not undo the first."""
     document = home.use(provider)
@@ -142,7 +140,7 @@ def test_edits_go_where_the_profile_came_from(home: Home, provider: ProviderThre
 
 
 def test_a_new_local_key_counts_at_once_and_a_new_port_later(
-    home: Home, provider: ProviderThread
+    home: Home, provider: FakeProvider
 ) -> None:
     """An edited APIKEY is asked for after the swap; an edited PORT is said to come later, and so
     is taking the key away."""
@@ -172,7 +170,7 @@ def use_project(home: Home, name: str, session: str) -> Path:
 
 
 def test_a_project_file_that_leads_to_a_dead_model_is_seen(
-    home: Home, provider: ProviderThread
+    home: Home, provider: FakeProvider
 ) -> None:
     """CCR follows a project's file, and a session's before it; a dead model there is said in
     terminal, journal, status and notification, once; CCR's in-flight list still answers; an
@@ -217,9 +215,7 @@ def test_a_project_file_that_leads_to_a_dead_model_is_seen(
     assert sum(m["kind"] == "override" for m in told(out)) == 2
 
 
-def test_a_model_that_only_a_session_names_is_asked_too(
-    home: Home, provider: ProviderThread
-) -> None:
+def test_a_model_that_only_a_session_names_is_asked_too(home: Home, provider: FakeProvider) -> None:
     """A model of no profile, and a provider that does not exist, in a session's file; a
     preset is listed with its routes, which may be anybody's."""
     provider.set("vendor/only-here", "billing")
@@ -249,7 +245,7 @@ def test_a_model_that_only_a_session_names_is_asked_too(
 # ---------------------------------------------------------- notifications
 
 
-def test_one_message_for_one_trouble_and_no_key_in_it(home: Home, provider: ProviderThread) -> None:
+def test_one_message_for_one_trouble_and_no_key_in_it(home: Home, provider: FakeProvider) -> None:
     """A swap sends one message, the way back one; a provider that echoes the key tells
     nothing to the notifier."""
     out = messages_to(home)
@@ -275,14 +271,15 @@ def test_one_message_for_one_trouble_and_no_key_in_it(home: Home, provider: Prov
     assert [p for p in home.where_is(KEY) if p.parent != home.ccr / "logs"] == []  # CCR's own
 
 
-def test_a_notifier_that_hangs_delays_nothing(home: Home, provider: ProviderThread) -> None:
+def test_a_notifier_that_hangs_delays_nothing(home: Home, provider: FakeProvider) -> None:
     """The swap happens, requests are answered, Ctrl-C ends in time, and nothing is left."""
-    home.env["SYNCCR_NOTIFY"] = "sleep 600"
+    home.env["SYNCCR_NOTIFY"] = "sh -c 'sleep 600'"  # it is given the message as $0
     home.use(provider)
     with home.running() as running:
         provider.set(MAIN, "billing")
         ask(running, "x")
-        running.until_profile("fallback", 10)
+        running.until_profile("fallback")
+        running.until(lambda: "sleep" in {process.name() for process in home.processes()})
         assert ask(running, "y").status_code == 200
         begin = time.monotonic()
         running.process.terminate()
@@ -316,7 +313,7 @@ def allowance(used: int, limit: int = 100, hours: float = 2) -> dict[str, Any]:
     }
 
 
-def test_quota_is_shown_and_warned_of_once(home: Home, provider: ProviderThread) -> None:
+def test_quota_is_shown_and_warned_of_once(home: Home, provider: FakeProvider) -> None:
     """What is left is in status and models; half spent at a pace that ends before the renewal
     is said once; an endpoint that hangs or answers garbage changes nothing; a restart does
     not say it again."""
@@ -356,7 +353,7 @@ def test_quota_is_shown_and_warned_of_once(home: Home, provider: ProviderThread)
     assert "runs out at" in told(out)[0]["text"]
 
 
-def test_rate_limit_headers_are_shown(home: Home, provider: ProviderThread) -> None:
+def test_rate_limit_headers_are_shown(home: Home, provider: FakeProvider) -> None:
     """A provider without a quota endpoint tells in its answers' headers."""
     limits = {
         "x-ratelimit-limit-requests": "60",
@@ -375,7 +372,7 @@ def test_rate_limit_headers_are_shown(home: Home, provider: ProviderThread) -> N
 
 
 def test_the_weekly_check_tells_what_changed_and_moves_nothing(
-    home: Home, provider: ProviderThread
+    home: Home, provider: FakeProvider
 ) -> None:
     """New models on offer are told, never switched to; a dead model reaches the policy; the
     schedule outlives the supervisor."""
@@ -406,7 +403,7 @@ def test_the_weekly_check_tells_what_changed_and_moves_nothing(
         running.until(lambda: len(home.events("checked")) > count)  # nor forget it
 
 
-def test_changes_without_a_supervisor(home: Home, provider: ProviderThread) -> None:
+def test_changes_without_a_supervisor(home: Home, provider: FakeProvider) -> None:
     """``synccr models --changes`` in a timer: silent news at first, then what changed."""
     home.use(provider)
     first = home.run("models", "--changes")

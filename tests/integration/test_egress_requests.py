@@ -15,7 +15,7 @@ import pytest
 
 from home import LONG, MAIN, SPARE, Home, Running, message
 from load import said
-from provider import ProviderThread, status
+from provider import FakeProvider, status
 from ways import ServingThread, SocksProxy
 
 pytestmark = pytest.mark.integration
@@ -28,18 +28,16 @@ def ask(running: Running, nonce: str, *, stream: bool = False) -> httpx.Response
     return httpx.post(f"{running.url}/v1/messages", json=body, timeout=60, trust_env=False)
 
 
-def asked(provider: ProviderThread, nonce: str) -> list[str]:
+def asked(provider: FakeProvider, nonce: str) -> list[str]:
     return [r.model for r in provider.requests() if f"echo:{nonce}".encode() in r.raw]
 
 
-def everywhere(provider: ProviderThread, behaviour: Any) -> None:
+def everywhere(provider: FakeProvider, behaviour: Any) -> None:
     for model in ALL:
         provider.set(model, behaviour)
 
 
-def test_a_request_at_fault_gets_the_first_models_words(
-    home: Home, provider: ProviderThread
-) -> None:
+def test_a_request_at_fault_gets_the_first_models_words(home: Home, provider: FakeProvider) -> None:
     """One other model is asked, of a request that is too long none; no route moves."""
     home.use(provider)
     long = "This model's maximum context length is 32768 tokens. However, you requested 40000"
@@ -74,7 +72,7 @@ def test_a_request_at_fault_gets_the_first_models_words(
     ],
 )
 def test_nothing_serves_and_then_the_next_request_is_served(
-    home: Home, provider: ProviderThread, behaviour: Any, http: int, retry_after: str | None
+    home: Home, provider: FakeProvider, behaviour: Any, http: int, retry_after: str | None
 ) -> None:
     """The status ends the client's wait or says when to come back; what is over is seen by the
     next request of a person."""
@@ -93,7 +91,7 @@ def test_nothing_serves_and_then_the_next_request_is_served(
 
 
 @pytest.mark.parametrize("version", ["2.0.0", "1.0.73"])
-def test_a_socks_proxy_of_the_profile(home: Home, provider: ProviderThread, version: str) -> None:
+def test_a_socks_proxy_of_the_profile(home: Home, provider: FakeProvider, version: str) -> None:
     """CCR's own agent refuses such a proxy, and every request with it; the egress uses it, and
     an edit of CCR's configuration leaves it in the profile."""
     proxy = SocksProxy()
@@ -115,21 +113,22 @@ def test_a_socks_proxy_of_the_profile(home: Home, provider: ProviderThread, vers
         assert json.loads(profile.read_text())["PROXY_URL"] == address
 
 
-def test_ccr_killed_with_a_request_held(home: Home, provider: ProviderThread) -> None:
+def test_ccr_killed_with_a_request_held(home: Home, provider: FakeProvider) -> None:
     """Nothing of its answer had been passed on: the next CCR gets it."""
     home.use(provider)
     with home.running() as running, ThreadPoolExecutor(2) as pool:
-        provider.set(MAIN, {"delay": 2.0}, times=2)
+        ccr = home.status()["ccr"]["pid"]
+        provider.set(MAIN, {"delay": 50.0}, times=2)
         held = [pool.submit(ask, running, f"held-{n}", stream=bool(n)) for n in range(2)]
         running.until(lambda: all(asked(provider, f"held-{n}") for n in range(2)))
-        os.kill(home.status()["ccr"]["pid"], signal.SIGKILL)
+        os.kill(ccr, signal.SIGKILL)
         for number, answer in enumerate(held):
             content = answer.result().content
             assert said(content, stream=bool(number)) == f"held-{number}"
 
 
 def test_sixty_clients_while_the_main_model_is_out_of_credit(
-    home: Home, provider: ProviderThread
+    home: Home, provider: FakeProvider
 ) -> None:
     """Each gets its own answer."""
     home.use(provider)

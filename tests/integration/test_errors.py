@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home, profile
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -62,7 +62,7 @@ def test_a_profile_that_cannot_be_used(
     assert not home.ccr.exists()
 
 
-def test_no_model_serves(home: Home, provider: ProviderThread) -> None:
+def test_no_model_serves(home: Home, provider: FakeProvider) -> None:
     """Exit 5, with what each model said and what to do."""
     home.use(provider)
     for model in (MAIN, SPARE, LONG):
@@ -72,7 +72,7 @@ def test_no_model_serves(home: Home, provider: ProviderThread) -> None:
     refused(home, 5, "billing", command=("models",))
 
 
-def test_statuses_of_models(home: Home, provider: ProviderThread) -> None:
+def test_statuses_of_models(home: Home, provider: FakeProvider) -> None:
     """402, 404 and a spent cap are told apart; exit 1 when a route had to move."""
     home.use(provider)
     provider.set(MAIN, "billing")
@@ -89,7 +89,7 @@ def test_statuses_of_models(home: Home, provider: ProviderThread) -> None:
     assert rows[MAIN]["alternatives"][0] == f"acme,{SPARE}"
 
 
-def test_dry_run_writes_nothing(home: Home, provider: ProviderThread) -> None:
+def test_dry_run_writes_nothing(home: Home, provider: FakeProvider) -> None:
     """``heal --dry-run`` shows the change; ``heal`` then writes it with mode 0600."""
     home.use(provider)
     provider.set(MAIN, "billing")
@@ -104,7 +104,7 @@ def test_dry_run_writes_nothing(home: Home, provider: ProviderThread) -> None:
     assert written.stat().st_mode & 0o777 == 0o600
 
 
-def test_port_taken(home: Home, provider: ProviderThread) -> None:
+def test_port_taken(home: Home, provider: FakeProvider) -> None:
     """Exit 7, with who has it."""
     home.use(provider)
     with socket.socket() as taken:
@@ -114,7 +114,7 @@ def test_port_taken(home: Home, provider: ProviderThread) -> None:
 
 
 def test_npm_offline_with_nothing_cached(
-    home: Home, provider: ProviderThread, tmp_path: Path
+    home: Home, provider: FakeProvider, tmp_path: Path
 ) -> None:
     """Exit 6: nothing is cached and the registry cannot be reached."""
     home.use(provider)
@@ -126,7 +126,7 @@ def test_npm_offline_with_nothing_cached(
 
 
 @pytest.mark.parametrize("version", ["3.1.1", "latest", "9.9.9"])
-def test_a_version_that_cannot_be_run(home: Home, provider: ProviderThread, version: str) -> None:
+def test_a_version_that_cannot_be_run(home: Home, provider: FakeProvider, version: str) -> None:
     """A version that synccr does not know how to run, or that does not exist, is said."""
     home.use(provider)
     home.env["SYNCCR_CCR_VERSION"] = version

@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home, Running, message
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -111,8 +111,8 @@ class History:
 
     home: Home
     running: Running
-    acme: ProviderThread
-    other: ProviderThread
+    acme: FakeProvider
+    other: FakeProvider
     chance: random.Random
     hopeless: bool = False
     """There was a time when no model at all served."""
@@ -158,8 +158,8 @@ class History:
 def playing(home: Home, seed: int) -> Iterator[tuple[History, Clients]]:
     """The program on two providers, with clients that talk through it."""
     home.env |= SETTINGS
-    acme = ProviderThread({MAIN: "ok", SPARE: "ok", LONG: "ok"}, key=KEY)
-    with acme, ProviderThread({TWIN: "ok"}, key=KEY) as other:
+    acme = FakeProvider({MAIN: "ok", SPARE: "ok", LONG: "ok"}, key=KEY)
+    with acme, FakeProvider({TWIN: "ok"}, key=KEY) as other:
         document = home.use(acme)
         row = {"name": "other", "api_base_url": other.url("openai"), "api_key": "$ACME_KEY"}
         document["Providers"].append(row | {"models": [TWIN]})

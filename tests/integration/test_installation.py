@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from home import MAIN, SPARE, Home, Running, message, program
-from provider import ProviderThread
+from provider import FakeProvider
 from synccr.ccr.node import find_node
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -35,7 +35,7 @@ def kill_ccr(home: Home, running: Running) -> None:
 
 
 @posix
-def test_a_node_that_vanishes(home: Home, provider: ProviderThread, tmp_path: Path) -> None:
+def test_a_node_that_vanishes(home: Home, provider: FakeProvider, tmp_path: Path) -> None:
     """A version manager removes the Node of the start: a crash of CCR and a swap cost nothing."""
     real = find_node(os.environ).path.resolve()
     once = tmp_path / "multishell"
@@ -59,7 +59,7 @@ def test_a_node_that_vanishes(home: Home, provider: ProviderThread, tmp_path: Pa
 
 @posix
 def test_an_installation_that_is_altered_meanwhile(
-    home: Home, provider: ProviderThread, tmp_path: Path
+    home: Home, provider: FakeProvider, tmp_path: Path
 ) -> None:
     """A program that was changed while CCR ran is not what the next launch runs, which mends
     it; so it goes with one that is gone."""
@@ -85,7 +85,7 @@ def test_an_installation_that_is_altered_meanwhile(
 
 @posix
 @pytest.mark.parametrize("where", ["file", "environment"])
-def test_a_command_of_ones_own(home: Home, provider: ProviderThread, where: str) -> None:
+def test_a_command_of_ones_own(home: Home, provider: FakeProvider, where: str) -> None:
     """``npx -y …@2.0.0`` is run as it is written: led to the egress, watched, swapped, and
     ended with all that it started."""
     command = "npx -y @musistudio/claude-code-router@2.0.0"
@@ -115,7 +115,7 @@ def test_a_command_of_ones_own(home: Home, provider: ProviderThread, where: str)
     assert home.processes() == []
 
 
-def test_a_command_that_would_bring_ccr_3(home: Home, provider: ProviderThread) -> None:
+def test_a_command_that_would_bring_ccr_3(home: Home, provider: FakeProvider) -> None:
     """Exit 6 before anything is started: npm's latest takes config.json away."""
     home.env["SYNCCR_CCR_COMMAND"] = "npx -y @musistudio/claude-code-router"
     home.use(provider)

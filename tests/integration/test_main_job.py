@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -15,13 +14,14 @@ import psutil
 import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home, message
-from provider import ProviderThread
+from processes import started
+from provider import FakeProvider
 
 pytestmark = pytest.mark.integration
 
 
 def test_402_at_run_time_moves_to_the_fallback_and_no_client_sees_it(
-    home: Home, provider: ProviderThread
+    home: Home, provider: FakeProvider
 ) -> None:
     """Eight clients send requests while the main model runs out of credit: every answer
     is 200 and its own request's, the fallback profile serves, and the key is nowhere."""
@@ -80,7 +80,7 @@ def _text(stream: str) -> str:
     return "".join(e["delta"].get("text", "") for e in events if "delta" in e)
 
 
-def test_main_model_returns_by_itself(home: Home, provider: ProviderThread) -> None:
+def test_main_model_returns_by_itself(home: Home, provider: FakeProvider) -> None:
     """A model that serves again, twice in a row, brings its profile back."""
     home.env |= {"SYNCCR_RECOVERY_INTERVAL": "1", "SYNCCR_SWAP_COOLDOWN": "0.5"}
     home.use(provider)
@@ -94,7 +94,7 @@ def test_main_model_returns_by_itself(home: Home, provider: ProviderThread) -> N
         assert status["swaps"] == 2
 
 
-def test_sampling_of_the_shipped_profile_arrives(home: Home, provider: ProviderThread) -> None:
+def test_sampling_of_the_shipped_profile_arrives(home: Home, provider: FakeProvider) -> None:
     """The main model's parameters are in the provider's request as the profile says."""
     sampling = {
         "temperature": 0.7,
@@ -115,7 +115,7 @@ def test_sampling_of_the_shipped_profile_arrives(home: Home, provider: ProviderT
 
 @pytest.mark.parametrize("level", ["error", "debug", None])
 def test_a_prompt_never_causes_a_swap(
-    home: Home, provider: ProviderThread, level: str | None
+    home: Home, provider: FakeProvider, level: str | None
 ) -> None:
     """Text that looks like CCR's own error line, typed by a user, moves nothing."""
     home.use(provider, **({"LOG_LEVEL": level} if level else {}))
@@ -130,11 +130,10 @@ def test_a_prompt_never_causes_a_swap(
     assert (status["profile"], status["swaps"]) == ("primary", 0)
 
 
-def test_ctrl_c_ends_everything_and_only_that(home: Home, provider: ProviderThread) -> None:
+def test_ctrl_c_ends_everything_and_only_that(home: Home, provider: FakeProvider) -> None:
     """SIGINT ends supervisor and CCR; a stranger whose pid stands in CCR's file lives on."""
     home.use(provider)
-    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    try:
+    with started([sys.executable, "-c", "import time; time.sleep(600)"]) as stranger:
         home.ccr.mkdir(mode=0o700)
         (home.ccr / ".claude-code-router.pid").write_text(str(stranger.pid))
         with home.running() as running:
@@ -145,12 +144,9 @@ def test_ctrl_c_ends_everything_and_only_that(home: Home, provider: ProviderThre
         assert not psutil.pid_exists(pid)
         assert home.processes() == []
         assert stranger.poll() is None
-    finally:
-        stranger.kill()
-        stranger.wait()
 
 
-def test_a_killed_ccr_is_replaced(home: Home, provider: ProviderThread) -> None:
+def test_a_killed_ccr_is_replaced(home: Home, provider: FakeProvider) -> None:
     """After kill -9 of CCR a request waits for the next one and is answered."""
     home.use(provider)
     with home.running() as running:
@@ -161,7 +157,7 @@ def test_a_killed_ccr_is_replaced(home: Home, provider: ProviderThread) -> None:
         assert home.status()["ccr"]["restarts"] == 3
 
 
-def test_a_killed_supervisor_leaves_nothing_broken(home: Home, provider: ProviderThread) -> None:
+def test_a_killed_supervisor_leaves_nothing_broken(home: Home, provider: FakeProvider) -> None:
     """After kill -9 of the supervisor CCR is gone, the lock is free and the next start works."""
     home.use(provider)
     with home.running() as running:
@@ -178,7 +174,7 @@ def test_a_killed_supervisor_leaves_nothing_broken(home: Home, provider: Provide
         assert home.status()["state"] == "running"
 
 
-def test_detach_status_swap_restart_stop(home: Home, provider: ProviderThread) -> None:
+def test_detach_status_swap_restart_stop(home: Home, provider: FakeProvider) -> None:
     """The life of a supervisor in the background, with the contract's exit codes."""
     home.use(provider)
     assert home.run("start", "--detach").returncode == 0
@@ -210,7 +206,7 @@ def test_detach_status_swap_restart_stop(home: Home, provider: ProviderThread) -
 
 
 def test_a_hand_written_configuration_becomes_the_profile(
-    home: Home, provider: ProviderThread
+    home: Home, provider: FakeProvider
 ) -> None:
     """A person's config.json in CCR's directory is used, kept, and left without an APIKEY."""
     document = home.use(provider)
@@ -228,7 +224,7 @@ def test_a_hand_written_configuration_becomes_the_profile(
     assert text in kept
 
 
-def test_an_edit_while_it_runs_is_applied_by_a_swap(home: Home, provider: ProviderThread) -> None:
+def test_an_edit_while_it_runs_is_applied_by_a_swap(home: Home, provider: FakeProvider) -> None:
     """A profile edited while it runs takes effect; a broken edit is reported and does not."""
     document = home.use(provider)
     with home.running() as running:
@@ -241,7 +237,7 @@ def test_an_edit_while_it_runs_is_applied_by_a_swap(home: Home, provider: Provid
     assert (status["state"], status["routes"]["default"]) == ("running", f"acme,{LONG}")
 
 
-def test_an_edit_of_the_written_file_is_carried_over(home: Home, provider: ProviderThread) -> None:
+def test_an_edit_of_the_written_file_is_carried_over(home: Home, provider: FakeProvider) -> None:
     """What a person changes in CCR's own config.json becomes part of the profile."""
     home.use(provider)
     with home.running() as running:
@@ -254,7 +250,7 @@ def test_an_edit_of_the_written_file_is_carried_over(home: Home, provider: Provi
     assert kept["Router"]["default"] == f"acme,{MAIN}"
 
 
-def test_version_1_works_too(home: Home, provider: ProviderThread) -> None:
+def test_version_1_works_too(home: Home, provider: FakeProvider) -> None:
     """CCR 1.0.73 has no in-flight fallback, but a 402 in its log moves it all the same."""
     home.env["SYNCCR_CCR_VERSION"] = "1.0.73"
     home.use(provider)

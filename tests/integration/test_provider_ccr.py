@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from ports import free_port
-from provider import ProviderThread
+from provider import FakeProvider
 from synccr.ccr.node import find_node
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -117,8 +117,8 @@ def wait_until_healthy(client: httpx.Client, process: subprocess.Popen[bytes]) -
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[ProviderThread]:
-    with ProviderThread(key=KEY) as running:
+def provider() -> Iterator[FakeProvider]:
+    with FakeProvider(key=KEY) as running:
         yield running
 
 
@@ -128,7 +128,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ccr(ccr_entry: Path, provider: ProviderThread, home: Path) -> Iterator[httpx.Client]:
+def ccr(ccr_entry: Path, provider: FakeProvider, home: Path) -> Iterator[httpx.Client]:
     """CCR with one provider for each dialect, and one with a misspelt transformer."""
     providers = [
         {
@@ -157,7 +157,7 @@ def ccr(ccr_entry: Path, provider: ProviderThread, home: Path) -> Iterator[httpx
 class Router:
     """Sends messages through CCR to one of the providers."""
 
-    def __init__(self, client: httpx.Client, provider: ProviderThread, form: str) -> None:
+    def __init__(self, client: httpx.Client, provider: FakeProvider, form: str) -> None:
         self.client, self.provider, self.form = client, provider, form
 
     def body(self, text: str, *, model: str = MODEL, **extra: Any) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class Router:
 
 @pytest.fixture(params=TRANSFORMERS)
 def router(
-    request: pytest.FixtureRequest, ccr: httpx.Client, provider: ProviderThread
+    request: pytest.FixtureRequest, ccr: httpx.Client, provider: FakeProvider
 ) -> Iterator[Router]:
     provider.forget()
     provider.set(MODEL, None)
@@ -370,7 +370,7 @@ def test_credit_runs_out_and_the_spare_model_answers(router: Router) -> None:
     assert seen == [(MODEL, 200), (MODEL, 402), ("spare", 200)]
 
 
-def test_sampling_parameters_arrive(ccr: httpx.Client, provider: ProviderThread) -> None:
+def test_sampling_parameters_arrive(ccr: httpx.Client, provider: FakeProvider) -> None:
     """CCR's sampling transformer puts all five parameters into the request."""
     Router(ccr, provider, "openai").send("hi", model="tuned", max_tokens=100_000)
     (record,) = provider.requests("tuned")
@@ -378,7 +378,7 @@ def test_sampling_parameters_arrive(ccr: httpx.Client, provider: ProviderThread)
 
 
 def test_the_transformers_name_decides_how_the_key_is_sent(
-    ccr: httpx.Client, provider: ProviderThread
+    ccr: httpx.Client, provider: FakeProvider
 ) -> None:
     """``Anthropic`` sends the key twice, also as x-api-key; ``anthropic`` only as a bearer key, and
     then the answer is not understood.

@@ -14,7 +14,7 @@ import pytest
 from home import KEY, LONG, MAIN, SPARE, Home
 from pages import PAGES, ROOT, commands
 from ports import free_port
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -70,7 +70,7 @@ def shell(home: Home, line: str, timeout: float = 90) -> subprocess.CompletedPro
 def served(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> Iterator[Home]:
     """A home in which synccr runs."""
     home = Home(tmp_path_factory.mktemp("read") / "home", npm_cache)
-    with ProviderThread({MAIN: "ok", SPARE: "ok", LONG: "ok"}, key=KEY) as provider:
+    with FakeProvider({MAIN: "ok", SPARE: "ok", LONG: "ok"}, key=KEY) as provider:
         home.use(provider)
         with home.running():
             yield home
@@ -88,7 +88,7 @@ def test_commands_do_what_they_say(served: Home, line: str) -> None:
 
 
 @pytest.mark.parametrize("line", [x for x in HERE if x.startswith(FIRST_PERSON[0])])
-def test_starts(home: Home, provider: ProviderThread, line: str) -> None:
+def test_starts(home: Home, provider: FakeProvider, line: str) -> None:
     """It serves, in the foreground or in the background."""
     home.use(provider)
     line = re.sub(r"--port \d+", f"--port {free_port()}", line)
@@ -102,7 +102,7 @@ def test_starts(home: Home, provider: ProviderThread, line: str) -> None:
 
 
 @pytest.mark.parametrize("line", [x for x in HERE if x.startswith(FIRST_PERSON[1:])])
-def test_stops_and_restarts(home: Home, provider: ProviderThread, line: str) -> None:
+def test_stops_and_restarts(home: Home, provider: FakeProvider, line: str) -> None:
     """It ends what runs, or replaces it."""
     home.use(provider)
     assert home.run("start", "--detach").returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home, program
 from load import Load
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -23,7 +24,7 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
     psutil.Process(pid).send_signal(number)
 
 
-def test_swaps_by_hand_both_ways(home: Home, provider: ProviderThread) -> None:
+def test_swaps_by_hand_both_ways(home: Home, provider: FakeProvider) -> None:
     """Through four swaps under 20 clients no request fails and no answer is cut."""
     home.use(provider)
     with home.running() as running:
@@ -40,7 +41,7 @@ def test_swaps_by_hand_both_ways(home: Home, provider: ProviderThread) -> None:
     print(f"{len(load.ok)} answers, longest gap {load.longest_gap() * 1000:.0f} ms")
 
 
-def test_restarts(home: Home, provider: ProviderThread) -> None:
+def test_restarts(home: Home, provider: FakeProvider) -> None:
     """Through three restarts under 20 clients no request fails and no answer is cut."""
     home.use(provider)
     with home.running() as running, Load(running.url) as load:
@@ -56,7 +57,7 @@ def test_restarts(home: Home, provider: ProviderThread) -> None:
 @pytest.mark.parametrize(
     "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 5))]
 )
-def test_ccr_killed_at_random_moments(home: Home, provider: ProviderThread, seed: int) -> None:
+def test_ccr_killed_at_random_moments(home: Home, provider: FakeProvider, seed: int) -> None:
     """Four SIGKILLs of CCR under 20 clients lose no request without a response byte."""
     home.use(provider)
     moments = random.Random(seed)
@@ -76,7 +77,7 @@ def test_ccr_killed_at_random_moments(home: Home, provider: ProviderThread, seed
     )
 
 
-def test_a_ccr_that_hangs_is_replaced(home: Home, provider: ProviderThread) -> None:
+def test_a_ccr_that_hangs_is_replaced(home: Home, provider: FakeProvider) -> None:
     """A CCR that runs and no longer answers /health is replaced; its requests are carried over."""
     home.env |= {"SYNCCR_HEALTH_INTERVAL": "0.5"}
     home.use(provider)
@@ -94,7 +95,7 @@ def test_a_ccr_that_hangs_is_replaced(home: Home, provider: ProviderThread) -> N
 
 
 @pytest.mark.parametrize("verb", ["restart", "stop"])
-def test_ccrs_own_commands(home: Home, provider: ProviderThread, verb: str) -> None:
+def test_ccrs_own_commands(home: Home, provider: FakeProvider, verb: str) -> None:
     """``ccr restart`` and ``ccr stop`` end in a CCR that serves, twice, and no request fails;
     ``ccr status`` and ``ccr activate`` name the one that serves and the public port."""
     home.use(provider)
@@ -109,11 +110,11 @@ def test_ccrs_own_commands(home: Home, provider: ProviderThread, verb: str) -> N
         running.until(lambda: (home.ccr / ".claude-code-router.pid").read_text() == str(pid))
         assert f"PID: {pid}" in ccr(home, "status").replace("Process ID", "PID")
         assert f"http://127.0.0.1:{home.port}" in ccr(home, "activate")
-        assert [p.pid for p in home.processes() if "cli.js" in " ".join(p.cmdline())] == [pid]
+        running.until(lambda: ccrs(home) == [pid])
     assert (load.failed, load.cut) == ([], [])
 
 
-def test_save_and_restart_on_ccrs_page(home: Home, provider: ProviderThread) -> None:
+def test_save_and_restart_on_ccrs_page(home: Home, provider: FakeProvider) -> None:
     """What CCR's page saves is swapped to when it asks for a restart; no CCR is left outside."""
     home.use(provider)
     with home.running() as running:
@@ -131,14 +132,24 @@ def test_save_and_restart_on_ccrs_page(home: Home, provider: ProviderThread) -> 
             load.more(40)
         status = home.status()
         refused = httpx.post(f"{running.url}/api/restart", headers={"origin": "http://evil"})
-        ours = [p.pid for p in home.processes() if "cli.js" in " ".join(p.cmdline())]
+        running.until(lambda: ccrs(home) == [status["ccr"]["pid"]])
     assert (load.failed, load.cut) == ([], [])
     assert refused.status_code == 403
     assert status["swaps"] == 1
-    assert ours == [status["ccr"]["pid"]]
     written = json.loads((home.ccr / "config.json").read_bytes())
     assert written["Router"]["default"] == f"acme,{LONG}"
     assert KEY not in (home.ccr / "config.json").read_text()
+
+
+def ccrs(home: Home) -> list[int]:
+    """The CCRs of this home that run."""
+    return [p.pid for p in home.processes() if "cli.js" in " ".join(command(p))]
+
+
+def command(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.cmdline()
+    return []
 
 
 def ccr(home: Home, verb: str) -> str:

@@ -21,7 +21,7 @@ import pytest
 from home import LONG, MAIN, SPARE, Home, message, profile, program
 from load import Load, said
 from ports import free_port
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -54,7 +54,7 @@ def gone(pid: int, seconds: float = 10) -> bool:
     return not psutil.pid_exists(pid)
 
 
-def test_a_new_backend_that_does_not_start(home: Home, provider: ProviderThread) -> None:
+def test_a_new_backend_that_does_not_start(home: Home, provider: FakeProvider) -> None:
     """The old one serves on under load, the configuration is as it was byte for byte, the
     journal and the command say why, and it is not tried again at once."""
     document = home.use(provider)
@@ -81,10 +81,10 @@ def test_a_new_backend_that_does_not_start(home: Home, provider: ProviderThread)
     assert "exited with code 3" in home.events("swap_failed")[0]["error"]
 
 
-def test_an_upstream_that_never_answers(home: Home, provider: ProviderThread) -> None:
+def test_an_upstream_that_never_answers(home: Home, provider: FakeProvider) -> None:
     """A silent request does not keep the old CCR alive beyond the drain deadline; it is
     carried over and answered by the new one."""
-    home.env["SYNCCR_DRAIN_TIMEOUT"] = "1.5"
+    home.env["SYNCCR_DRAIN_TIMEOUT"] = "5"
     home.use(provider)
     with home.running() as running, ThreadPoolExecutor(1) as pool:
         old = home.status()["ccr"]["pid"]
@@ -93,22 +93,21 @@ def test_an_upstream_that_never_answers(home: Home, provider: ProviderThread) ->
         running.until(lambda: b"patient" in b"".join(r.raw for r in provider.requests(MAIN)))
         began = time.monotonic()
         assert home.run("swap", "fallback").returncode == 0
-        assert psutil.pid_exists(old)
-        assert answered(waiting.result(30), "patient")
-        assert time.monotonic() - began > 1.5
+        assert answered(waiting.result(60), "patient")
+        assert time.monotonic() - began > 5
         assert gone(old)
         assert home.status()["relay"]["carried"] == 1
 
 
 @pytest.mark.parametrize("move", ["swap", "restart", "stop"])
-def test_a_stream_ends_where_it_began(home: Home, provider: ProviderThread, move: str) -> None:
+def test_a_stream_ends_where_it_began(home: Home, provider: FakeProvider, move: str) -> None:
     """A stream that runs during a swap, a restart or ``ccr stop`` is finished by its backend,
     asked of the provider once; that backend ends right after it; others are served meanwhile."""
     home.env["SYNCCR_HEALTH_INTERVAL"] = "0.5"
     home.use(provider)
     with home.running() as running:
         old = home.status()["ccr"]["pid"]
-        provider.set(MAIN, {"chunk_delay": 1.0, "chunks": 12})
+        provider.set(MAIN, {"chunk_delay": 5.0, "chunks": 12})
         body = message("a-long-nonce-in-twelve-pieces", stream=True)
         with httpx.stream("POST", f"{running.url}/v1/messages", json=body, timeout=60) as answer:
             chunks = answer.iter_bytes()
@@ -121,6 +120,7 @@ def test_a_stream_ends_where_it_began(home: Home, provider: ProviderThread, move
             running.until(lambda: home.status()["ccr"]["pid"] not in (None, old))
             assert answered(ask(running.url, "meanwhile"), "meanwhile")
             assert psutil.pid_exists(old)
+            provider.hurry()
             whole = begun + b"".join(chunks)
         assert said(whole, stream=True) == "a-long-nonce-in-twelve-pieces"
         assert gone(old)
@@ -133,12 +133,13 @@ def kill_like_ccr_stop(home: Home) -> None:
 
 
 @pytest.mark.parametrize("moment", ["never", "uploading", "answering"])
-def test_a_request_of_20_megabytes(home: Home, provider: ProviderThread, moment: str) -> None:
+def test_a_request_of_20_megabytes(home: Home, provider: FakeProvider, moment: str) -> None:
     """A request of 20 MB is answered, also when CCR is killed while it has it; its own answer."""
     home.use(provider)
     body = question("large", 20_000_000)
     with home.running() as running:
-        provider.set(LONG, {"delay": 2.0 if moment == "answering" else 0.0})
+        ccr = psutil.Process(home.status()["ccr"]["pid"])
+        provider.set(LONG, {"delay": 60.0 if moment == "answering" else 0.0})
         provider.forget()
         half = threading.Event()
 
@@ -154,8 +155,9 @@ def test_a_request_of_20_megabytes(home: Home, provider: ProviderThread, moment:
             assert half.wait(30)
             if moment == "answering":
                 running.until(lambda: provider.requests(LONG))
+                provider.set(LONG, "ok")
             if moment != "never":
-                psutil.Process(home.status()["ccr"]["pid"]).kill()
+                ccr.kill()
             answer = waiting.result(90)
         proxy = home.status()["relay"]
         restarts = home.status()["ccr"]["restarts"]
@@ -165,7 +167,7 @@ def test_a_request_of_20_megabytes(home: Home, provider: ProviderThread, moment:
     assert proxy["not_carried"] == 0
 
 
-def test_a_request_beyond_the_limit(home: Home, provider: ProviderThread) -> None:
+def test_a_request_beyond_the_limit(home: Home, provider: FakeProvider) -> None:
     """What is larger than carry_limit is answered, but not carried over, and that is counted:
     when CCR dies, its client gets an error that says so."""
     home.env["SYNCCR_CARRY_LIMIT"] = "100000"
@@ -185,7 +187,7 @@ def test_a_request_beyond_the_limit(home: Home, provider: ProviderThread) -> Non
 
 
 def test_a_ccr_that_counts_for_long_is_not_taken_for_dead(
-    home: Home, provider: ProviderThread
+    home: Home, provider: FakeProvider
 ) -> None:
     """A prompt whose tokens CCR counts for a quarter of a minute, answering nothing meanwhile:
     it goes on, and so does the stream of another client."""
@@ -201,7 +203,7 @@ def test_a_ccr_that_counts_for_long_is_not_taken_for_dead(
     assert home.events("crashed") == []
 
 
-def test_a_ccr_that_keeps_dying(home: Home, provider: ProviderThread) -> None:
+def test_a_ccr_that_keeps_dying(home: Home, provider: FakeProvider) -> None:
     """Pauses grow, then it is given up for a while: degraded, next to no work, new connections
     wait hold_timeout for their 503; and when it can start again it does, by itself."""
     home.env |= {"SYNCCR_HOLD_TIMEOUT": "2", "SYNCCR_RECOVERY_INTERVAL": "3"}
@@ -219,7 +221,7 @@ def test_a_ccr_that_keeps_dying(home: Home, provider: ProviderThread) -> None:
         assert 1.9 < time.monotonic() - began < 10
         process = psutil.Process(running.process.pid)
         used, since = sum(process.cpu_times()[:2]), time.monotonic()
-        running.until(lambda: "keeps dying" in running.log.read_text(), 90)
+        running.until(lambda: "keeps dying" in running.log.read_text(), 150)
         share = (sum(process.cpu_times()[:2]) - used) / (time.monotonic() - since)
         assert share < 0.25
         pauses = [entry["pause_s"] for entry in home.events("crashed")]
@@ -233,7 +235,7 @@ def test_a_ccr_that_keeps_dying(home: Home, provider: ProviderThread) -> None:
 
 
 @pytest.fixture
-def breaks(home: Home, provider: ProviderThread) -> Path:
+def breaks(home: Home, provider: FakeProvider) -> Path:
     """What CCR loads with the primary profile alone."""
     home.write("ccr-config-fallback.json", home.use(provider, Router={"default": f"acme,{SPARE}"}))
     breaks = home.write("breaks.js", LOADS)
@@ -257,7 +259,7 @@ def test_a_profile_that_ccr_dies_of(home: Home, breaks: Path) -> None:
         breaks.write_text(EXITS)
         psutil.Process(home.status()["ccr"]["pid"]).kill()
         assert answered(ask(running.url, "again"), "again")
-        assert home.status()["profile"] == "fallback"
+        running.until(lambda: home.status()["profile"] == "fallback")
 
 
 def test_a_person_who_does_not_wait_for_a_ccr_that_keeps_dying(home: Home, breaks: Path) -> None:
@@ -266,15 +268,15 @@ def test_a_person_who_does_not_wait_for_a_ccr_that_keeps_dying(home: Home, break
         breaks.write_text(EXITS)
         psutil.Process(home.status()["ccr"]["pid"]).kill()
         running.until(lambda: home.status()["state"] == "degraded")
-        done = home.run("swap", "fallback", timeout=30)
+        done = home.run("swap", "fallback", timeout=60)
         assert done.returncode == 0, done.stderr
         assert answered(ask(running.url, "asked"), "asked")
-        assert home.status()["state"] == "running"
+        running.until(lambda: home.status()["state"] == "running")
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_supervisor_killed_at_random_moments(
-    home: Home, provider: ProviderThread, seed: int
+    home: Home, provider: FakeProvider, seed: int
 ) -> None:
     """Whenever the supervisor is killed, while it starts or while it swaps: CCR ends, the
     configuration is whole and private, and the next start serves."""
@@ -320,7 +322,7 @@ def others() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def test_orphans_are_ended_and_no_others(
-    home: Home, provider: ProviderThread, others: list[subprocess.Popen[bytes]], tmp_path: Path
+    home: Home, provider: FakeProvider, others: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     """The next start ends a CCR that a former supervisor has left; not a CCR of another home,
     and not a process that only carries the mark."""
@@ -353,7 +355,7 @@ def test_orphans_are_ended_and_no_others(
 
 
 def test_a_ccr_that_somebody_else_runs(
-    home: Home, provider: ProviderThread, others: list[subprocess.Popen[bytes]]
+    home: Home, provider: FakeProvider, others: list[subprocess.Popen[bytes]]
 ) -> None:
     """A CCR that a person started in the same directory is left alone: exit code 7."""
     home.use(provider)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from home import KEY, LONG, MAIN, SPARE, Home
-from provider import ProviderThread
+from provider import FakeProvider
 from terminal import SYNCCR, in_terminal, plain
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -199,7 +199,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> Iterato
     """A home in which synccr runs."""
     home = Home(tmp_path_factory.mktemp("served") / "home", npm_cache)
     models = {MAIN: "ok", SPARE: "ok", LONG: "ok", "vendor/breaks": "stream_error"}
-    with ProviderThread(models, key=KEY) as provider:
+    with FakeProvider(models, key=KEY) as provider:
         home.use(provider)
         with home.running():
             home.run("ask", "x")
@@ -275,7 +275,7 @@ def test_a_reader_that_goes(served: Home, command: str) -> None:
     assert len(done.stdout.splitlines()) <= 1
 
 
-def test_a_start_that_nobody_reads(home: Home, provider: ProviderThread) -> None:
+def test_a_start_that_nobody_reads(home: Home, provider: FakeProvider) -> None:
     """``start 2>&1 | head -1``: it goes on without its reader, and ends with 0 when asked to."""
     home.use(provider)
     with home.begin("start") as started:
@@ -404,7 +404,7 @@ def test_completion_for_powershell(empty: Home) -> None:
     assert "-CommandName synccr" in script
 
 
-def test_a_long_home(tmp_path: Path, npm_cache: Path, provider: ProviderThread) -> None:
+def test_a_long_home(tmp_path: Path, npm_cache: Path, provider: FakeProvider) -> None:
     """A home whose path is longer than a socket's may be: start, status and stop work."""
     home = Home(tmp_path.joinpath(*["a-name-that-is-long-by-itself"] * 5) / "home", npm_cache)
     home.use(provider)
@@ -416,7 +416,7 @@ def test_a_long_home(tmp_path: Path, npm_cache: Path, provider: ProviderThread) 
 
 
 def test_two_users_on_one_machine(
-    home: Home, provider: ProviderThread, tmp_path: Path, npm_cache: Path
+    home: Home, provider: FakeProvider, tmp_path: Path, npm_cache: Path
 ) -> None:
     """Two homes, two supervisors, neither sees or ends the other's."""
     other = Home(tmp_path / "other", npm_cache)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from home import KEY, MAIN, SPARE, Home, profile
-from provider import ProviderThread
+from provider import FakeProvider
 from terminal import Tmux, command_on_path
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -45,7 +45,7 @@ def used(block: str) -> list[str]:
 
 
 def test_a_new_user_follows_the_readme(
-    home: Home, provider: ProviderThread, shell: Tmux, tmp_path: Path
+    home: Home, provider: FakeProvider, shell: Tmux, tmp_path: Path
 ) -> None:
     """init asks for profile and key without showing the key; start serves; the live view,
     ask and the swap are seen; Ctrl-C ends all of it. Claude Code is not installed, and how
@@ -97,7 +97,7 @@ def test_a_new_user_follows_the_readme(
     shell.until("Ready at")
     shell.press("C-c")
     shell.until("Ending")
-    shell.until_match(r"\nready> *\n*$", 20)
+    shell.until_match(r"\nready> *\n*$", 60)
     assert "ended:3" in shell.command("synccr status")
 
 

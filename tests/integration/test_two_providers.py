@@ -11,7 +11,7 @@ import pytest
 
 from home import KEY, MAIN, SPARE, Home, message, profile
 from load import said
-from provider import ProviderThread
+from provider import FakeProvider
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -19,14 +19,14 @@ OTHER_KEY = "canary-of-another-account-51c0"
 
 
 @pytest.fixture
-def other() -> Iterator[ProviderThread]:
+def other() -> Iterator[FakeProvider]:
     """Another account, with another address and key; it has the spare model only."""
-    with ProviderThread({SPARE: "ok"}, key=OTHER_KEY) as provider:
+    with FakeProvider({SPARE: "ok"}, key=OTHER_KEY) as provider:
         yield provider
 
 
 @pytest.fixture
-def fallback(home: Home, provider: ProviderThread, other: ProviderThread) -> dict[str, Any]:
+def fallback(home: Home, provider: FakeProvider, other: FakeProvider) -> dict[str, Any]:
     """The fallback profile; the primary has the main model of the first account only."""
     document = home.use(provider, Router={"default": f"acme,{MAIN}"})
     document["Providers"][0]["models"] = [MAIN]
@@ -69,7 +69,7 @@ def edit(home: Home, **router: str) -> None:
 
 
 def test_both_accounts_are_there_whichever_profile_runs(
-    home: Home, provider: ProviderThread, other: ProviderThread, fallback: dict[str, Any]
+    home: Home, provider: FakeProvider, other: FakeProvider, fallback: dict[str, Any]
 ) -> None:
     """Status knows the models of both; a request may name either; an edit of what runs lands in
     its profile, where the other account and its made-up name never come."""
@@ -108,7 +108,7 @@ def test_both_accounts_are_there_whichever_profile_runs(
 
 
 def test_version_1_takes_the_made_up_name(
-    home: Home, other: ProviderThread, fallback: dict[str, Any]
+    home: Home, other: FakeProvider, fallback: dict[str, Any]
 ) -> None:
     """CCR 1.0.73 finds both accounts by their names. An edit of what belongs to the other profile
     is said not to be taken, and no file of the person's is changed."""

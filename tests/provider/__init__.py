@@ -17,11 +17,8 @@ __all__ = [
     "FakeProvider",
     "Kind",
     "ListedModel",
-    "ProviderThread",
     "ReceivedRequest",
     "Tools",
     "behaviour",
     "status",
 ]
-
-ProviderThread = FakeProvider

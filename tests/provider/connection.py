@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import Callable
@@ -64,6 +65,7 @@ class TroubledConnection(HttpConnection):
     """One client connection that plays a ``TroubledReply`` as it says."""
 
     _playing: asyncio.Task[None] | None = None
+    _hurried: asyncio.Event
     _silent = False
     _current: TroubledReply | None = None
 
@@ -77,10 +79,16 @@ class TroubledConnection(HttpConnection):
         self._current = reply
         frames = _frames(reply, method, keep_alive=keep_alive)
         if reply.delay or (reply.chunk_delay and len(frames) > 1):
+            self._hurried = asyncio.Event()
             self._playing = asyncio.create_task(self._play(reply, frames, keep_alive=keep_alive))
         else:
             self.transport.write(b"".join(frames))
             self._finish(reply.ending, keep_alive=keep_alive)
+
+    def hurry(self) -> None:
+        """Play what is being played without the pauses that are left."""
+        if self._playing:
+            self._hurried.set()
 
     def abort(self) -> None:
         self._current = None
@@ -99,14 +107,19 @@ class TroubledConnection(HttpConnection):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def _play(self, reply: TroubledReply, frames: list[bytes], *, keep_alive: bool) -> None:
-        await asyncio.sleep(reply.delay)
+        await self._pause(reply.delay)
         for position, frame in enumerate(frames):
             if position:
-                await asyncio.sleep(reply.chunk_delay)
+                await self._pause(reply.chunk_delay)
             self.transport.write(frame)
         self._playing = None
         self._finish(reply.ending, keep_alive=keep_alive)
         self.answer_waiting()
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurried.wait()
 
     def _finish(self, ending: Ending, *, keep_alive: bool) -> None:
         if ending in (Ending.SILENT, Ending.STALL):

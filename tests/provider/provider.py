@@ -129,6 +129,16 @@ class FakeProvider(LocalServer):
         """What the models lists name from now on."""
         self._listed = [ListedModel(id=row) if isinstance(row, str) else row for row in rows]
 
+    def hurry(self) -> None:
+        """What is being answered goes on without the pauses that are left of it."""
+
+        def now() -> None:
+            for connection in self._connections:
+                if isinstance(connection, TroubledConnection):
+                    connection.hurry()
+
+        self._loop.call_soon_threadsafe(now)
+
     # Reading its records.
 
     def requests(self, model: str | None = None) -> list[ReceivedRequest]:

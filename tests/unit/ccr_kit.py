@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import hashlib
 import json
+import shutil
 import sys
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pytest_subprocess import FakeProcess
+
+from synccr.ccr.backend import Backend
+from synccr.ccr.installation import Pin, provide
+from synccr.ccr.launch import Launcher
 from synccr.ccr.node import Node
+from synccr.ccr.orphans import Register, end_orphans
 from synccr.ccr.package import Package
+from synccr.ccr.process import ProcessId
 from synccr.paths import Paths
+from synccr.redact import Redactor
 
 NAME = "@musistudio/claude-code-router"
+LOCK = {"packages": {f"node_modules/{NAME}": {"version": "2.0.0", "integrity": "sha512-good"}}}
+SECRET = "sk-abcdefghijklmnopqrstu"
+"""What the small CCR says of a key when it dies."""
 
 # Behaves as `ccr start` does: pid file, log, SERVICE_PORT, /health; MODE says what goes wrong.
 FAKE_CCR = r"""
@@ -127,3 +145,101 @@ def install(place: Path, version: str, *, script: str = "dist/cli.js") -> Path:
     (root / "package.json").write_text(json.dumps(manifest))
     (root / "dist" / "cli.js").write_text("the program")
     return root
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The small CCR in directories of its own."""
+
+    root: Path
+    paths: Paths
+    package: Package
+
+    def launcher(self, mode: str = "serves", start_timeout: float = 10.0) -> Launcher:
+        return Launcher(
+            self.paths,
+            fake_environ(self.root, mode),
+            start_timeout=start_timeout,
+            redact=Redactor([SECRET]),
+            register=Register.of(self.paths),
+        )
+
+    async def launch(
+        self,
+        mode: str = "serves",
+        start_timeout: float = 10.0,
+        *,
+        ours: Collection[ProcessId] = (),
+    ) -> Backend:
+        return await self.launcher(mode, start_timeout).launch(self.package, ours=ours)
+
+
+@contextlib.asynccontextmanager
+async def scene_in(root: Path) -> AsyncIterator[Scene]:
+    """Whatever a test leaves behind there is ended."""
+    scene = Scene(root, make_paths(root), fake_package(root))
+    try:
+        yield scene
+    finally:
+        await end_orphans(scene.paths, grace=0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that comes soon."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def whole(place: Path) -> Path:
+    """What npm leaves of the pinned version."""
+    return install(place, "2.0.0")
+
+
+@dataclass
+class Site:
+    """A place where CCR is installed: 2.0.0 is pinned, as one short file."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        self.cache = self.root / "c"
+        self.place = self.cache / "ccr" / "2.0.0"
+        npm_cache = str(self.root / "npm")
+        self.environ = {"HOME": str(self.root / "home"), "npm_config_cache": npm_cache, "PATH": ""}
+        lock = self.root / "lock"
+        lock.mkdir()
+        (lock / "package.json").write_text(json.dumps({"dependencies": {NAME: "2.0.0"}}))
+        (lock / "package-lock.json").write_text(json.dumps(LOCK))
+        digest = hashlib.sha256(b"the program").hexdigest()
+        program = f"{NAME}/dist/cli.js"
+        self.pins = {"2.0.0": Pin(lock, program, {program: digest})}
+
+    async def provide(
+        self,
+        version: str = "2.0.0",
+        *,
+        npm: bool = True,
+        node: Node | None = None,
+        pins: Mapping[str, Pin] | None = None,
+        **options: Any,
+    ) -> Path:
+        """The program of that version, from here."""
+        node = node or fake_node(self.root, npm=npm)
+        pins = self.pins if pins is None else pins
+        return await provide(version, node, self.environ, self.cache, pins=pins, **options)
+
+    def put(self) -> Path:
+        """A whole installation in its place; the program."""
+        root = install(self.place, "2.0.0")
+        shutil.copy(self.pins["2.0.0"].lock / "package-lock.json", self.place)
+        return root / "dist" / "cli.js"
+
+    def npm_does(self, fp: FakeProcess, work: Callable[[Path], object], what: str = "ci") -> None:
+        """A registered npm that works where it is started."""
+        fp.register([fp.any(min=2, max=2), what, fp.any()], callback=lambda _: self.beside(work))
+
+    def beside(self, work: Callable[[Path], object]) -> None:
+        """Work in the directories that become installations."""
+        for directory in self.place.parent.glob(".new-*/*"):
+            work(directory)

@@ -57,6 +57,19 @@ async def echo(seen: Seen, writer: asyncio.StreamWriter) -> None:
     writer.write(response(seen.line + b"|" + seen.body))
 
 
+def after(go_on: asyncio.Event, answer: bytes | None = None) -> Handler:
+    """Answer once that has happened; with what was asked, if no *answer* is given."""
+
+    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        if answer is None:
+            await echo(seen, writer)
+        else:
+            writer.write(answer)
+
+    return handler
+
+
 async def never(seen: Seen, writer: asyncio.StreamWriter) -> None:
     """Never answer."""
     del seen, writer
@@ -80,6 +93,21 @@ async def read_message(reader: asyncio.StreamReader, *, bodiless: bool = False) 
     except asyncio.IncompleteReadError as end:
         raise asyncio.IncompleteReadError(head + end.partial, None) from end
     return Seen(head, body)
+
+
+@contextlib.asynccontextmanager
+async def byte_backend(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    generation: int = 1,
+    **options: int,
+) -> AsyncIterator[BackendAddress]:
+    """A backend that decides about every byte; enter it before the stage."""
+    options = {"port": 0, **options}
+    server = await asyncio.start_server(serve, "127.0.0.1", **options)
+    try:
+        yield BackendAddress(generation, *server.sockets[0].getsockname())
+    finally:
+        server.close()
 
 
 class FakeBackend:

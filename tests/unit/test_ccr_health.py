@@ -56,7 +56,7 @@ def looks(found: Look, used: float, waited: float = 5.0, most: int = 100) -> int
 
 
 def test_how_long_a_silent_backend_is_waited_for() -> None:
-    """One that does nothing is given up soon, one that works after minutes, also where a busy
+    """One that does nothing is given up soon; one that works after minutes, also where a busy
     machine leaves it a tenth of a core; one that answers never. Another answer than 200 is no
     sign of work."""
     assert looks(Look.SILENT, used=0.1) == UNHEALTHY_AFTER
@@ -74,3 +74,17 @@ def test_an_answer_begins_the_count_anew() -> None:
         assert not patience.over(found, used=0.0, waited=5.0, now=0.0)
     assert patience.uneasy
     assert patience.over(Look.SILENT, used=0.0, waited=5.0, now=0.0)
+
+
+async def test_health_of_a_port_without_manners() -> None:
+    """Nobody, silence and nonsense on a port are not healthy."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not await answers(silent.getsockname()[1], 0.2)
+    assert not await answers(free_port(), 1)
+
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"x" * 200_000)
+        writer.close()
+
+    async with await asyncio.start_server(nonsense, "127.0.0.1", 0) as server:
+        assert not await answers(server.sockets[0].getsockname()[1], 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from ccr_kit import NAME, fake_entry, make_paths
 
+from processes import started
 from synccr.ccr import process as module
 from synccr.ccr.pid_file import (
     ForeignCCR,
@@ -42,13 +44,10 @@ SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     """A process that has nothing to do with CCR."""
-    process = subprocess.Popen([sys.executable, "-c", SLEEP], stdout=subprocess.PIPE)
-    assert process.stdout
-    with process.stdout as out:
-        out.readline()
+    with started([sys.executable, "-c", SLEEP], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
         yield process
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture
@@ -130,16 +129,12 @@ def test_names_of_programs_cannot_confuse(tmp_path: Path) -> None:
     """A program whose name holds parentheses and spaces is still identified."""
     program = tmp_path / "a) S 1 (b"
     program.symlink_to("/bin/sleep")
-    process = subprocess.Popen([str(program), "60"])
-    try:
+    with started([str(program), "60"]) as process:
         identity = identify(process.pid)
         assert identity is not None
         ticks = int(identity.started.split("@")[0]) if sys.platform == "linux" else 0
         assert ticks >= 0
         assert is_alive(identity)
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_descendants(tmp_path: Path) -> None:
@@ -147,10 +142,9 @@ def test_descendants(tmp_path: Path) -> None:
     code = (
         f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {SLEEP!r}]); p.wait()"
     )
-    outer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert outer.stdout
-    with outer.stdout as out:
-        out.readline()
+    with started([sys.executable, "-c", code], stdout=subprocess.PIPE) as outer:
+        assert outer.stdout
+        outer.stdout.readline()
         root = identify(outer.pid)
         assert root is not None
         found = descendants(root)
@@ -262,35 +256,30 @@ def test_stranger_and_ours(paths: Paths, sleeper: subprocess.Popen[bytes]) -> No
     assert pid_file_owner(paths, [ProcessId(sleeper.pid, "before")]) == Stranger(sleeper.pid)
 
 
-def ccr_of(home: Path, entry: Path) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def ccr_of(home: Path, entry: Path) -> Iterator[subprocess.Popen[bytes]]:
     entry.write_text(
         "import socket, time\n"
         "server = socket.create_server(('127.0.0.1', 0))\n"
         "print(server.getsockname()[1], flush=True)\n"
         "time.sleep(60)\n"
     )
-    return subprocess.Popen(
-        [sys.executable, str(entry), "start"],
-        env={"HOME": str(home)},
-        stdout=subprocess.PIPE,
-    )
+    command = (sys.executable, str(entry), "start")
+    with started(command, env={"HOME": str(home)}, stdout=subprocess.PIPE) as process:
+        yield process
 
 
 def test_a_ccr_that_somebody_started(paths: Paths, tmp_path: Path) -> None:
     """A CCR of this directory is told from one of another home, with the ports it listens on."""
     for home, foreign in ((tmp_path / "home", True), (tmp_path / "other", False)):
-        process = ccr_of(home, fake_entry(tmp_path))
-        assert process.stdout
-        with process.stdout as out:
-            port = int(out.readline())
+        with ccr_of(home, fake_entry(tmp_path)) as process:
+            assert process.stdout
+            port = int(process.stdout.readline())
             write_pid_file(paths, process.pid)
             identity = identify(process.pid)
             assert identity is not None
             expected = ForeignCCR(identity, frozenset({port})) if foreign else Stranger(process.pid)
-            found = pid_file_owner(paths)
-            process.kill()
-            process.wait()
-        assert found == expected
+            assert pid_file_owner(paths) == expected
 
 
 def test_pid_file_is_private_and_goes_away(paths: Paths) -> None:
@@ -303,3 +292,38 @@ def test_pid_file_is_private_and_goes_away(paths: Paths) -> None:
     remove_pid_file(paths, 4711)
     assert not paths.ccr_pid.exists()
     remove_pid_file(paths)
+
+
+def test_spawn_options_of_each_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group of its own everywhere; a private umask where there are modes."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert module.spawn_options() == {"start_new_session": True, "umask": 0o077}
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0x200, raising=False)
+    monkeypatch.setattr(subprocess, "CREATE_NO_WINDOW", 0x8000000, raising=False)
+    assert module.spawn_options() == {"creationflags": 0x8000200}
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_no_wrapper_elsewhere(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only Linux has a child end with its parent; elsewhere the command is run as it is."""
+    monkeypatch.setattr(sys, "platform", platform)
+    command = ("node", "cli.js", "start")
+    assert module.with_parent_death_signal(command) == command
+
+
+def test_an_interpreter_that_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """When an upgrade has removed our Python, another one is the helper; without any there is
+    none, and CCR is started all the same."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert module.with_parent_death_signal(("node",))[0] == sys.executable
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+    base = tmp_path / "base"
+    base.touch(mode=0o755)
+    monkeypatch.setattr(sys, "_base_executable", str(base), raising=False)
+    assert module.with_parent_death_signal(("node",))[0] == str(base)
+    base.rename(tmp_path / "python3")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert module.with_parent_death_signal(("node",))[0] == str(tmp_path / "python3")
+    monkeypatch.setenv("PATH", "")
+    assert module.with_parent_death_signal(("node",)) == ("node",)

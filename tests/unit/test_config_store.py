@@ -67,14 +67,21 @@ def default_of(paths: Paths) -> str:
     return str(read(paths).primary.routes["default"])
 
 
+def edited(paths: Paths, *, runs: str, edit: str) -> Path:
+    """The profile names a, another model may run, and a person writes one into CCR's file: it is
+    taken. The profile's own file."""
+    own = paths.config / FILES["primary"]
+    write(own, document("a"))
+    run(paths, runs)
+    write(paths.ccr_config, document(edit))
+    assert default_of(paths) == f"acme,{edit}"
+    return own
+
+
 def test_an_edit_is_taken_once(paths: Paths) -> None:
     """What a person wrote into CCR's file becomes the profile's, and does not come back over
     what they write into the profile later; a copy of it is kept."""
-    own = paths.config / FILES["primary"]
-    write(own, document("a"))
-    run(paths, "a")
-    write(paths.ccr_config, document("b"))
-    assert default_of(paths) == "acme,b"
+    own = edited(paths, runs="a", edit="b")
     write(own, document("c"))
     assert default_of(paths) == "acme,c"
     kept = [json.loads(path.read_bytes()) for path in paths.ccr.glob("config.json.*.saved")]
@@ -83,22 +90,14 @@ def test_an_edit_is_taken_once(paths: Paths) -> None:
 
 def test_an_edit_back_to_what_the_profile_says_is_taken_too(paths: Paths) -> None:
     """a is away and b runs; a person puts a back into CCR's file, then c into the profile."""
-    own = paths.config / FILES["primary"]
-    write(own, document("a"))
-    run(paths, "b")
-    write(paths.ccr_config, document("a"))
-    assert default_of(paths) == "acme,a"
+    own = edited(paths, runs="b", edit="a")
     write(own, document("c"))
     assert default_of(paths) == "acme,c"
 
 
 def test_a_second_edit_counts_from_the_first(paths: Paths) -> None:
     """Only what is new in it goes into the profile."""
-    own = paths.config / FILES["primary"]
-    write(own, document("a"))
-    run(paths, "a")
-    write(paths.ccr_config, document("b"))
-    assert default_of(paths) == "acme,b"
+    own = edited(paths, runs="a", edit="b")
     write(own, document("c"))
     write(paths.ccr_config, document("b") | {"API_TIMEOUT_MS": 1000})
     assert default_of(paths) == "acme,c"

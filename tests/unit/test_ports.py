@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from subprocess import PIPE
@@ -11,6 +10,7 @@ from subprocess import PIPE
 import pytest
 
 import ports as for_tests
+from processes import started
 from synccr import ports
 
 TESTS = Path(__file__).parents[1]
@@ -40,14 +40,13 @@ def test_tests_are_given_no_port_twice() -> None:
         "sys.stdin.read()"
     )
     command = [sys.executable, "-c", ask]
-    others = [
-        subprocess.Popen(command, cwd=TESTS, stdin=PIPE, stdout=PIPE, text=True) for _ in range(2)
-    ]
-    given = [for_tests.free_port() for _ in range(100)]
-    for other in others:
-        assert other.stdout is not None
-        given += map(int, other.stdout.readline().split())
-    for other in others:
-        other.communicate()
+    with (
+        started(command, cwd=TESTS, stdin=PIPE, stdout=PIPE) as one,
+        started(command, cwd=TESTS, stdin=PIPE, stdout=PIPE) as other,
+    ):
+        given = [for_tests.free_port() for _ in range(100)]
+        for process in (one, other):
+            assert process.stdout is not None
+            given += map(int, process.stdout.readline().split())
     assert len(set(given)) == 300
     assert not set(given) & set(ports._RANGE)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from provider import FakeProvider, ListedModel, ProviderThread
+from provider import FakeProvider, ListedModel
 from provider.anthropic import AnthropicForm
 from provider.chat import ChatForm
 from provider.completions import ProviderForm, answer
@@ -122,7 +122,7 @@ def events(response: httpx.Response) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[FakeProvider]:
-    with ProviderThread() as running:
+    with FakeProvider() as running:
         yield running
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from provider import ProviderThread
+from provider import FakeProvider
 from synccr.clock import now
 from synccr.config.profile import Provider
 from synccr.config.reader import understand
@@ -37,7 +37,7 @@ LIMITS = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": 
 class Scene:
     """The side towards a provider, the provider, and who plays CCR."""
 
-    def __init__(self, provider: ProviderThread, tmp_path: Path) -> None:
+    def __init__(self, provider: FakeProvider, tmp_path: Path) -> None:
         self.provider, self.instance = provider, tmp_path
         entry = {
             "name": "acme",
@@ -88,7 +88,7 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def stage(tmp_path: Path, behaviour: Any) -> AsyncIterator[Scene]:
-    with ProviderThread({"m": behaviour}, key=KEY) as provider:
+    with FakeProvider({"m": behaviour}, key=KEY) as provider:
         scene = Scene(provider, tmp_path)
         await scene.provider_side.start()
         try:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from provider import EVERY_MODEL, MODELS_LIST, PRESETS, QUOTAS, FakeProvider, ProviderThread
+from provider import EVERY_MODEL, MODELS_LIST, PRESETS, QUOTAS, FakeProvider
 from provider.records import ReceivedRequest, RequestLog
 
 KEY = "provider-key-0123456789"
@@ -18,9 +18,9 @@ QUOTA = {"subscription": {"limit": 135, "requests": 7, "renewsAt": "2025-09-21T1
 
 
 @pytest.fixture
-def provider() -> Iterator[ProviderThread]:
+def provider() -> Iterator[FakeProvider]:
     models = {"main": "ok", "spare": "ok"}
-    with ProviderThread(models, key=KEY, quotas=QUOTA, control=True) as running:
+    with FakeProvider(models, key=KEY, quotas=QUOTA, control=True) as running:
         yield running
 
 
@@ -217,7 +217,7 @@ def test_slow_means_late_and_in_steps(provider: FakeProvider, client: httpx.Clie
 @pytest.fixture(scope="module")
 def shared() -> Iterator[FakeProvider]:
     """One provider for many tests that each set what they ask for."""
-    with ProviderThread({"main": "ok"}, key=KEY) as running:
+    with FakeProvider({"main": "ok"}, key=KEY) as running:
         yield running
 
 
@@ -278,6 +278,26 @@ def test_a_client_that_leaves_early_is_recorded(
     closed = left.at + left.aborted
     assert began + 0.2 <= closed <= time.time()
     assert stayed.aborted is None
+
+
+def test_slow_answers_can_be_hurried(provider: FakeProvider, client: httpx.Client) -> None:
+    """One that is under way goes on without its pauses; later ones have theirs."""
+    for value in ({"delay": 60}, {"chunk_delay": 60, "chunks": 9}):
+        provider.set("main", value)
+        answers: list[httpx.Response] = []
+        thread = threading.Thread(
+            target=lambda: answers.append(ask(client, "main", timeout=20, stream=True))  # noqa: B023
+        )
+        provider.forget()
+        thread.start()
+        while not provider.requests("main"):
+            time.sleep(0.01)
+        assert thread.is_alive()
+        provider.hurry()
+        thread.join()
+        assert answers[0].text.endswith("data: [DONE]\n\n")
+    with pytest.raises(httpx.ReadTimeout):
+        ask(client, "main", timeout=0.2, stream=True)
 
 
 def test_records_show_the_sampling_parameters_that_arrived(
@@ -364,7 +384,7 @@ def test_a_wrong_order_is_refused(client: httpx.Client, order: bytes) -> None:
 
 def test_orders_are_taken_only_when_enabled() -> None:
     """Without ``control`` the addresses do not exist."""
-    with ProviderThread() as provider:
+    with FakeProvider() as provider:
         url = f"{provider.base_url}/_control/requests"
         assert httpx.get(url, trust_env=False).status_code == 404
 
@@ -372,7 +392,7 @@ def test_orders_are_taken_only_when_enabled() -> None:
 def test_a_schedule_can_be_given_at_the_start() -> None:
     """A list of behaviours in ``models`` is a schedule."""
     with (
-        ProviderThread({"m": [402, "ok"]}) as provider,
+        FakeProvider({"m": [402, "ok"]}) as provider,
         httpx.Client(base_url=provider.base_url, trust_env=False) as client,
     ):
         assert [ask(client, "m").status_code for _ in range(3)] == [402, 200, 200]
@@ -404,14 +424,14 @@ async def test_a_taken_port_is_an_error_in_both_forms() -> None:
     async with FakeProvider() as provider:
         with pytest.raises(OSError, match="in use"):
             await FakeProvider(port=provider.port).start()
-        with pytest.raises(OSError, match="in use"), ProviderThread(port=provider.port):
+        with pytest.raises(OSError, match="in use"), FakeProvider(port=provider.port):
             pass
 
 
 def test_the_thread_ends_with_the_block() -> None:
     """After the block there is no thread and no listener, even with a request unanswered."""
     before = set(threading.enumerate())
-    with ProviderThread({"m": "never"}) as provider:
+    with FakeProvider({"m": "never"}) as provider:
         url = provider.url("openai")
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(url, json={"model": "m", "messages": []}, timeout=0.1, trust_env=False)

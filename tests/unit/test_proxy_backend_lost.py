@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from proxy_kit import (
     Handler,
     Seen,
+    after,
+    byte_backend,
     chunked,
     echo,
     error_type,
@@ -214,13 +216,8 @@ async def test_a_large_503_is_passed_whole() -> None:
 async def test_503_of_a_backend_that_is_no_longer_current(how: str) -> None:
     """A backend whose time is over says 503 because it closes: the request is sent again."""
     release = asyncio.Event()
-
-    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
-        await release.wait()
-        writer.write(response(b"busy", status="503 No"))
-
     async with stage() as scene:
-        first = await scene.backend(handler)
+        first = await scene.backend(after(release, response(b"busy", status="503 No")))
         wire = await scene.wire()
         await wire.send(request("/r", b"nonce"))
         await first.until(lambda: len(first.seen) == 1)
@@ -239,13 +236,8 @@ async def test_503_of_a_backend_that_is_no_longer_current(how: str) -> None:
 async def test_other_answers_of_an_old_backend_are_passed() -> None:
     """After a switch the answer of the old backend is as good as any."""
     release = asyncio.Event()
-
-    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
-        await release.wait()
-        writer.write(response(b"old", status="529 Overloaded"))
-
     async with stage() as scene:
-        first = await scene.backend(handler)
+        first = await scene.backend(after(release, response(b"old", status="529 Overloaded")))
         wire = await scene.wire()
         await wire.send(request("/r", b"nonce"))
         await first.until(lambda: len(first.seen) == 1)
@@ -458,10 +450,9 @@ async def test_a_backend_that_comes_back_on_its_port() -> None:
             await reader.read()
             writer.close()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", port)
-        assert (await wire.receive()).body == b"back"
-        assert scene.proxy.switch.connect_failures(7) == 0
-        server.close()
+        async with byte_backend(serve, port=port):
+            assert (await wire.receive()).body == b"back"
+            assert scene.proxy.switch.connect_failures(7) == 0
 
 
 async def test_a_new_backend_is_tried_again_though_the_old_one_was_being_tried(

@@ -8,9 +8,21 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from proxy_kit import Seen, chunked, echo, error_type, never, request, response, stage, status
+from proxy_kit import (
+    Seen,
+    after,
+    byte_backend,
+    chunked,
+    echo,
+    error_type,
+    never,
+    request,
+    response,
+    stage,
+    status,
+)
 
-from synccr.proxy import BackendAddress, Proxy
+from synccr.proxy import Proxy
 from synccr.proxy.framing import Head
 
 
@@ -182,9 +194,8 @@ async def test_an_answer_before_the_request_is_whole() -> None:
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(early, "127.0.0.1", 0)
-    async with stage() as scene:
-        scene.proxy.switch.use(BackendAddress(1, *server.sockets[0].getsockname()))
+    async with byte_backend(early) as address, stage() as scene:
+        scene.proxy.switch.use(address)
         wire = await scene.wire()
         message = request("/large", b"x" * 100_000)
         await wire.send(message[:500])
@@ -193,7 +204,6 @@ async def test_an_answer_before_the_request_is_whole() -> None:
         await wire.send(message[500:])
         assert (await wire.ask(request("/next"))).body == b"second"
         assert sock_answers.is_set()
-    server.close()
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\n"])
@@ -237,13 +247,8 @@ async def test_the_end_of_a_connection(message: bytes, answer: bytes) -> None:
 async def test_half_close() -> None:
     """A client that has ended its side still gets its answers, pipelined ones too."""
     release = asyncio.Event()
-
-    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
-        await release.wait()
-        await echo(seen, writer)
-
     async with stage() as scene:
-        backend = await scene.backend(handler)
+        backend = await scene.backend(after(release))
         wire = await scene.wire()
         await wire.send(request("/h", b"1", version="1.1") + request("/h", b"2"))
         wire.writer.write_eof()

@@ -9,7 +9,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from proxy_kit import TIMEOUT, Seen, Stage, chunked, echo, never, request, response, stage, status
+from proxy_kit import (
+    TIMEOUT,
+    Seen,
+    Stage,
+    after,
+    chunked,
+    echo,
+    never,
+    request,
+    response,
+    stage,
+    status,
+)
 
 from synccr.proxy import Proxy
 
@@ -126,13 +138,8 @@ async def test_half_a_head_goes_along(cut: int) -> None:
 async def test_pipelined_requests_go_along() -> None:
     """Those read ahead of an answer are answered by the new proxy, in order."""
     go_on = asyncio.Event()
-
-    async def waits(seen: Seen, writer: asyncio.StreamWriter) -> None:
-        await go_on.wait()
-        await echo(seen, writer)
-
     async with two_stages() as (old, new):
-        backend = await old.backend(waits)
+        backend = await old.backend(after(go_on))
         wire = await old.wire()
         await wire.send(b"".join(request(f"/{n}", b"x" * n) for n in range(1, 5)))
         await backend.until(lambda: len(backend.seen) == 1)
@@ -256,11 +263,6 @@ async def test_a_new_owner_that_takes_no_more() -> None:
     """It is not asked again. What is being answered is answered to its end, what waits gets a
     503, half an upload goes where it has begun, and idle connections end."""
     go_on = asyncio.Event()
-
-    async def waits(seen: Seen, writer: asyncio.StreamWriter) -> None:
-        await go_on.wait()
-        await echo(seen, writer)
-
     offered: list[bytes] = []
 
     def refuses(_connection: socket.socket, ahead: bytes) -> bool:
@@ -268,7 +270,7 @@ async def test_a_new_owner_that_takes_no_more() -> None:
         return False
 
     async with stage() as old:
-        backend = await old.backend(waits)
+        backend = await old.backend(after(go_on))
         busy, half, held, idle, silent = [await old.wire() for _ in range(5)]
         await old.until(lambda: len(old.proxy.clients) == 5)
         await busy.send(request("/busy") + request("/next"))

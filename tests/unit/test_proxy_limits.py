@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from proxy_kit import Seen, error_type, never, request, response, stage, status
+from proxy_kit import Seen, byte_backend, error_type, never, request, response, stage, status
 
 from synccr.proxy import Proxy, Request, Response
 from synccr.proxy.framing import MAX_HEAD, Head
@@ -66,10 +66,9 @@ async def test_a_backend_that_reads_slowly() -> None:
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 10)
     proxy = Proxy(hold_timeout=5, carry_limit=500_000)
-    async with stage(proxy) as scene:
-        scene.proxy.switch.use(_backend(server))
+    async with byte_backend(serve, limit=1 << 10) as address, stage(proxy) as scene:
+        scene.proxy.switch.use(address)
         wire = await scene.wire()
         sending = asyncio.create_task(wire.send(request("/large", BLOCK * 400)))
         await scene.until(lambda: proxy.stats.not_carried == 1)
@@ -79,13 +78,6 @@ async def test_a_backend_that_reads_slowly() -> None:
         go.set()
         assert (await wire.receive()).body == b"40000000"
         await sending
-    server.close()
-
-
-def _backend(server: asyncio.Server):  # type: ignore[no-untyped-def]
-    from synccr.proxy import BackendAddress
-
-    return BackendAddress(1, *server.sockets[0].getsockname())
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHos"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from proxy_kit import Seen, chunked, echo, request, response, stage
+from proxy_kit import Seen, byte_backend, chunked, echo, request, response, stage
 
 from synccr.proxy import BackendAddress
 from synccr.proxy.backend_pool import MAX_IDLE
@@ -87,9 +87,8 @@ async def test_a_request_that_was_not_sent_whole_leaves_no_connection() -> None:
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(early, "127.0.0.1", 0)
-    async with stage() as scene:
-        scene.proxy.switch.use(BackendAddress(1, *server.sockets[0].getsockname()))
+    async with byte_backend(early) as address, stage() as scene:
+        scene.proxy.switch.use(address)
         wire = await scene.wire()
         message = request("/large", b"x" * 1000)
         await wire.send(message[:500])
@@ -102,7 +101,6 @@ async def test_a_request_that_was_not_sent_whole_leaves_no_connection() -> None:
         await wire.send(message[500:])
         assert (await wire.ask(request("/next"))).body == b"/next"
         assert connection.closed
-    server.close()
 
 
 async def test_a_whole_request_that_was_not_sent_whole_leaves_no_connection() -> None:

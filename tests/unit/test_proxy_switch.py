@@ -9,6 +9,7 @@ import pytest
 from proxy_kit import (
     TIMEOUT,
     Seen,
+    after,
     chunked,
     echo,
     error_type,
@@ -255,13 +256,8 @@ async def test_the_oldest_silent_request() -> None:
 async def test_close_lets_answers_finish() -> None:
     """Closing ends idle connections, lets a running answer finish and takes nothing new."""
     release = asyncio.Event()
-
-    async def handler(seen: Seen, writer: asyncio.StreamWriter) -> None:
-        await release.wait()
-        await echo(seen, writer)
-
     async with stage() as scene:
-        first = await scene.backend(handler)
+        first = await scene.backend(after(release))
         idle, busy = await scene.wire(), await scene.wire()
         await busy.send(request("/r", b"nonce"))
         await first.until(lambda: len(first.seen) == 1)

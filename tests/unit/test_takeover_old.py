@@ -62,11 +62,13 @@ with channel_of(os.environ):
 async def test_a_new_process_that_does_not_come_up(program: str, said: str, code: int) -> None:
     """Its own words where it has some; in any case the old one is told, and it is gone."""
     new = new_process(program)
-    with pytest.raises(SynccrError) as caught:
-        await new.expect(PREPARED, 1.0 if "sleep" in program else 60.0)
+    try:
+        with pytest.raises(SynccrError) as caught:
+            await new.expect(PREPARED, 1.0 if "sleep" in program else 60.0)
+    finally:
+        await new.kill()
     assert said in str(caught.value)
     assert caught.value.exit_code == code
-    await new.kill()
     assert not os.path.exists(f"/proc/{new.pid}")  # noqa: PTH110
 
 

@@ -1,0 +1,245 @@
+"""CCR brought by npm, and what npm says when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ccr_kit import LOCK, NAME, Site, fake_node, install, whole
+from pytest_subprocess import FakeProcess
+
+from synccr.ccr.installation import PINS
+from synccr.ccr.process import identify, with_parent_death_signal
+from synccr.errors import RuntimeMissing
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """npm is run without the wrapper that ends it with us."""
+    monkeypatch.setattr("synccr.ccr.npm.with_parent_death_signal", lambda command: command)
+    return Site(tmp_path)
+
+
+async def test_no_npm_and_nothing_installed(site: Site) -> None:
+    """Without npm and without the package the error says how to get both."""
+    with pytest.raises(RuntimeMissing, match="no npm beside it"):
+        await site.provide(npm=False, pins=PINS)
+
+
+async def test_npm_brings_it(site: Site, fp: FakeProcess) -> None:
+    """npm installs by our lock, in a private directory, without scripts; once."""
+    laid_out: dict[str, bytes] = {}
+
+    def work(directory: Path) -> None:
+        laid_out.update({path.name: path.read_bytes() for path in directory.iterdir()})
+        install(directory, "2.0.0")
+
+    site.npm_does(fp, work)
+    said: list[str] = []
+    for _ in range(2):
+        entry = await site.provide(progress=said.append)
+        assert entry == site.place / "node_modules" / NAME / "dist/cli.js"
+    assert said == ["Fetching Claude Code Router 2.0.0 with npm (only this once) …"]
+    (command,) = fp.calls
+    assert {"ci", "--ignore-scripts", "--omit=dev", "--prefer-offline"} <= set(command)
+    assert set(laid_out) == {"package.json", "package-lock.json"}
+    assert json.loads(laid_out["package-lock.json"]) == LOCK
+    assert site.place.stat().st_mode & 0o777 == 0o700
+    assert site.place.parent.stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in site.place.parent.iterdir()] == ["2.0.0"]
+
+
+async def test_what_npm_is_told(site: Site, fp: FakeProcess) -> None:
+    """npm gives up soon, unless the person says otherwise, and runs by the Node beside it."""
+    site.environ["npm_config_fetch_retries"] = "7"
+    seen = fp.register(
+        [fp.any()],
+        callback=lambda _: site.beside(whole),
+    )
+    node = fake_node(site.root)
+    await site.provide(node=node)
+    options = seen.calls[0].kwargs
+    assert options is not None
+    assert options["cwd"].parents[1] == site.place.parent  # no project's .npmrc has a say
+    assert options["env"]["npm_config_fetch_retries"] == "7"
+    assert options["env"]["npm_config_fetch_retry_mintimeout"] == "500"
+    assert options["env"]["PATH"].startswith(str(node.path.parent))
+
+
+@pytest.mark.parametrize(
+    ("stderr", "what"),
+    [
+        (
+            f"npm error code ETARGET\nnpm error notarget No matching version found for {NAME}@9.",
+            f"npm has no Claude Code Router 2.0.0: No matching version found for {NAME}@9.",
+        ),
+        ("npm ERR! code E404\nnpm ERR! 404 Not Found", "npm has no Claude Code Router 2.0.0"),
+        (
+            "npm error code ENOTFOUND\nnpm error syscall getaddrinfo\nnpm error network request",
+            "npm cannot reach its registry (ENOTFOUND)",
+        ),
+        ("npm error code ENOTCACHED\nnpm error request to", "is not in npm's cache"),
+        (
+            (
+                "npm warn Unknown\nnpm error code ENOSPC\nnpm error syscall write\n"
+                "npm error nospc ENOSPC: no space left on device, write\nnpm error A complete log"
+            ),
+            "could not fetch Claude Code Router 2.0.0: ENOSPC: no space left on device, write",
+        ),
+        ("sh: 1: node: not found\n", "could not fetch Claude Code Router 2.0.0: sh: 1: node: not"),
+        ("", "no reason given"),
+        (
+            (
+                "npm error code SELF_SIGNED_CERT_IN_CHAIN\nnpm error errno SELF_SIGNED_CERT\n"
+                "npm error request to https://r/x failed, reason: self-signed certificate"
+            ),
+            "2.0.0: request to https://r/x failed, reason: self-signed certificate",
+        ),
+        ("npm error code EX\nnpm error \x1b]0;title\x07 alert", "alert"),
+    ],
+)
+async def test_npm_failures_in_one_sentence(
+    site: Site, fp: FakeProcess, stderr: str, what: str
+) -> None:
+    """No such version, no network and other failures of npm are told apart, exit code 6."""
+    fp.register([fp.any()], stderr=stderr, returncode=1, occurrences=2)
+    with pytest.raises(RuntimeMissing) as caught:
+        await site.provide()
+    assert what in caught.value.what
+    assert "\x1b" not in caught.value.what
+    assert caught.value.todo
+    assert caught.value.exit_code == 6
+    assert list(site.place.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("stderr", "todo"),
+    [
+        (
+            (
+                "npm error code ETARGET\nnpm error notarget No matching version found for x with a "
+                "date before 1/1/2020."
+            ),
+            "min-release-age",
+        ),
+        (
+            (
+                "npm error code EACCES\nnpm error\nnpm error Your cache folder contains root-owned "
+                'files\nnpm error   sudo chown -R 1000:1000 "/home/me/.npm"'
+            ),
+            'sudo chown -R 1000:1000 "/home/me/.npm"',
+        ),
+    ],
+)
+async def test_what_helps_npm(site: Site, fp: FakeProcess, stderr: str, todo: str) -> None:
+    """A cooldown in .npmrc is named, and npm's own remedy for its cache is passed on."""
+    fp.register([fp.any()], stderr=stderr, returncode=1, occurrences=2)
+    with pytest.raises(RuntimeMissing) as caught:
+        await site.provide(pins=PINS)
+    assert todo in caught.value.todo
+
+
+async def test_a_version_younger_than_npms_record(site: Site, fp: FakeProcess) -> None:
+    """npm's cache may hold a record without the version: then the registry is asked."""
+    fp.register([fp.any(), "--prefer-offline"], stderr="npm error code ETARGET", returncode=1)
+    fp.register(
+        [fp.any(), "--prefer-online"],
+        callback=lambda _: site.beside(whole),
+    )
+    assert await site.provide()
+
+
+@pytest.mark.parametrize("gone", ["node", "npm-cli.js"])
+async def test_node_that_vanishes(site: Site, gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Node that a version manager removes after it was found is named, and what helps; no
+    directory is blamed. So with the wrapper that ends npm with us, and without it."""
+    there = site.root / "v20"
+    node = fake_node(there)
+    if gone == "npm-cli.js":  # Node is there and says that it finds no such script
+        node = replace(node, npm=(sys.executable, node.npm[1]))
+    (there / gone).unlink()
+    for wrapper in (lambda command: command, with_parent_death_signal):
+        monkeypatch.setattr("synccr.ccr.npm.with_parent_death_signal", wrapper)
+        with pytest.raises(RuntimeMissing, match=f"v20/{gone} is no longer there") as caught:
+            await site.provide(node=node)
+        assert "written" not in caught.value.what
+        assert "another Node is looked for" in caught.value.todo
+        assert "nodejs.org" in caught.value.todo
+    assert list(site.place.parent.iterdir()) == []
+
+
+async def test_npm_that_the_system_does_not_start(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is told as what it is."""
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    with pytest.raises(RuntimeMissing, match=r"could not be run: Resource temporarily"):
+        await site.provide()
+
+
+@pytest.mark.slow
+async def test_npm_that_hangs_is_ended(site: Site) -> None:
+    """An npm that never comes back is ended after its time, with what it started."""
+    pids = site.root / "pids"
+    script = site.root / "npm.py"
+    script.write_text(
+        "import os, pathlib, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"pathlib.Path({str(pids)!r}).write_text(f'{{os.getpid()}} {{child.pid}}')\n"
+        "time.sleep(60)\n"
+    )
+    node = replace(fake_node(site.root), npm=(sys.executable, str(script)))
+    with pytest.raises(RuntimeMissing, match="within 5 s"):
+        await site.provide(node=node, timeout=5.0)
+    async with asyncio.timeout(10):
+        while any(identify(int(pid)) for pid in pids.read_text().split()):
+            await asyncio.sleep(0.02)
+    assert list(site.place.parent.iterdir()) == []
+
+
+async def test_npm_that_brings_nothing(site: Site, fp: FakeProcess) -> None:
+    """When npm ends well and nothing is there, that is an error."""
+    fp.register([fp.any()])
+    with pytest.raises(RuntimeMissing, match="there is no program"):
+        await site.provide()
+    assert list(site.place.parent.iterdir()) == []
+
+
+async def test_unpinned_version(site: Site, fp: FakeProcess) -> None:
+    """A version without a pin is installed by its number, and run from where its manifest says."""
+
+    def work(directory: Path) -> None:
+        root = install(directory, "2.0.1", script="out/main.js")
+        (root / "out").mkdir()
+        (root / "out" / "main.js").touch()
+
+    place = site.cache / "ccr" / "2.0.1"
+    site.npm_does(fp, work, "install")
+    for _ in range(2):
+        entry = await site.provide("2.0.1", pins={})
+        assert entry == place / "node_modules" / NAME / "out" / "main.js"
+    (command,) = fp.calls
+    assert {"--save-exact", f"{NAME}@2.0.1", "--ignore-scripts"} <= set(command)
+
+
+@pytest.mark.parametrize("script", ["../../../evil.js", "missing.js"])
+async def test_unpinned_program_that_cannot_be_resolved(
+    site: Site, fp: FakeProcess, script: str
+) -> None:
+    """A manifest that names no script inside the package: nothing is run."""
+
+    def work(directory: Path) -> None:
+        install(directory, "2.0.1", script=script)
+        (directory / "evil.js").touch()
+
+    site.npm_does(fp, work, "install")
+    with pytest.raises(RuntimeMissing, match="there is no program"):
+        await site.provide("2.0.1", pins={})
