@@ -93,6 +93,8 @@ class Endpoints:
             self.listener = predecessor.listener
         else:
             self.listener = bind(*self.address)
+            if predecessor:  # left open here, it would take clients whom nobody serves
+                predecessor.listener.close()
         try:
             await self.provider_side.start()
             if not predecessor:
