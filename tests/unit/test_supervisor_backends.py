@@ -12,7 +12,6 @@ from typing import Any, cast
 import pytest
 from policy_kit import profiles, started
 
-from synccr.ccr.backend import Backend
 from synccr.errors import SynccrError
 from synccr.journal import Journal
 from synccr.paths import Paths
@@ -113,10 +112,10 @@ class SlowLauncher:
         self.asked, self.may = asyncio.Event(), asyncio.Event()
         self.done: list[str] = []
 
-    async def launch(self, _package: object, **_ours: object) -> Backend:
+    async def launch(self, _package: object, **_ours: object) -> Any:
         self.asked.set()
         await self.may.wait()
-        return cast("Any", SimpleNamespace(kill=lambda: self.done.append("kill"), stop=self._stop))
+        return SimpleNamespace(kill=lambda: self.done.append("kill"), stop=self._stop)
 
     async def _stop(self, _deadline: float) -> None:
         self.done.append("stop")
@@ -125,7 +124,8 @@ class SlowLauncher:
 async def test_a_ccr_that_comes_up_after_the_end_does_not_stay(tmp_path: Path) -> None:
     """A fresh one was asked for a moment before everything ended: nobody else would end it."""
     stage = Stage(tmp_path)
-    launcher = stage.backends.launcher = SlowLauncher()
+    launcher = SlowLauncher()
+    stage.backends.launcher = cast("Any", launcher)
 
     async def now() -> Any:
         return None

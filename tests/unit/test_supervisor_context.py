@@ -49,7 +49,7 @@ def test_no_key_of_a_profile_is_shown() -> None:
     }
     document = {"Providers": [entry], "Router": {"default": "acme,m"}}
     both = [understand(document, role, role, {}) for role in ("primary", "fallback")]
-    state = started(Settings(), *both)
+    state = started(Settings(), both[0], both[1])
     assert KEY in str(state.current.config)
     shown = repr([both, state, e.Swap(state.current, "asked", None, "")])
     assert KEY not in shown
