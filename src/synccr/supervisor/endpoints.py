@@ -63,7 +63,7 @@ class Endpoints:
             context.paths,
             context.environ,
             start_timeout=settings.start_timeout,
-            redact=profiles.redactor,
+            redact=config.redactor,
             register=Register.of(context.paths),
         )
         self.launcher = LedLauncher(bare, self.provider_side, parts.tell)
