@@ -57,7 +57,8 @@ def looks(found: Look, used: float, waited: float = 5.0, most: int = 100) -> int
 
 def test_how_long_a_silent_backend_is_waited_for() -> None:
     """One that does nothing is given up soon, one that works after minutes, also where a busy
-    machine leaves it a tenth of a core; one that answers never. Another answer than 200 is no sign of work."""
+    machine leaves it a tenth of a core; one that answers never. Another answer than 200 is no sign
+    of work."""
     assert looks(Look.SILENT, used=0.1) == UNHEALTHY_AFTER
     assert looks(Look.SILENT, used=4.9) == BUSY_LIMIT // 6 + UNHEALTHY_AFTER
     assert looks(Look.SILENT, used=0.6) == BUSY_LIMIT // 6 + UNHEALTHY_AFTER
