@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from provider import FakeProvider
-from synccr.clock import now
 from synccr.config.profile import Provider
 from synccr.config.reader import understand
 from synccr.egress.silence_limits import SilenceLimits
@@ -51,10 +50,10 @@ class Scene:
             primary=both[0], fallback=both[1], proxy=None, redactor=Redactor([KEY])
         )
         self.quotas: list[tuple[str, Mapping[str, str]]] = []
-        dispatcher = TurnDispatcher(Journal(tmp_path / "j"), now, TraceLog(), b"secret")
+        dispatcher = TurnDispatcher(Journal(tmp_path / "j"), TraceLog(), b"secret")
         self.provider_side = ProviderSide(
-            *(dispatcher, cast("Any", self.profiles), {}, (), cast("Any", None)),
-            *(lambda *_: None, SilenceLimits(90, 900), lambda *limits: self.quotas.append(limits)),
+            *(dispatcher, cast("Any", self.profiles), {}, ()),
+            *(SilenceLimits(90, 900), lambda *limits: self.quotas.append(limits)),
         )
 
     async def stream(self) -> bool:

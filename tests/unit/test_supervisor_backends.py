@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -102,3 +103,46 @@ async def test_who_waits_for_a_swap_is_answered(tmp_path: Path) -> None:
         await loop.run()
         assert await waiting == (False, "this supervisor ends")
     assert stage.told == []
+
+
+class SlowLauncher:
+    """Its CCR is up once it is let to be."""
+
+    def __init__(self) -> None:
+        self.asked, self.may = asyncio.Event(), asyncio.Event()
+        self.done: list[str] = []
+
+    async def launch(self, _package: object, **_ours: object) -> Any:
+        self.asked.set()
+        await self.may.wait()
+        return SimpleNamespace(kill=lambda: self.done.append("kill"), stop=self._stop)
+
+    async def _stop(self, _deadline: float) -> None:
+        self.done.append("stop")
+
+
+async def test_a_ccr_that_comes_up_after_the_end_does_not_stay(tmp_path: Path) -> None:
+    """A fresh one was asked for a moment before everything ended: nobody else would end it."""
+    stage = Stage(tmp_path)
+    launcher = SlowLauncher()
+    stage.backends.launcher = cast("Any", launcher)
+
+    async def now() -> Any:
+        return None
+
+    stage.backends.packages = cast("Any", SimpleNamespace(now=now))
+    stage.backends._healed = stage.loop.state.current
+    async with asyncio.timeout(20):
+        waiting = asyncio.create_task(stage.backends.renew())
+        await launcher.asked.wait()
+        await stage.backends.close(0)
+        launcher.may.set()
+        with pytest.raises(SynccrError, match="This supervisor ends"):
+            await waiting
+        assert launcher.done == ["kill", "stop"]
+        assert stage.backends.current is None
+        assert stage.config.read_text() == "the new supervisor's"
+        launcher.asked.clear()
+        with pytest.raises(SynccrError, match="This supervisor ends"):
+            await stage.backends.renew()
+        assert not launcher.asked.is_set()

@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 from policy_kit import DAWN, profiles, report, started
 
-from synccr.clock import now
 from synccr.journal import Journal
 from synccr.judge.outcome import Trouble, failure
 from synccr.models.report import ModelRef, Status
 from synccr.policy.state import PolicyState
 from synccr.proxy import Response
 from synccr.settings import Settings
-from synccr.supervisor.turn_dispatcher import TurnDispatcher, named_by_client, need_of
+from synccr.supervisor.turn_dispatcher import TurnDispatcher
 from synccr.turns.attempt import Attempt
+from synccr.turns.request_need import named_by_client, need_of
 from synccr.turns.trace import TraceLog
 
 MAIN, SPARE = ModelRef("a", "main"), ModelRef("a", "spare")
 
 
 def dispatcher(tmp_path: Path, state: PolicyState) -> TurnDispatcher:
-    found = TurnDispatcher(Journal(tmp_path / "j"), now, TraceLog(), b"secret")
-    found.consult(lambda: state, lambda _: None)
+    found = TurnDispatcher(Journal(tmp_path / "j"), TraceLog(), b"secret")
+    found.policy.consult(lambda: state, lambda _: None)
     return found
 
 
@@ -42,7 +42,7 @@ def test_only_a_request_that_fits_tries_a_model(
     state = replace(state, health={**state.health, MAIN: known})
     found = dispatcher(tmp_path, state)
     turn = found.turns.begin("s", "/v1/messages", 0.0)
-    refused = found.permit(Attempt(SPARE, 0.0, bytes_out=size, tools=tools), turn)
+    refused = found.policy.permit(Attempt(SPARE, 0.0, bytes_out=size, tools=tools), turn)
     assert (refused is not None and refused.trouble is Trouble.TRIAL) is tried
     assert turn.trial == (MAIN if tried else None)
 

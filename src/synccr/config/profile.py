@@ -40,15 +40,15 @@ class Provider:
 
     Attributes:
         name: as routes name it.
-        url: ``api_base_url``, the whole address that CCR posts to.
-        key: the value; never shown in ``repr``.
+        url: ``api_base_url``, the whole address that CCR posts to; may carry a key.
+        key: the value. Neither is shown in ``repr``.
         models: as listed.
         transformer: CCR's transformer section, raw.
         unset: names of environment variables that it needs and that are not set.
     """
 
     name: str
-    url: str
+    url: str = field(repr=False)
     key: str = field(repr=False)
     models: tuple[str, ...]
     transformer: Mapping[str, Any] = field(default_factory=dict, repr=False)

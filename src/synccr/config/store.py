@@ -111,8 +111,13 @@ class Profiles:
     @property
     def redactor(self) -> Redactor:
         """Masks every key of both profiles and of the local port."""
+        return Redactor(self.secrets)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every key of both profiles and of the local port."""
         local = (self.local.api_key,) if self.local.api_key else ()
-        return Redactor([*self.primary.secrets(), *self.fallback.secrets(), *local])
+        return (*self.primary.secrets(), *self.fallback.secrets(), *local)
 
     @property
     def proxy(self) -> str | None:

@@ -82,6 +82,7 @@ class Backends:
     _healed: Healed | None = None
     _counted: tuple[int, int] = (0, 0)
     _replaced: bool = False
+    _closed: bool = False
     _all: list[Backend] = field(default_factory=list)
     _tasks: Background = field(default_factory=Background)
     _check_asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -159,8 +160,11 @@ class Backends:
         return self.proxy.switch.oldest_unanswered(self._generation)
 
     async def close(self, deadline: float) -> None:
-        """End every backend, within ``deadline`` seconds or by force; cancelled, at once."""
-        self.current = None
+        """End every backend, within ``deadline`` seconds or by force; cancelled, at once.
+
+        None is started any more, and one that is being started does not stay.
+        """
+        self.current, self._closed = None, True
         try:
             await self._tasks.cancel()
             await asyncio.gather(*(backend.stop(deadline) for backend in self._all))
@@ -173,6 +177,7 @@ class Backends:
     async def _start(self, healed: Healed) -> Backend:
         if self._replaced:
             raise SupervisorReplaced
+        self._check_open()
         package = await self.packages.now()
         ours = [backend.identity for backend in self._all]
         ours += descendants(self.predecessor) if self.predecessor else []
@@ -184,6 +189,10 @@ class Backends:
             ConfigFile(self.paths).transaction(healed.config),
         ):
             backend = await self.launcher.launch(package, ours=ours)
+            if self._closed:
+                backend.kill()
+                await backend.stop(0)
+            self._check_open()
         old, self.current = self.current, backend
         self._healed = healed
         self._all.append(backend)
@@ -194,6 +203,10 @@ class Backends:
         self._tasks.spawn(self._watch(backend))
         self.on_serving(backend)
         return backend
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SynccrError("This supervisor ends.")
 
     async def _watch(self, backend: Backend) -> None:
         """Notice when the serving backend exits, stops listening or no longer answers."""

@@ -13,6 +13,7 @@ from synccr.config.store import Profiles
 from synccr.journal import stamp
 from synccr.models.report import Report
 from synccr.paths import Paths
+from synccr.redact import Redactor
 from synccr.settings import Settings
 from synccr.supervisor.takeover.protocol import Channel
 
@@ -59,10 +60,24 @@ class Context:
 
 @dataclass
 class CurrentConfig:
-    """Settings and profiles that count now: both may be read again while CCR runs."""
+    """Settings and profiles that count now: both may be read again while CCR runs.
+
+    Attributes:
+        redactor: masks the keys of all profiles that counted since the start: what repeats one
+            may have begun before an edit.
+    """
 
     settings: Settings
     profiles: Profiles
+    redactor: Redactor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.redactor = self.profiles.redactor
+
+    def use(self, profiles: Profiles) -> None:
+        """Go on with other profiles."""
+        self.profiles = profiles
+        self.redactor.add(profiles.secrets)
 
     @property
     def providers(self) -> tuple[Provider, ...]:

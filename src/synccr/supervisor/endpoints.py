@@ -10,13 +10,13 @@ from typing import Any
 
 from synccr.ccr.launch import Launcher
 from synccr.ccr.orphans import Register
-from synccr.clock import now
 from synccr.config.keys import read_keys
 from synccr.control.server import ControlServer
 from synccr.egress.silence_limits import SilenceLimits
 from synccr.policy.retry_budget import RetryBudget
 from synccr.proxy import Proxy, Request, Response
 from synccr.supervisor.commands import Stage
+from synccr.supervisor.led_launcher import LedLauncher
 from synccr.supervisor.parts import Parts
 from synccr.supervisor.provider_side import ProviderSide
 from synccr.supervisor.public_port import bind, browser_guard, most_clients
@@ -33,7 +33,8 @@ class Endpoints:
         address, listener: the public port; bound by ``open``.
         proxy: serves its clients.
         control: serves commands.
-        provider_side: leads CCR's requests to providers through the egress.
+        provider_side: takes CCR's requests to providers.
+        launcher: starts a CCR that is led there.
         traffic: the last minute's.
     """
 
@@ -48,7 +49,6 @@ class Endpoints:
         self.provider_side = ProviderSide(
             TurnDispatcher(
                 parts.journal,
-                now,
                 parts.tracing.log,
                 secrets.token_urlsafe(24).encode(),
                 budget=RetryBudget(settings.retry_budget),
@@ -56,17 +56,17 @@ class Endpoints:
             profiles,
             context.environ,
             tuple(read_keys(context.paths.keys)),
-            Launcher(
-                context.paths,
-                context.environ,
-                start_timeout=settings.start_timeout,
-                redact=profiles.redactor,
-                register=Register.of(context.paths),
-            ),
-            parts.tell,
             SilenceLimits(settings.silence_timeout, settings.silence_ceiling),
             parts.quotas.observe_headers,
         )
+        bare = Launcher(
+            context.paths,
+            context.environ,
+            start_timeout=settings.start_timeout,
+            redact=config.redactor,
+            register=Register.of(context.paths),
+        )
+        self.launcher = LedLauncher(bare, self.provider_side, parts.tell)
         host, port = self.address
         self.proxy = Proxy(
             hold_timeout=settings.hold_timeout,
@@ -93,6 +93,8 @@ class Endpoints:
             self.listener = predecessor.listener
         else:
             self.listener = bind(*self.address)
+            if predecessor:  # left open here, it would take clients whom nobody serves
+                predecessor.listener.close()
         try:
             await self.provider_side.start()
             if not predecessor:

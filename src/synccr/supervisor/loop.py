@@ -67,13 +67,15 @@ class Loop:
         return await self.swaps.result(asked, patience)
 
     async def run(self) -> None:
-        """Read events until ``StopAsked``."""
-        while self.state.phase is not Phase.STOPPING:
-            self._take(await self._queue.get())
-        self.swaps.end(self.state)
-        if self._alarm:
-            self._alarm.cancel()
-        await self._tasks.cancel()
+        """Read events until ``StopAsked``. However it ends, nothing that it began goes on."""
+        try:
+            while self.state.phase is not Phase.STOPPING:
+                self._take(await self._queue.get())
+        finally:
+            self.swaps.end(self.state)
+            if self._alarm:
+                self._alarm.cancel()
+            await self._tasks.cancel()
 
     def _take(self, event: e.PolicyEvent) -> None:
         """One decision and its actions. No ``await`` in here: a decision is never interrupted."""

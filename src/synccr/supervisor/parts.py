@@ -47,7 +47,7 @@ class Parts:
         self.context, self.lock, self.predecessor = context, lock, predecessor
         self.config = config = CurrentConfig(settings, context.load())
         self.seen_files = signature(config.profiles.watch)
-        self.journal = Journal(paths.instance / "journal.jsonl", config.profiles.redactor)
+        self.journal = Journal(paths.instance / "journal.jsonl", config.redactor)
         self.background = Background()
         self.tracing = Tracing(
             paths.instance, self.journal, lambda: config.profiles.redactor, self.background

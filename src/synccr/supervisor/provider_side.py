@@ -1,15 +1,10 @@
-"""One supervisor's side towards the providers: its egress, and a CCR that is led there."""
+"""One supervisor's side towards the providers: its egress, and what is known of their models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 
-from synccr.ccr.backend import Backend
-from synccr.ccr.egress_lead import PRELOAD, EgressAddress
-from synccr.ccr.launch import Launcher
-from synccr.ccr.package import Package
-from synccr.ccr.process import ProcessId
+from synccr.ccr.egress_lead import EgressAddress
 from synccr.config.store import Profiles
 from synccr.egress.attempt_runner import AttemptServices
 from synccr.egress.current_providers import CurrentProviders
@@ -17,7 +12,6 @@ from synccr.egress.egress import Egress
 from synccr.egress.silence_limits import SilenceLimits
 from synccr.models.report import ModelRef, Report, Status
 from synccr.models.shape import Shape
-from synccr.supervisor.context import Reporter
 from synccr.supervisor.public_port import most_clients
 from synccr.supervisor.turn_dispatcher import TurnDispatcher
 from synccr.transport import Transport
@@ -25,11 +19,6 @@ from synccr.turns.attempt import Attempt
 from synccr.turns.turn import Turn
 
 _MOST_MODELS = 4096
-
-NOT_LED = (
-    "CCR came up without synccr's module: its provider requests are not judged, and it has the "
-    "provider keys itself."
-)
 
 
 class ProviderSide:
@@ -40,8 +29,6 @@ class ProviderSide:
         profiles: those that count first.
         environ: with the keys.
         kept: names that ``keys.env`` holds.
-        launcher: starts a CCR that asks providers by itself.
-        tell: shows a line to a person.
         silence: how long models may be silent.
         quotas: hears of a provider's rate limits, in the headers of its answers.
     """
@@ -52,16 +39,12 @@ class ProviderSide:
         profiles: Profiles,
         environ: Mapping[str, str],
         kept: Iterable[str],
-        launcher: Launcher,
-        tell: Reporter,
         silence: SilenceLimits,
         quotas: Callable[[str, Mapping[str, str]], None],
     ) -> None:
         self.dispatcher = dispatcher
         self._environ = environ
         self._kept = kept
-        self._launcher = launcher
-        self._tell = tell
         self._silence = silence
         self._quotas = quotas
         self._done_alone: set[ModelRef] = set()
@@ -75,7 +58,7 @@ class ProviderSide:
             silence=silence,
             providers=lambda: self._providers.lookup,
             substitute=self._providers.substitute,
-            permit=dispatcher.permit,
+            permit=dispatcher.policy.permit,
             on_ended=self._attempt_ended,
             redact=lambda: self._redactor,
             capture=lambda: dispatcher.trace.capture,
@@ -102,25 +85,13 @@ class ProviderSide:
         """End every request to a provider."""
         await self.egress.close()
 
-    async def launch(self, package: Package, *, ours: Collection[ProcessId] = ()) -> Backend:
-        """Start a CCR that is led to the egress and holds no key; one that cannot be led gets
-        the keys and asks providers by itself, and a person is told so.
+    def address(self) -> EgressAddress:
+        """Where a CCR that starts now is led to, with the providers that count now."""
+        return EgressAddress(self.egress.url, self.egress.secret, self._providers.keyring.origins)
 
-        Raises:
-            SynccrError: as `Launcher.launch`.
-        """
-        keyring, egress = self._providers.keyring, self.egress
-        if not PRELOAD.is_file():
-            return await self._launch_bare(package, ours)
-        address = EgressAddress(egress.url, egress.secret, keyring.origins)
-        environ = keyring.environ_for_ccr(self._environ, self._kept)
-        backend = await replace(self._launcher, environ=environ, egress=address).launch(
-            package, ours=ours
-        )
-        if backend.led:
-            return backend
-        await backend.stop(0)
-        return await self._launch_bare(package, ours)
+    def environ_for_ccr(self) -> Mapping[str, str]:
+        """The environment of a CCR that is led: it holds no key."""
+        return self._providers.keyring.environ_for_ccr(self._environ, self._kept)
 
     def probed(self, reports: Iterable[Report]) -> None:
         """Learn from probes how long models take to answer, and whose streams end with
@@ -144,8 +115,4 @@ class ProviderSide:
             self._finishing.add(ref)
         if attempt.headers:
             self._quotas(ref.provider, attempt.headers)
-        self.dispatcher.attempt_ended(turn, attempt)
-
-    async def _launch_bare(self, package: Package, ours: Collection[ProcessId]) -> Backend:
-        self._tell("error_seen", NOT_LED, "See: synccr doctor", True)
-        return await self._launcher.launch(package, ours=ours)
+        self.dispatcher.policy.attempt_ended(turn, attempt)

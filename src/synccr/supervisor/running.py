@@ -44,7 +44,7 @@ class Running(Stage):
             parts.context.paths,
             parts.config.settings,
             parts.packages(parts.config.settings),
-            endpoints.provider_side,
+            endpoints.launcher,
             endpoints.proxy,
             on_died=lambda reason: self._loop.post(e.BackendDied(reason)),
             on_serving=lambda backend: self._watchers.ccr.follow(backend),  # noqa: PLW0108  # made below
@@ -56,7 +56,8 @@ class Running(Stage):
         )
         self._watchers = Watchers(parts, prober, self._loop)
         self._restarting = Restarting(parts, endpoints, self._loop)
-        endpoints.provider_side.dispatcher.consult(lambda: self._loop.state, self._loop.post)
+        policy = endpoints.provider_side.dispatcher.policy
+        policy.consult(lambda: self._loop.state, self._loop.post)
         endpoints.stage = self
 
     async def serve(self, why: str) -> None:

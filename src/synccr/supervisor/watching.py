@@ -70,7 +70,7 @@ class Watchers:
         return {"quota": self._parts.quotas.status(names), "overrides": self.overrides.status()}
 
     def _use(self, profiles: Profiles) -> None:
-        self._parts.config.profiles = profiles
+        self._parts.config.use(profiles)
         self._prober.provider_side.use(profiles)
         self._loop.post(e.ProfilesRead(profiles.primary, profiles.fallback, profiles.local))
 

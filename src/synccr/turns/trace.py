@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
+    from synccr.turns.attempt import Attempt
     from synccr.turns.capture import Capture
+    from synccr.turns.turn import Turn
 
 KEPT = 200
 """Turns that are kept."""
@@ -158,6 +160,51 @@ class TraceLog:
     def first_bytes(self) -> dict[str, int]:
         """See :func:`first_bytes`."""
         return first_bytes(self._rows)
+
+
+def turn_row(turn: Turn, at: str, route: str, now: float) -> TurnRow:
+    """What is kept of a turn that is over.
+
+    Args:
+        turn: it.
+        at, route: as in `TurnRow`.
+        now: monotonic seconds.
+    """
+    served = turn.served_by if turn.status < 400 else None
+    return TurnRow(
+        turn=turn.number,
+        at=at,
+        route=route,
+        path=turn.path,
+        stream=turn.stream,
+        status=turn.status,
+        served_by=str(served) if served else None,
+        took_ms=_ms(now - turn.began),
+        judged=bool(turn.attempts) or turn.status >= 400,
+        attempts=[_attempt_row(one, turn.began) for one in turn.attempts],
+    )
+
+
+def _attempt_row(one: Attempt, began: float) -> AttemptRow:
+    ended = one.ended or one.started
+    first = one.first_byte
+    return AttemptRow(
+        target=str(one.ref),
+        status=one.http_status,
+        verdict=one.failure.trouble if one.failure else OK,
+        started_ms=_ms(one.started - began),
+        first_byte_ms=_ms(first - one.started) if first is not None else None,
+        took_ms=_ms(ended - one.started),
+        bytes_in=one.bytes_in,
+        bytes_out=one.bytes_out,
+        tokens_in=one.tokens[0],
+        tokens_out=one.tokens[1],
+        detail=one.failure.detail if one.failure else "",
+    )
+
+
+def _ms(seconds: float) -> int:
+    return round(1000 * seconds)
 
 
 def served(rows: Iterable[TurnRow]) -> dict[str, dict[str, Any]]:
