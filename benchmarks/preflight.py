@@ -74,8 +74,8 @@ def _command(home: Home) -> tuple[float, float]:
 
 async def _ask(url: str) -> None:
     from synccr.config.profile import Provider
+    from synccr.probe.preflight_run import preflight as ask
     from synccr.probe.record import ModelRecord
-    from synccr.probe.run import preflight as ask
     from synccr.settings import Settings
 
     provider = Provider(name="acme", url=url, key=KEY, models=_MODELS)

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from synccr.ccr.backend import Backend
-from synccr.ccr.egress_lead import EgressAddress
 from synccr.ccr.launch import Launcher
 from synccr.ccr.node import Node, find_node
 from synccr.ccr.npm import NAME
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
 from synccr.ccr.package import Package, PackageSource
+from synccr.ccr.preload import EgressAddress
 from synccr.paths import Paths
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]

@@ -391,7 +391,7 @@ async def test_somebodys_own_ccr(
 
 
 async def listens(port: int) -> bool:
-    from synccr.ccr.health import answers
+    from synccr.ccr.liveness import answers
 
     return await answers(port, 1)
 

@@ -13,7 +13,7 @@ from provider import MODELS_LIST, Behaviour, FakeProvider, ListedModel
 from synccr.config.profile import Provider as Configured
 from synccr.models.report import ModelRef, Status
 from synccr.probe import ModelRecord
-from synccr.probe.run import PreflightResult, preflight
+from synccr.probe.preflight_run import PreflightResult, preflight
 from synccr.settings import Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]

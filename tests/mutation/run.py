@@ -43,7 +43,7 @@ CPU_LIMIT = 60
 
 ROOMS: Mapping[str, tuple[str, ...]] = {
     "classify": ("classify",),
-    "config/edits.py": ("config_edits",),
+    "config/edit_merge.py": ("config_edits",),
     "heal": ("heal",),
     "judge": (
         *("judge", "judge_dialects", "judge_on_troubles", "judge_sse", "judge_properties"),

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 
-from synccr.supervisor.takeover.old import NewProcess
+from synccr.supervisor.takeover.outgoing import NewProcess
 from synccr.supervisor.takeover.protocol import Channel
 
 

@@ -25,7 +25,7 @@ from ccr_kit import (
 
 from ports import free_port
 from processes import started
-from synccr.ccr.health import answers
+from synccr.ccr.liveness import answers
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
 from synccr.ccr.package import Package
 from synccr.ccr.process import ProcessId, identify, is_alive

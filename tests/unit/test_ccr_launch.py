@@ -23,8 +23,8 @@ from ccr_kit import (
 from ports import free_port
 from processes import started
 from synccr.ccr import launch as module
-from synccr.ccr.health import answers
 from synccr.ccr.launch import StartFailed
+from synccr.ccr.liveness import answers
 from synccr.ccr.orphans import Register, find_orphans
 from synccr.ccr.package import Package
 from synccr.ccr.pid_file import read_pid_file, write_pid_file

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccr.classify import Scope, Verdict, classify
-from synccr.classify.body import read
+from synccr.classify.error_body import read
 from synccr.models.report import FATAL, Status
 
 NOW = datetime(2025, 6, 16, tzinfo=UTC)

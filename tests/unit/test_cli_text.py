@@ -23,7 +23,7 @@ from synccr.cli.status_text import lines, plan_lines, turns_line
 from synccr.cli.status_watch import latest, sparkline, traffic_lines, view
 from synccr.config.keys import read_keys, with_keys, write_keys
 from synccr.errors import ConfigError, SynccrError, UsageError
-from synccr.supervisor.traffic import SPAN, Traffic
+from synccr.supervisor.traffic_rate import SPAN, Traffic
 from synccr.turns.resent_log import Entry
 
 MAIN, SPARE = "acme,vendor/main-480b", "acme,vendor/spare-32b"

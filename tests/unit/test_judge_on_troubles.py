@@ -14,10 +14,10 @@ from provider.replies import completion
 from provider.responses import ResponsesForm
 from synccr import judge
 from synccr.demo.openai import OfferedTool, Prompt
-from synccr.judge.chat import ChatAnswers
+from synccr.judge.anthropic_messages import MessagesAnswers
 from synccr.judge.gemini import GeminiAnswers
-from synccr.judge.messages import MessagesAnswers
-from synccr.judge.responses import ResponsesAnswers
+from synccr.judge.openai_chat import ChatAnswers
+from synccr.judge.openai_responses import ResponsesAnswers
 
 FORMS: list[tuple[ProviderForm, judge.AnswerDialect]] = [
     (ChatForm(), ChatAnswers()),

@@ -14,7 +14,7 @@ from synccr.journal import Journal
 from synccr.models import last_check
 from synccr.models.last_check import LastCheck
 from synccr.models.report import Report, Status
-from synccr.supervisor.watchers.weekly import CheckResult, WeeklyCheck
+from synccr.supervisor.watchers.weekly_check import CheckResult, WeeklyCheck
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 WEEK = 604_800.0

@@ -23,8 +23,8 @@ from synccr.policy import events as e
 from synccr.policy.breaker import Breaker, allows, breaker_of, trial_for
 from synccr.policy.events import Now
 from synccr.policy.machine import Phase, decide
+from synccr.policy.observe_traffic import wants
 from synccr.policy.route_plan import Need, Tried, next_try
-from synccr.policy.traffic import wants
 from synccr.settings import Settings
 
 MAIN, SPARE = ModelRef("a", "main"), ModelRef("a", "spare")

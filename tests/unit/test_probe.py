@@ -14,7 +14,7 @@ from probe_kit import CUT, KEY, TOOL_CALL, WORDS, JumpingClock, Script, client_o
 
 from synccr.config.profile import Provider
 from synccr.models.report import Status
-from synccr.probe.probe import ProbeResult, examine, pause, probe
+from synccr.probe.model_probe import ProbeResult, examine, pause, probe
 from synccr.redact import Redactor
 from synccr.transport import Broken, CannotReach
 

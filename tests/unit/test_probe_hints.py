@@ -16,7 +16,7 @@ from synccr.models.report import ModelRef, Quota, Report, Status
 from synccr.probe import OfferedModel, alternatives
 from synccr.probe.dialects import list_request
 from synccr.probe.quotas import in_light_of, quota_request, quotas_in
-from synccr.transport.proxies import is_loopback
+from synccr.transport.outbound_proxy import is_loopback
 
 MAIN = "hf:Qwen/Qwen3-Coder-480B-A35B-Instruct"
 json_values = st.recursive(

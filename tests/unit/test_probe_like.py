@@ -16,8 +16,8 @@ from synccr.models.report import ModelRef, Report, Status
 from synccr.models.shape import Shape
 from synccr.probe import ModelRecord
 from synccr.probe.dialects import CHAT, GEMINI, LARGE, MESSAGES, RESPONSES, ProbeDialect
-from synccr.probe.probe import ProbeResult, examine
-from synccr.probe.run import preflight
+from synccr.probe.model_probe import ProbeResult, examine
+from synccr.probe.preflight_run import preflight
 from synccr.probe.transport import Clock
 from synccr.redact import Redactor
 from synccr.settings import Settings

@@ -14,8 +14,8 @@ from probe_kit import KEY, NOW, provider
 
 from synccr.clock import utc_now
 from synccr.models.report import Quota, Report, Status
-from synccr.probe import ModelRecord, OfferedModel, ask
-from synccr.probe.run import PreflightResult
+from synccr.probe import ModelRecord, OfferedModel, recorded_preflight
+from synccr.probe.preflight_run import PreflightResult
 from synccr.settings import Settings
 
 P = provider()
@@ -159,8 +159,11 @@ async def test_a_record_that_cannot_be_written_stops_nothing(
         record.update_hints(P, (row,), (), utc_now())
         return PreflightResult()
 
-    monkeypatch.setattr(ask, "preflight", found)
-    assert await ask.ask_models([], settings=Settings(), instance=tmp_path) == PreflightResult()
+    monkeypatch.setattr(recorded_preflight, "preflight", found)
+    assert (
+        await recorded_preflight.ask_models([], settings=Settings(), instance=tmp_path)
+        == PreflightResult()
+    )
     assert not (tmp_path / "models.json").exists()
 
 

@@ -18,7 +18,7 @@ from synccr.egress.silence_limits import SilenceLimits
 from synccr.journal import Journal
 from synccr.models.report import ModelRef, Status
 from synccr.models.shape import Shape
-from synccr.probe.ask import ask_models
+from synccr.probe.recorded_preflight import ask_models
 from synccr.redact import Redactor
 from synccr.settings import Settings
 from synccr.supervisor.provider_side import ProviderSide

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from synccr.proxy.messages import Response, encode, error, path_of
+from synccr.proxy.own_answers import Response, encode, error, path_of
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from synccr.judge.outcome import Failure, Trouble
 from synccr.models.report import ModelRef
 from synccr.proxy import BackendAddress, Proxy, Response, error
 from synccr.proxy.exchange import MAX_SENDS
+from synccr.proxy.forwarded_headers import marked
 from synccr.proxy.framing import RequestFramer, RequestHead
-from synccr.proxy.hop_headers import marked
 from synccr.proxy.resend import Resend, body_of, renamed
 from synccr.turns.attempt import Attempt
 from synccr.turns.turn import Turn, Turns

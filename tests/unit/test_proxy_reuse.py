@@ -9,8 +9,8 @@ from proxy_kit import Seen, byte_backend, chunked, echo, request, response, stag
 
 from synccr.proxy import BackendAddress
 from synccr.proxy.backend_pool import MAX_IDLE
+from synccr.proxy.forwarded_headers import closing, kept_open
 from synccr.proxy.framing import RequestFramer, ResponseFramer
-from synccr.proxy.hop_headers import closing, kept_open
 
 CLOSE = "Connection: close"
 

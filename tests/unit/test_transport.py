@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from transport_kit import OK, Heard, answering, ask, read_request
 
 from synccr.transport import Answer, Broken, CannotReach, Outgoing, Transport
+from synccr.transport.http_types import head_of, target_of
 from synccr.transport.inflate import Inflater, Unreadable
-from synccr.transport.messages import head_of, target_of
 from ways import serving
 
 Reader = asyncio.StreamReader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from synccr.transport import Broken, CannotReach, Outgoing, Transport
-from synccr.transport.messages import Headers
+from synccr.transport.http_types import Headers
 from ways import Handler
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

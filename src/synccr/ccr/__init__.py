@@ -6,13 +6,13 @@ package              what to run, looked up before each launch
 override_files       CCR's files for one project, session or preset
 pid_file             CCR's pid file, and whose process it names
 launch               start one CCR, wait until it serves
-egress_lead,         what runs in CCR's process: its way to the egress
+preload,             what runs in CCR's process: its way to the egress
 node_side
-backend, health      one running CCR: asked, seen to die, ended
+backend, liveness    one running CCR: asked, seen to die, ended
 process              which process is which; started to end with us, ended with its tree
 process_markers      which process is a CCR, and ours
 orphans              what a predecessor left running
 log, log_files       one line of CCR's log -> what went wrong; which file, how many
-follower, dir_watch, CCR's log, followed through rotation and worse
-log_watch
+log_follower,        CCR's log, followed through rotation and worse
+dir_watch, log_watch
 """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from synccr.ccr.health import Look, look
+from synccr.ccr.liveness import Look, look
 from synccr.ccr.log_files import find_log
 from synccr.ccr.orphans import Register
 from synccr.ccr.output import Output

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synccr.ccr.backend import Backend
-from synccr.ccr.egress_lead import EgressAddress, led_command, led_environ
-from synccr.ccr.health import answers, refuses
+from synccr.ccr.liveness import answers, refuses
 from synccr.ccr.log_files import last_logged_error
 from synccr.ccr.node import VANISHED_HINT
 from synccr.ccr.orphans import Register
@@ -27,6 +26,7 @@ from synccr.ccr.pid_file import (
     remove_pid_file,
     write_pid_file,
 )
+from synccr.ccr.preload import EgressAddress, led_command, led_environ
 from synccr.ccr.process import (
     ProcessId,
     identify,

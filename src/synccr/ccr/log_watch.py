@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from synccr.ccr.backend import Backend
 from synccr.ccr.dir_watch import changes
-from synccr.ccr.follower import LogFollower
 from synccr.ccr.log import CANDIDATES, parse_line
 from synccr.ccr.log_files import trim_logs
+from synccr.ccr.log_follower import LogFollower
 from synccr.ccr.process import paused
 from synccr.classify.logged import LoggedFailure
 

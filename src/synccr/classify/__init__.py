@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 
-from synccr.classify import phrases, retry_time
-from synccr.classify.body import Words, read
-from synccr.classify.rules import matching
+from synccr.classify import error_phrases, retry_time
+from synccr.classify.error_body import Words, read
+from synccr.classify.error_rules import matching
 from synccr.classify.verdict import Confidence, Scope, Verdict
 from synccr.models.report import TRANSIENT, Status
 from synccr.redact import printable
@@ -69,15 +69,17 @@ def classify(
 
 
 def _too_long(words: Words) -> bool:
-    return bool(words.codes & phrases.TOO_LONG_CODES or phrases.TOO_LONG.search(words.text))
+    return bool(
+        words.codes & error_phrases.TOO_LONG_CODES or error_phrases.TOO_LONG.search(words.text)
+    )
 
 
 def _network(text: str) -> Status:
-    if phrases.NOT_JSON.search(text):
+    if error_phrases.NOT_JSON.search(text):
         return Status.OVERLOADED
-    if phrases.TIMED_OUT.search(text):
+    if error_phrases.TIMED_OUT.search(text):
         return Status.TIMEOUT
-    return Status.UNREACHABLE if phrases.NETWORK.search(text) else Status.UNVERIFIED
+    return Status.UNREACHABLE if error_phrases.NETWORK.search(text) else Status.UNVERIFIED
 
 
 def _retry_at(
@@ -101,6 +103,6 @@ def _detail(words: Words, otherwise: str) -> str:
 
 def _fault_detail(words: Words, http: int) -> str:
     """Without the provider's sentence, which may repeat the prompt."""
-    known = sorted(words.codes & phrases.REQUEST_CODES) or [printable(words.param)]
+    known = sorted(words.codes & error_phrases.REQUEST_CODES) or [printable(words.param)]
     said = f"the request's own fault (HTTP {http}{f', {known[0]}' if known[0] else ''})"
     return said[:_DETAIL_LIMIT]

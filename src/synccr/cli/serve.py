@@ -12,7 +12,7 @@ from synccr.cli.start_options import StartOptions, warning_of
 from synccr.cli.terminal import Terminal
 from synccr.supervisor.context import Context
 from synccr.supervisor.main import run
-from synccr.supervisor.takeover.new import channel_of
+from synccr.supervisor.takeover.incoming import channel_of
 from synccr.supervisor.takeover.protocol import DETACHED
 
 

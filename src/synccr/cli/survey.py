@@ -18,8 +18,8 @@ from synccr.heal import Change, Healed, heal
 from synccr.heal.advice import advice_lines
 from synccr.models.report import ModelRef, Report
 from synccr.probe import alternatives
-from synccr.probe.ask import ask_models
-from synccr.probe.run import PreflightResult
+from synccr.probe.preflight_run import PreflightResult
+from synccr.probe.recorded_preflight import ask_models
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -5,8 +5,8 @@ merge: of what was written, what stands there now, and the profile that it was m
 result is that profile from then on.
 
 Three steps, each from data to data: :func:`find_source`, the file that serves a role;
-:func:`~synccr.config.edits.merge`; :func:`local_key`, the key of the local port. Reading writes
-nothing; :func:`keep_adopted` does, before CCR's configuration is replaced.
+:func:`~synccr.config.edit_merge.merge`; :func:`local_key`, the key of the local port. Reading
+writes nothing; :func:`keep_adopted` does, before CCR's configuration is replaced.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from synccr.config.ccr_file import ConfigFile
-from synccr.config.combined import NOTHING, Added, entries, tell_apart
-from synccr.config.edits import merge
+from synccr.config.combined_providers import NOTHING, Added, entries, tell_apart
+from synccr.config.edit_merge import merge
 from synccr.config.profile import PROXY_NAMES, Local, Profile, Role, derive_fallback
 from synccr.config.reader import parse_profile, read_file, read_profile, require_key, understand
 from synccr.files import write_atomic

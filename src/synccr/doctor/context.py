@@ -24,9 +24,9 @@ from synccr.doctor.secrets import Secrets, key_fields
 from synccr.errors import ConfigError, NotRunning, RuntimeMissing, SynccrError, UsageError
 from synccr.models.report import Report
 from synccr.paths import Paths
-from synccr.probe.ask import ask_models
 from synccr.probe.dialects import ProbeRequest
-from synccr.probe.run import PreflightResult
+from synccr.probe.preflight_run import PreflightResult
+from synccr.probe.recorded_preflight import ask_models
 from synccr.probe.transport import NoReply, ProbeReply, make_client, send
 from synccr.redact import Redactor
 from synccr.settings import Settings, load

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from synccr.config.combined import NOTHING, Added, combine
+from synccr.config.combined_providers import NOTHING, Added, combine
 from synccr.config.profile import Local, Profile
 from synccr.errors import NoModelServes
 from synccr.heal.advice import advice_on, summary

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from synccr.judge.chat import ChatAnswers
+from synccr.judge.anthropic_messages import MessagesAnswers
 from synccr.judge.dialect import AnswerDialect, Finish, Reading, Usage
 from synccr.judge.events import (
     Abort,
@@ -28,9 +28,9 @@ from synccr.judge.events import (
 )
 from synccr.judge.gemini import GeminiAnswers
 from synccr.judge.judge import TRANSITIONS, Judge, State
-from synccr.judge.messages import MessagesAnswers
+from synccr.judge.openai_chat import ChatAnswers
+from synccr.judge.openai_responses import ResponsesAnswers
 from synccr.judge.outcome import Failure, Trouble, failure, own_body
-from synccr.judge.responses import ResponsesAnswers
 
 __all__ = [
     "DIALECTS",

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from synccr.classify import classify
-from synccr.classify.body import read
+from synccr.classify.error_body import read
 
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 """The judge has no clock, and of a verdict only its words are used here."""

@@ -22,7 +22,7 @@ Between events three views of the state answer at once, for each request:
 - :mod:`.breaker`: may this model be asked? *closed* while it is available, *open* while not,
   *half-open* while it returns: then one session tries it.
 - :mod:`.route_plan`: which models serve a scenario, best first; who is next after a failure.
-- :func:`.traffic.wants`: is it news that a request went well?
+- :func:`.observe_traffic.wants`: is it news that a request went well?
 
 An open breaker moves requests at once. The *swap* to another configuration follows: the one whose
 models stand earliest in the owner's order (:mod:`.choice`).

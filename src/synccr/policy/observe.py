@@ -10,7 +10,7 @@ from synccr.config.profile import Profile, Provider
 from synccr.models.report import FATAL, SERVING, ModelRef, Report
 from synccr.policy import events as e
 from synccr.policy import model_health as h
-from synccr.policy import traffic
+from synccr.policy import observe_traffic
 from synccr.policy.choice import digest
 from synccr.policy.events import PolicyEvent
 from synccr.policy.model_health import Health
@@ -35,7 +35,7 @@ def _provider_failed(step: Step, event: e.ProviderFailed) -> None:
     """A line of the log: the second witness, where the egress sees the traffic, too. A fault
     of the request itself tells nothing."""
     verdict = classify(event.http_status, event.body, now=event.at)
-    reported = traffic.reported_before(step.state, event, step.now)
+    reported = observe_traffic.reported_before(step.state, event, step.now)
     if reported or verdict.scope is Scope.REQUEST or verdict.status in SERVING:
         return
     refs = _concerned(step.state, event)
@@ -61,12 +61,12 @@ def _concerned(state: PolicyState, event: e.ProviderFailed) -> list[ModelRef]:
 
 
 def _network_failed(step: Step, _event: e.NetworkFailed) -> None:
-    if not traffic.failed_lately(step.state, step.now):
+    if not observe_traffic.failed_lately(step.state, step.now):
         count_unattributed(step, step.state.current.routes.values())
 
 
 def _cause_unknown(step: Step, _event: e.UnclearFailure | e.UpstreamSilent) -> None:
-    if not traffic.failed_lately(step.state, step.now):
+    if not observe_traffic.failed_lately(step.state, step.now):
         suspect(step, step.state.in_use)
 
 
@@ -88,7 +88,7 @@ def _probed(step: Step, event: e.Probed) -> None:
             continue
         wished = state.asked is not None and report.ref in state.suspects
         confirmations = 1 if wished else h.CONFIRMATIONS  # a person's word is the other one
-        busy = traffic.busy(state, step.now.mono)
+        busy = observe_traffic.busy(state, step.now.mono)
         after = h.probed(before, report, step.now, state.settings, confirmations, traffic=busy)
         step.set_health(report.ref, replace(after, seen_at=when))
         if not after.unavailable:
@@ -249,9 +249,9 @@ _OBSERVERS: Mapping[type[PolicyEvent], Callable[..., None]] = {
     e.NetworkFailed: _network_failed,
     e.UnclearFailure: _cause_unknown,
     e.UpstreamSilent: _cause_unknown,
-    e.AttemptFailed: traffic.attempt_failed,
-    e.AttemptServed: traffic.attempt_served,
-    e.TrialStarted: traffic.trial_started,
+    e.AttemptFailed: observe_traffic.attempt_failed,
+    e.AttemptServed: observe_traffic.attempt_served,
+    e.TrialStarted: observe_traffic.trial_started,
     e.BackendReady: _backend_ready,
     e.BackendDied: _backend_died,
     e.SwapDone: _swap_done,

@@ -1,7 +1,7 @@
 """Preflight: which models serve, and what to use instead of those that do not.
 
-``probe.run.preflight`` asks (it brings in the transport, so import it where it is called);
-what is here is light and pure but for ``ModelRecord``'s file.
+``probe.preflight_run.preflight`` asks (it brings in the transport, so import it where it is
+called); what is here is light and pure but for ``ModelRecord``'s file.
 """
 
 from synccr.models.catalog import OfferedModel, alternatives

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from synccr import __version__
-from synccr.classify.body import failed_choice
+from synccr.classify.error_body import failed_choice
 from synccr.config.profile import Provider
 from synccr.models.shape import Shape
 

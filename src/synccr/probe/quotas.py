@@ -29,7 +29,7 @@ from synccr.models.report import (
     Status,
 )
 from synccr.probe.dialects import ProbeRequest
-from synccr.transport.proxies import is_loopback
+from synccr.transport.outbound_proxy import is_loopback
 
 _HOST = "api.synthetic.new"
 _MODEL_WINDOWS = frozenset({SUBSCRIPTION, FIVE_HOURS, WEEK})

@@ -21,8 +21,8 @@ from synccr.models.report import Status
 from synccr.probe.dialects import ProbeRequest
 from synccr.transport import Answer, Broken, CannotReach, Outgoing, Transport
 from synccr.transport.collector import Enough
-from synccr.transport.messages import target_of
-from synccr.transport.proxies import proxy_for
+from synccr.transport.http_types import target_of
+from synccr.transport.outbound_proxy import proxy_for
 
 ANSWER_LIMIT = 1024 * 1024
 """Bytes of an answer that are read; a completion of a few tokens has a few hundred."""

@@ -6,15 +6,15 @@
     connected  into requests  and its    is next
                   └> handlers answer
                                  └> exchange (judgement), buffer (bytes kept), resend (another
-                                    model), hop_headers (what changes in a head)
+                                    model), forwarded_headers (what changes in a head)
 
-``framing`` tells where messages begin and end, ``messages`` what the proxy itself says. A file
+``framing`` tells where messages begin and end, ``own_answers`` what the proxy itself says. A file
 knows those to its right alone; what comes back goes through the protocols `Host`, `StreamOwner`,
 `BackendUser` and `Waiter`, each of which stands in the file that calls it.
 """
 
 from synccr.proxy.backend_pool import BackendAddress
-from synccr.proxy.messages import Guard, Handler, Request, Response, error
+from synccr.proxy.own_answers import Guard, Handler, Request, Response, error
 from synccr.proxy.server import Observer, Proxy
 from synccr.proxy.shared import Stats
 

@@ -17,7 +17,7 @@ from typing import Final, Protocol, cast
 from synccr.proxy.backend_pool import BackendConnection
 from synccr.proxy.framing import ProtocolError, RequestFramer, RequestHead
 from synccr.proxy.handlers import HandledRequest
-from synccr.proxy.messages import CONTINUE, Guard, Handler, Response, encode, error, path_of
+from synccr.proxy.own_answers import CONTINUE, Guard, Handler, Response, encode, error, path_of
 from synccr.proxy.shared import Shared
 from synccr.proxy.stream import Stream
 

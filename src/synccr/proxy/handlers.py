@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from synccr.proxy.framing import RequestHead
-from synccr.proxy.messages import Handler, Request, Response, error, path_of
+from synccr.proxy.own_answers import Handler, Request, Response, error, path_of
 
 BODY_LIMIT: Final = 1024 * 1024
 """Largest body in bytes of a request that a handler answers."""

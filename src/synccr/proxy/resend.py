@@ -13,9 +13,9 @@ import httptools
 import msgspec
 
 from synccr.models.report import ModelRef
+from synccr.proxy.forwarded_headers import with_body
 from synccr.proxy.framing import RequestHead
-from synccr.proxy.hop_headers import with_body
-from synccr.proxy.messages import Response
+from synccr.proxy.own_answers import Response
 from synccr.turns.turn import Turn
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from synccr.proxy.buffer import Budget
 from synccr.proxy.connection import ClientConnection, NewOwner
 from synccr.proxy.framing import RequestHead
-from synccr.proxy.messages import Guard, Handler, path_of
+from synccr.proxy.own_answers import Guard, Handler, path_of
 from synccr.proxy.resend import TurnKeeper
 from synccr.proxy.shared import Shared, Stats
 from synccr.proxy.switch import Switch

@@ -37,9 +37,9 @@ from typing import Final, Protocol
 from synccr.proxy.backend_pool import BackendConnection, BackendPool
 from synccr.proxy.buffer import RequestBuffer
 from synccr.proxy.exchange import Action, Exchange
+from synccr.proxy.forwarded_headers import closing, kept_open, marked, served_by
 from synccr.proxy.framing import ProtocolError, RequestHead, ResponseHead
-from synccr.proxy.hop_headers import closing, kept_open, marked, served_by
-from synccr.proxy.messages import Response, error
+from synccr.proxy.own_answers import Response, error
 from synccr.proxy.resend import body_of, renamed
 from synccr.proxy.shared import Shared
 from synccr.turns.turn import Turn

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from synccr.background import Background
 from synccr.ccr.backend import Backend
-from synccr.ccr.health import Liveness, Look
+from synccr.ccr.liveness import Liveness, Look
 from synccr.ccr.package import Package, PackageSource
 from synccr.ccr.pid_file import read_pid_file, write_pid_file
 from synccr.ccr.process import ProcessId, descendants

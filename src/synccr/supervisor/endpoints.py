@@ -20,7 +20,7 @@ from synccr.supervisor.led_launcher import LedLauncher
 from synccr.supervisor.parts import Parts
 from synccr.supervisor.provider_side import ProviderSide
 from synccr.supervisor.public_port import bind, browser_guard, most_clients
-from synccr.supervisor.traffic import Traffic
+from synccr.supervisor.traffic_rate import Traffic
 from synccr.supervisor.turn_dispatcher import TurnDispatcher
 
 

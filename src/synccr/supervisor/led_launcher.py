@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from synccr.ccr.backend import Backend
-from synccr.ccr.egress_lead import PRELOAD
 from synccr.ccr.launch import Launcher
 from synccr.ccr.package import Package
+from synccr.ccr.preload import PRELOAD
 from synccr.ccr.process import ProcessId
 from synccr.supervisor.context import Reporter
 from synccr.supervisor.provider_side import ProviderSide

@@ -11,7 +11,7 @@ from synccr.supervisor.parts import Parts
 from synccr.supervisor.public_port import exhaustion_told
 from synccr.supervisor.signals import stoppable
 from synccr.supervisor.starting import Starting
-from synccr.supervisor.takeover.new import Predecessor
+from synccr.supervisor.takeover.incoming import Predecessor
 
 
 async def run(context: Context) -> int:

@@ -9,12 +9,12 @@ from synccr.ccr.package import PackageSource
 from synccr.files import sweep
 from synccr.journal import Journal
 from synccr.models.report import Quota
-from synccr.probe.run import ask_quotas
+from synccr.probe.preflight_run import ask_quotas
 from synccr.settings import Settings
 from synccr.supervisor.context import Context, CurrentConfig
 from synccr.supervisor.lock import Lock
 from synccr.supervisor.notifier import Notifier
-from synccr.supervisor.takeover.new import Predecessor
+from synccr.supervisor.takeover.incoming import Predecessor
 from synccr.supervisor.trace import Tracing
 from synccr.supervisor.watchers.files import signature
 from synccr.supervisor.watchers.quota import QuotaWatcher

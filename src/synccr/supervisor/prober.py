@@ -9,8 +9,8 @@ from pathlib import Path
 from synccr.config.profile import probe_targets
 from synccr.models.report import ModelRef, Report
 from synccr.models.shape import Shape
-from synccr.probe.ask import ask_models
-from synccr.probe.run import Pair, PreflightResult
+from synccr.probe.preflight_run import Pair, PreflightResult
+from synccr.probe.recorded_preflight import ask_models
 from synccr.supervisor.context import CurrentConfig
 from synccr.supervisor.provider_side import ProviderSide
 from synccr.supervisor.watchers.quota import QuotaWatcher

@@ -14,7 +14,7 @@ from synccr.policy.machine import Phase
 from synccr.supervisor.endpoints import Endpoints
 from synccr.supervisor.loop import Loop
 from synccr.supervisor.parts import Parts
-from synccr.supervisor.takeover.old import NewProcess, Takeover
+from synccr.supervisor.takeover.outgoing import NewProcess, Takeover
 from synccr.supervisor.takeover.protocol import DETACHED, POSSIBLE
 
 

@@ -12,10 +12,10 @@ from synccr.policy.state import PolicyState
 from synccr.supervisor.backends import Backends
 from synccr.supervisor.commands import Stage
 from synccr.supervisor.endpoints import Endpoints
-from synccr.supervisor.health_store import HealthStore
 from synccr.supervisor.loop import Loop
 from synccr.supervisor.prober import Prober
 from synccr.supervisor.restarting import Restarting
+from synccr.supervisor.saved_health import HealthStore
 from synccr.supervisor.status import serving
 from synccr.supervisor.takeover.protocol import COMMIT_TIMEOUT
 from synccr.supervisor.trace import write_in_time

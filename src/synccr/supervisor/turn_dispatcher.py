@@ -16,7 +16,7 @@ from synccr.judge.outcome import Trouble
 from synccr.policy.retry_budget import RetryBudget
 from synccr.proxy import Response, error
 from synccr.proxy.framing import RequestHead
-from synccr.proxy.messages import path_of
+from synccr.proxy.own_answers import path_of
 from synccr.proxy.resend import Resend
 from synccr.supervisor.turn_policy import TurnPolicy
 from synccr.turns.final_error import final_error

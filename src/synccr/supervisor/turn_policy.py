@@ -19,9 +19,9 @@ from synccr.models.report import ModelRef
 from synccr.models.shape import Shape
 from synccr.policy import events as e
 from synccr.policy.breaker import allows, trial_for
+from synccr.policy.observe_traffic import wants
 from synccr.policy.route_plan import NOTHING, Need, Tried, next_try
 from synccr.policy.state import PolicyState
-from synccr.policy.traffic import wants
 from synccr.turns.attempt import Attempt
 from synccr.turns.request_need import BYTES_A_TOKEN
 from synccr.turns.turn import Turn

@@ -8,7 +8,7 @@ from typing import Any
 
 from synccr.config.store import Profiles
 from synccr.policy import events as e
-from synccr.probe.run import PreflightResult
+from synccr.probe.preflight_run import PreflightResult
 from synccr.supervisor.loop import Loop
 from synccr.supervisor.parts import Parts
 from synccr.supervisor.prober import Prober
@@ -16,7 +16,7 @@ from synccr.supervisor.watchers.ccr import CcrWatcher
 from synccr.supervisor.watchers.config import ConfigWatcher
 from synccr.supervisor.watchers.files import watch_files
 from synccr.supervisor.watchers.overrides import OverrideWatcher
-from synccr.supervisor.watchers.weekly import CheckResult, WeeklyCheck
+from synccr.supervisor.watchers.weekly_check import CheckResult, WeeklyCheck
 
 
 class Watchers:

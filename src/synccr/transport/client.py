@@ -11,7 +11,7 @@ from synccr.errors import ConfigError
 from synccr.transport import connect
 from synccr.transport.collector import Collector, Enough
 from synccr.transport.connection import ProviderConnection
-from synccr.transport.messages import (
+from synccr.transport.http_types import (
     Answer,
     Broken,
     CannotReach,
@@ -22,8 +22,8 @@ from synccr.transport.messages import (
     head_of,
     target_of,
 )
+from synccr.transport.outbound_proxy import NamedProxy, named_proxy_for
 from synccr.transport.pool import IDLE_AGE, MOST_IDLE, Key, Pool
-from synccr.transport.proxies import NamedProxy, named_proxy_for
 from synccr.transport.tls import Trust, shared_trust
 
 CONNECT_TIMEOUT: Final = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from synccr.transport.messages import Answer, Broken, CannotReach, Headers
+from synccr.transport.http_types import Answer, Broken, CannotReach, Headers
 
 Enough = Callable[[bytes], bool]
 """Takes the pieces of a body; whether what follows is of no use."""

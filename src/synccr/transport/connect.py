@@ -11,8 +11,8 @@ from socket import gaierror
 
 from synccr.transport.connection import ProviderConnection
 from synccr.transport.dial import ProxyRefusal, dial, encrypt, tunnel
-from synccr.transport.messages import CannotReach, Target
-from synccr.transport.proxies import NamedProxy, parse
+from synccr.transport.http_types import CannotReach, Target
+from synccr.transport.outbound_proxy import NamedProxy, parse
 from synccr.transport.tls import Trust, why_not_trusted
 
 

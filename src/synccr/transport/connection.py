@@ -11,8 +11,8 @@ from typing import Final, Protocol, cast
 
 import httptools
 
+from synccr.transport.http_types import HOP, Broken, Headers
 from synccr.transport.inflate import ENCODINGS, Inflater, Unreadable
-from synccr.transport.messages import HOP, Broken, Headers
 
 MAX_HEAD: Final = 64 * 1024
 """Largest head of an answer, bytes."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from synccr.redact import printable
-from synccr.transport.proxies import ProxyAddress
+from synccr.transport.outbound_proxy import ProxyAddress
 from synccr.transport.tls import Trust
 
 if TYPE_CHECKING:

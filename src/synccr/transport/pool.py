@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from synccr.transport.connection import ProviderConnection
-from synccr.transport.proxies import NamedProxy
+from synccr.transport.outbound_proxy import NamedProxy
 
 MOST_IDLE: Final = 64
 """Idle connections that are kept, of all providers together."""

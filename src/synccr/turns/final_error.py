@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from synccr.classify import Scope, Verdict
-from synccr.classify.body import read
+from synccr.classify.error_body import read
 from synccr.heal.advice import advice
 from synccr.judge.outcome import Trouble
 from synccr.judge.verdict import verdict_of

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from synccr.classify.body import read
+from synccr.classify.error_body import read
 from synccr.cli.context import redactor
 from synccr.cli.endpoint import Endpoint, endpoint
 from synccr.cli.output import print_data, print_note

@@ -10,7 +10,7 @@ from pathlib import Path
 from synccr.ccr.log_files import find_log
 from synccr.ccr.pid_file import read_pid_file
 from synccr.ccr.process import identify
-from synccr.config.combined import entries
+from synccr.config.combined_providers import entries
 from synccr.config.keyring import Keyring, holds_placeholder
 from synccr.config.keys import read_keys
 from synccr.config.profile import Provider, variables

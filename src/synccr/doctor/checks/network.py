@@ -15,7 +15,7 @@ from synccr.doctor.context import Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 from synccr.errors import ConfigError
 from synccr.probe.transport import ProbeReply
-from synccr.transport.proxies import NAMES, is_loopback, parse, proxy_for
+from synccr.transport.outbound_proxy import NAMES, is_loopback, parse, proxy_for
 from synccr.transport.tls import nowhere
 
 SKEW = 120.0

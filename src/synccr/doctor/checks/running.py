@@ -7,7 +7,7 @@ import socket
 import sys
 from typing import Any
 
-from synccr.ccr.health import answers
+from synccr.ccr.liveness import answers
 from synccr.ccr.orphans import end_orphans, find_orphans
 from synccr.ccr.pid_file import (
     ForeignCCR,

@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from synccr.classify import phrases
-from synccr.classify.body import Words
-from synccr.classify.phrases import Phrase
+from synccr.classify import error_phrases
+from synccr.classify.error_body import Words
+from synccr.classify.error_phrases import Phrase
 from synccr.classify.verdict import Scope
 from synccr.models.report import Status
 
@@ -62,16 +62,16 @@ def _rule(status: Status, scope: Scope, *signs: Sign) -> Rule:
     return Rule(status, scope, signs)
 
 
-_ONE_MODEL = Sign(phrases.ONE_MODEL_CODES, phrase=phrases.ONE_MODEL, anywhere=True)
-_BILLING_CODE = Sign(phrases.BILLING_CODES)
-_NO_CREDIT = Sign(phrases.BILLING_CODES, phrase=phrases.NO_CREDIT)
-_NO_CREDIT_PHRASE = Sign(phrase=phrases.NO_CREDIT)
-_BILLING_WORD = Sign(phrase=phrases.BILLING_WORD)
-_USAGE_LIMIT = Sign(phrase=phrases.USAGE_LIMIT)
-_LONG_WINDOW = Sign(phrase=phrases.LONG_WINDOW)
-_PER_MODEL = Sign(code_part="permodel", phrase=phrases.PER_MODEL)
+_ONE_MODEL = Sign(error_phrases.ONE_MODEL_CODES, phrase=error_phrases.ONE_MODEL, anywhere=True)
+_BILLING_CODE = Sign(error_phrases.BILLING_CODES)
+_NO_CREDIT = Sign(error_phrases.BILLING_CODES, phrase=error_phrases.NO_CREDIT)
+_NO_CREDIT_PHRASE = Sign(phrase=error_phrases.NO_CREDIT)
+_BILLING_WORD = Sign(phrase=error_phrases.BILLING_WORD)
+_USAGE_LIMIT = Sign(phrase=error_phrases.USAGE_LIMIT)
+_LONG_WINDOW = Sign(phrase=error_phrases.LONG_WINDOW)
+_PER_MODEL = Sign(code_part="permodel", phrase=error_phrases.PER_MODEL)
 _GOOGLE = Sign(frozenset({"resourceexhausted"}), phrase=re.compile("RESOURCE_EXHAUSTED"))
-_GOOGLE_CAP = Sign(code_part="perday", phrase=phrases.CAP)
+_GOOGLE_CAP = Sign(code_part="perday", phrase=error_phrases.CAP)
 
 REQUEST_FAULT = _rule(Status.UNVERIFIED, Scope.REQUEST)
 
@@ -84,20 +84,20 @@ _BAD_REQUEST = (
     _rule(Status.BILLING, Scope.KEY, _BILLING_CODE),
     _rule(
         *(Status.MISSING, Scope.MODEL),
-        Sign(phrases.MISSING_CODES, blamed=re.compile("model")),
+        Sign(error_phrases.MISSING_CODES, blamed=re.compile("model")),
     ),
-    _rule(Status.AUTH, Scope.KEY, Sign(phrases.AUTH_CODES)),
+    _rule(Status.AUTH, Scope.KEY, Sign(error_phrases.AUTH_CODES)),
     _rule(
         *(Status.UNVERIFIED, Scope.REQUEST),
-        Sign(phrase=phrases.FIELD_PATH, blamed=re.compile(".+", re.DOTALL)),
+        Sign(phrase=error_phrases.FIELD_PATH, blamed=re.compile(".+", re.DOTALL)),
     ),
     _rule(Status.QUOTA, Scope.KEY, _USAGE_LIMIT),
     _rule(Status.BILLING, Scope.MODEL, _NO_CREDIT_PHRASE, _ONE_MODEL),
     _rule(Status.BILLING, Scope.KEY, _NO_CREDIT_PHRASE),
-    _rule(Status.UNVERIFIED, Scope.REQUEST, Sign(phrase=phrases.TOO_MUCH)),
-    _rule(Status.BILLING, Scope.MODEL, Sign(phrase=phrases.BILLING_PHRASE)),
-    _rule(Status.AUTH, Scope.KEY, Sign(phrase=phrases.BAD_KEY)),
-    _rule(Status.MISSING, Scope.MODEL, Sign(phrase=phrases.NO_MODEL)),
+    _rule(Status.UNVERIFIED, Scope.REQUEST, Sign(phrase=error_phrases.TOO_MUCH)),
+    _rule(Status.BILLING, Scope.MODEL, Sign(phrase=error_phrases.BILLING_PHRASE)),
+    _rule(Status.AUTH, Scope.KEY, Sign(phrase=error_phrases.BAD_KEY)),
+    _rule(Status.MISSING, Scope.MODEL, Sign(phrase=error_phrases.NO_MODEL)),
     REQUEST_FAULT,
 )
 """400, 412, 422 and the like: the model's, the account's, or the request's own trouble."""
@@ -123,12 +123,12 @@ _RULES: Mapping[int, tuple[Rule, ...]] = {
         _rule(Status.BILLING, Scope.MODEL, _BILLING_WORD),
         _rule(
             *(Status.AUTH, Scope.MODEL),
-            Sign(phrases.MISSING_CODES, phrase=phrases.MODEL_ACCESS),
+            Sign(error_phrases.MISSING_CODES, phrase=error_phrases.MODEL_ACCESS),
         ),
         _rule(Status.AUTH, Scope.KEY),
     ),
     404: (
-        _rule(Status.UNVERIFIED, Scope.REQUEST, Sign(phrase=phrases.MODALITY)),
+        _rule(Status.UNVERIFIED, Scope.REQUEST, Sign(phrase=error_phrases.MODALITY)),
         *_MISSING,
     ),
     405: _MISSING,
@@ -139,10 +139,10 @@ _RULES: Mapping[int, tuple[Rule, ...]] = {
         _rule(Status.QUOTA, Scope.MODEL, _GOOGLE, _GOOGLE_CAP, _PER_MODEL),
         _rule(Status.QUOTA, Scope.KEY, _GOOGLE, _GOOGLE_CAP),
         _rule(Status.RATE_LIMITED, Scope.MODEL, _GOOGLE),
-        _rule(Status.RATE_LIMITED, Scope.MODEL, Sign(phrase=phrases.SHORT_WINDOW)),
-        _rule(Status.QUOTA, Scope.MODEL, Sign(phrases.ONE_MODEL_QUOTA_CODES)),
-        _rule(Status.QUOTA, Scope.KEY, Sign(phrases.QUOTA_CODES)),
-        _rule(Status.BILLING, Scope.MODEL, Sign(phrases.ONE_MODEL_CODES)),
+        _rule(Status.RATE_LIMITED, Scope.MODEL, Sign(phrase=error_phrases.SHORT_WINDOW)),
+        _rule(Status.QUOTA, Scope.MODEL, Sign(error_phrases.ONE_MODEL_QUOTA_CODES)),
+        _rule(Status.QUOTA, Scope.KEY, Sign(error_phrases.QUOTA_CODES)),
+        _rule(Status.BILLING, Scope.MODEL, Sign(error_phrases.ONE_MODEL_CODES)),
         _rule(Status.BILLING, Scope.KEY, _NO_CREDIT),
         _rule(Status.QUOTA, Scope.MODEL, _LONG_WINDOW, _PER_MODEL),
         _rule(Status.QUOTA, Scope.KEY, _LONG_WINDOW),
@@ -162,11 +162,11 @@ def matching(http: int, words: Words) -> Rule:
         http: its status, or that inside its body.
         words: what it says.
     """
-    if words.codes & phrases.REQUEST_CODES:
+    if words.codes & error_phrases.REQUEST_CODES:
         return REQUEST_FAULT
     rules, sentence = _RULES.get(http), words.text
     if rules is None and 400 <= http < 500:
-        rules, sentence = _BAD_REQUEST, phrases.QUOTATION.sub("", sentence[:_ECHO_LIMIT])
+        rules, sentence = _BAD_REQUEST, error_phrases.QUOTATION.sub("", sentence[:_ECHO_LIMIT])
     elif rules is None:
         rules = _REDIRECTED if 300 <= http < 400 else _OVERLOADED
     return next(rule for rule in rules if all(sign.is_in(words, sentence) for sign in rule.signs))

@@ -14,7 +14,7 @@ from transport_kit import OK, Heard, answering, ask
 
 from synccr.errors import ConfigError
 from synccr.transport import CannotReach, Outgoing, Transport
-from synccr.transport.proxies import is_loopback, proxy_for
+from synccr.transport.outbound_proxy import is_loopback, proxy_for
 from synccr.transport.tls import Trust, make_trust, shared_trust
 from ways import ConnectProxy, SocksProxy, make_authority, serving
 

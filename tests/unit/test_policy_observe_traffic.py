@@ -17,7 +17,7 @@ from synccr.policy import events as e
 from synccr.policy.breaker import Breaker, allows, breaker_of
 from synccr.policy.events import Now
 from synccr.policy.machine import Phase, decide
-from synccr.policy.traffic import wants
+from synccr.policy.observe_traffic import wants
 from synccr.settings import Settings
 
 MAIN, SPARE, LONG, TWIN = (

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from synccr.classify import Scope, Verdict, classify
-from synccr.classify.body import read
+from synccr.classify.error_body import read
 from synccr.config.profile import Provider
 from synccr.models.report import TRANSIENT, Quota, Report, Status
 from synccr.models.shape import Shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from synccr.config.edits import merge
+from synccr.config.edit_merge import merge
 
 PROFILE: dict[str, Any] = {
     "Providers": [{"name": "a", "api_key": "$KEY", "models": ["m", "n"]}],

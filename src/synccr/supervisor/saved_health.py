@@ -10,7 +10,7 @@ from synccr.clock import utc_now
 from synccr.config.profile import probe_targets
 from synccr.models.report import ModelRef, Report
 from synccr.policy.machine import PolicyState
-from synccr.probe.ask import record_of
+from synccr.probe.recorded_preflight import record_of
 
 _DELAY = 0.2
 """Seconds until news is written."""

@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from synccr.errors import ConfigError
-from synccr.transport.messages import target_of
+from synccr.transport.http_types import target_of
 
 NAMES: Final = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 """The environment's variables."""

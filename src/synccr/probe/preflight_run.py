@@ -17,7 +17,7 @@ from synccr.models.catalog import OfferedModel, offered_in
 from synccr.models.report import ModelRef, Quota, Report, Status
 from synccr.models.shape import Shape
 from synccr.probe.dialects import ProbeRequest, document_in, list_request
-from synccr.probe.probe import ProbeResult, examine, unasked
+from synccr.probe.model_probe import ProbeResult, examine, unasked
 from synccr.probe.quotas import in_light_of, quota_request, quotas_in
 from synccr.probe.record import ModelRecord
 from synccr.probe.transport import SYSTEM_CLOCK, Clock, Fetcher, ProbeReply, make_client, send

@@ -16,7 +16,7 @@ from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from synccr.config.combined import NOTHING, Added, edits_of_added, own_part
+from synccr.config.combined_providers import NOTHING, Added, edits_of_added, own_part
 from synccr.config.keyring import restore
 from synccr.config.profile import interpolate, variables
 

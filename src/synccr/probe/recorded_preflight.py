@@ -9,8 +9,8 @@ from pathlib import Path
 from synccr.clock import utc_now
 from synccr.models.report import ModelRef
 from synccr.models.shape import Shape
+from synccr.probe.preflight_run import Pair, PreflightResult, Progress, preflight
 from synccr.probe.record import ModelRecord
-from synccr.probe.run import Pair, PreflightResult, Progress, preflight
 from synccr.probe.transport import Fetcher
 from synccr.settings import Settings
 

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from ports import free_port
-from synccr.ccr.health import BUSY_LIMIT, UNHEALTHY_AFTER, Liveness, Look, answers, look
+from synccr.ccr.liveness import BUSY_LIMIT, UNHEALTHY_AFTER, Liveness, Look, answers, look
 
 
 @pytest.mark.parametrize(

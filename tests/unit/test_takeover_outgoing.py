@@ -14,8 +14,8 @@ from takeover_kit import new_process
 from synccr.ccr.process import identify
 from synccr.errors import SynccrError
 from synccr.settings import Settings
-from synccr.supervisor.takeover import old
-from synccr.supervisor.takeover.old import Takeover
+from synccr.supervisor.takeover import outgoing
+from synccr.supervisor.takeover.outgoing import Takeover
 from synccr.supervisor.takeover.protocol import PREPARED
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sockets cannot be given away there")
@@ -44,7 +44,7 @@ async def test_a_new_one_that_cannot_be_started(
 FAILS = """
 import os
 from synccr.errors import ConfigError
-from synccr.supervisor.takeover.new import channel_of
+from synccr.supervisor.takeover.incoming import channel_of
 with channel_of(os.environ):
     raise ConfigError("It is broken.", "Mend it.")
 """
@@ -78,7 +78,7 @@ async def test_a_stranger_with_its_number_is_left_alone(monkeypatch: pytest.Monk
     assert await new.exit_code(60.0) == 0
     stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     with stranger:
-        monkeypatch.setattr(old, "identify", lambda _pid: identify(stranger.pid))
+        monkeypatch.setattr(outgoing, "identify", lambda _pid: identify(stranger.pid))
         await new.kill()
         assert stranger.stdin
         stranger.stdin.write(b"\n")

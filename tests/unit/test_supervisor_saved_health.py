@@ -13,9 +13,9 @@ from synccr.config.profile import probe_targets
 from synccr.models.report import ModelRef, Report, Status
 from synccr.policy import events as e
 from synccr.policy.machine import decide
-from synccr.probe.ask import record_of
+from synccr.probe.recorded_preflight import record_of
 from synccr.settings import Settings
-from synccr.supervisor.health_store import HealthStore
+from synccr.supervisor.saved_health import HealthStore
 
 MAIN = ModelRef("a", "main")
 BEGIN = utc_now() - timedelta(seconds=370)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synccr.ccr.follower import CHUNK, LONGEST, LogFollower
 from synccr.ccr.log_files import LogFile, find_log, last_logged_error, to_delete, trim_logs
+from synccr.ccr.log_follower import CHUNK, LONGEST, LogFollower
 
 WANTED = (b"!", b"?")
 

@@ -13,8 +13,8 @@ import pytest
 from probe_kit import NOW, TOOL_CALL, WORDS, client_of, provider
 
 from synccr.models.report import ModelRef, Report, Status
-from synccr.probe import ModelRecord, run
-from synccr.probe.run import PreflightResult, ask_quotas, preflight
+from synccr.probe import ModelRecord, preflight_run
+from synccr.probe.preflight_run import PreflightResult, ask_quotas, preflight
 from synccr.probe.transport import Clock
 from synccr.settings import Settings
 
@@ -149,8 +149,8 @@ async def test_a_list_that_hangs_does_not_hold_up_the_preflight(
     record: ModelRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When every probe is done, hints have a short time of grace and no more."""
-    monkeypatch.setattr(run, "_HINT_TIMEOUT", 600.0)
-    monkeypatch.setattr(run, "_HINT_GRACE", 0.05)
+    monkeypatch.setattr(preflight_run, "_HINT_TIMEOUT", 600.0)
+    monkeypatch.setattr(preflight_run, "_HINT_GRACE", 0.05)
 
     async def never() -> None:
         await asyncio.sleep(600)

@@ -11,7 +11,7 @@ from takeover_kit import new_process, pair
 
 from synccr.errors import ConfigError, SynccrError
 from synccr.supervisor.takeover import protocol
-from synccr.supervisor.takeover.new import Predecessor, channel_of
+from synccr.supervisor.takeover.incoming import Predecessor, channel_of
 from synccr.supervisor.takeover.protocol import CHANNEL, Channel
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sockets cannot be given away there")

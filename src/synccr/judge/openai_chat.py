@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from synccr.classify.body import failed_choice
+from synccr.classify.error_body import failed_choice
 from synccr.judge.dialect import (
     CONTENT,
     FOREIGN,

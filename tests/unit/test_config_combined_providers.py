@@ -12,8 +12,8 @@ import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synccr.config.combined import Added, tell_apart
-from synccr.config.edits import merge
+from synccr.config.combined_providers import Added, tell_apart
+from synccr.config.edit_merge import merge
 from synccr.config.profile import Local, Profile, interpolate, owner_order, probe_targets
 from synccr.config.reader import understand
 from synccr.heal import Healed, heal, heal_supervised
