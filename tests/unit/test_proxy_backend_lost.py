@@ -69,7 +69,8 @@ async def test_a_request_whose_backend_is_killed_after_part_of_a_head() -> None:
 
 @pytest.mark.parametrize("head", ["Content-Length: 100", "Transfer-Encoding: chunked"])
 async def test_an_answer_that_breaks_off(head: str) -> None:
-    """An answer that has begun is cut by a reset, and nothing is appended to it."""
+    """An answer that has begun is cut: its client gets what came of it, nothing is appended, and
+    the connection ends before the answer does."""
 
     async def begin(seen: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode() + b"3\r\nabc\r\n")
@@ -82,8 +83,7 @@ async def test_an_answer_that_breaks_off(head: str) -> None:
         await wire.reader.readuntil(b"abc\r\n")
         await scene.backend()
         await first.kill()
-        with pytest.raises(ConnectionResetError):
-            await wire.rest()
+        assert await wire.rest() == b""
         assert scene.proxy.stats.cut == 1
         assert scene.proxy.stats.carried == 0
 

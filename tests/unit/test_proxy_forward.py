@@ -356,8 +356,7 @@ async def test_garbage_within_a_response() -> None:
         await scene.backend(handler)
         wire = await scene.wire()
         await wire.send(request("/g"))
-        with pytest.raises(ConnectionResetError):
-            await wire.rest()
+        assert (await wire.rest()).endswith(b"\r\n\r\n5\r\nhello\r\n")
         assert scene.proxy.stats.cut == 1
 
 

@@ -201,11 +201,13 @@ class ClientConnection(asyncio.Protocol):
         self.begin(response.status, encode(response, close=close, bodiless=bodiless))
         self._next(close=close)
 
-    def cut(self) -> None:
+    def cut(self, *, until_close: bool) -> None:
         """End the connection so that the client cannot take what it got for the whole."""
         self.stream = None
         self._shared.stats.cut += 1
-        # A reset: an ordinary end is how an answer without a length is completed.
+        if not until_close:  # the missing rest shows; a reset could take what is on its way
+            self._end(linger=True)
+            return
         self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 

@@ -100,8 +100,11 @@ class StreamOwner(Protocol):
     def answer(self, response: Response) -> None:
         """There is no answer of a backend: give this one."""
 
-    def cut(self) -> None:
-        """The answer broke off: the client must not take what it got for the whole."""
+    def cut(self, *, until_close: bool) -> None:
+        """The answer broke off: the client must not take what it got for the whole.
+
+        *until_close*: the end of the connection would be the end of the answer.
+        """
 
 
 class Stream:
@@ -137,6 +140,7 @@ class Stream:
         "_tells_close",
         "_timer",
         "_turn",
+        "_until_close",
         "_whole",
         "buffer",
         "exchange",
@@ -162,6 +166,7 @@ class Stream:
         self.buffer = RequestBuffer(shared.budget, shared.carry_limit)
         self._turn: Turn | None = None  # None for a request that asks no model
         self._judged = 0  # attempts of the turn after which another model was asked
+        self._until_close = False  # the answer ends where its connection ends
         self._sent_head = 0  # bytes of the head as a backend gets it
         self._sent_at = 0.0  # clock reading when a backend got the request last
         self._original: bytes | None = None  # as the client sent it, once it was renamed
@@ -527,6 +532,7 @@ class Stream:
     def _pass_on(self, head: ResponseHead, piece: bytes) -> None:
         """The answer begins with *piece*, which begins with *head*."""
         self._become(State.ANSWERING)
+        self._until_close = head.until_close
         if self._turn is not None and self._shared.turns is not None:
             self._shared.turns.begun(self._turn, head.status)
             piece = served_by(head, piece, self._turn.served_by)
@@ -598,7 +604,7 @@ class Stream:
 
     def _cut(self) -> None:
         self.close()
-        self._owner.cut()
+        self._owner.cut(until_close=self._until_close)
 
     def _drop_connection(self, *, reusable: bool = False) -> None:
         connection, self._connection = self._connection, None
