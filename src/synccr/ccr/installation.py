@@ -224,9 +224,9 @@ class Installation:
         directory.mkdir(mode=0o700)
         if self._pin:
             for name in (_MANIFEST, _LOCK):
-                shutil.copyfile(self._pin.lock / name, directory / name)
+                write_atomic(directory / name, (self._pin.lock / name).read_bytes())
         else:
-            (directory / _MANIFEST).write_text('{"private": true}\n')
+            write_atomic(directory / _MANIFEST, b'{"private": true}\n')
 
     async def _take(self, beside: Path) -> Path:
         """Give a whole installation the name; what is there and good by now stays.

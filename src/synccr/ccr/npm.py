@@ -83,6 +83,7 @@ async def _run(command: tuple[str, ...], directory: Path, environ: Mapping[str, 
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=os.name == "posix",  # Ctrl-C reaches npm through us alone
+            umask=0o077 if os.name == "posix" else -1,
         )
     except OSError as error:
         return f"{command[0]} could not be run: {error.strerror or error}"
