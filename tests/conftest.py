@@ -79,3 +79,12 @@ def home(tmp_path: Path, npm_cache: Path) -> Iterator[Home]:
     for process in left:
         process.kill()
     assert left == []
+
+
+@pytest.fixture
+def quiet_loop(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No callback of the loop fails unseen."""
+    yield
+    assert [
+        record.message for record in caplog.get_records("call") if record.name == "asyncio"
+    ] == []

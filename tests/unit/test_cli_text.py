@@ -495,3 +495,10 @@ def test_what_is_no_key_is_not_kept(tmp_path: Path, value: str) -> None:
         write_keys(tmp_path / "keys.env", {"A_KEY": value})
     assert not value or value not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 changes"), (1, "1 change"), (2, "2 changes")])
+def test_how_many_changes_healed_a_profile(count: int, words: str) -> None:
+    """One is singular."""
+    told = event_line({"kind": "healed", "profile": "primary", "changes": [{}] * count, "why": "x"})
+    assert told.endswith(f"primary, {words}; x")

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 from proxy_kit import Seen, byte_backend, chunked, echo, request, response, stage
 
-from synccr.proxy import BackendAddress
 from synccr.proxy.backend_pool import MAX_IDLE
 from synccr.proxy.forwarded_headers import closing, kept_open
 from synccr.proxy.framing import RequestFramer, ResponseFramer
@@ -114,9 +113,8 @@ async def test_a_whole_request_that_was_not_sent_whole_leaves_no_connection() ->
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(early, "127.0.0.1", 0)
-    async with stage() as scene:
-        scene.proxy.switch.use(BackendAddress(1, *server.sockets[0].getsockname()))
+    async with byte_backend(early) as address, stage() as scene:
+        scene.proxy.switch.use(address)
         wire = await scene.wire()
         message = request("/large", b"x" * 1000)
         await wire.send(message[:500])
@@ -132,7 +130,6 @@ async def test_a_whole_request_that_was_not_sent_whole_leaves_no_connection() ->
         assert (await wire.receive()).body == b"/large"
         assert connection.closed
         assert (await wire.ask(request("/next"))).body == b"/next"
-    server.close()
 
 
 async def test_a_swap_leaves_no_connection_to_the_old_backend() -> None:

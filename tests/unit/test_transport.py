@@ -7,7 +7,7 @@ import gzip
 import socket
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -30,13 +30,7 @@ def reset(writer: Writer) -> None:
     writer.transport.abort()
 
 
-@pytest.fixture(autouse=True)
-def quiet_loop(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No callback of the loop fails unseen."""
-    yield
-    assert [
-        record.message for record in caplog.get_records("call") if record.name == "asyncio"
-    ] == []
+pytestmark = pytest.mark.usefixtures("quiet_loop")
 
 
 # ---------------------------------------------------------------- requests

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,7 @@ HTTPS, HTTP = "https://api.provider.test/v1", "http://api.provider.test:8080/v1"
 A, B, C = "http://a.test:1", "http://b.test:2", "socks5://c.test:3"
 
 
-@pytest.fixture(autouse=True)
-def quiet_loop(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No callback of the loop fails unseen."""
-    yield
-    assert [
-        record.message for record in caplog.get_records("call") if record.name == "asyncio"
-    ] == []
+pytestmark = pytest.mark.usefixtures("quiet_loop")
 
 
 # ---------------------------------------------------------------- which proxy

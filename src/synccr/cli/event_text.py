@@ -28,5 +28,7 @@ def _text(entry: dict[str, Any]) -> str | None:
         case "preflight":
             return ", ".join(f"{ref} {status}" for ref, status in entry["models"].items())
         case "healed":
-            return f"{entry['profile']}, {len(entry['changes'])} changes; {entry.get('why', '')}"
+            count = len(entry["changes"])
+            many = "1 change" if count == 1 else f"{count} changes"
+            return f"{entry['profile']}, {many}; {entry.get('why', '')}"
     return entry.get("text")
