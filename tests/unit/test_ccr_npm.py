@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,7 @@ async def test_what_npm_is_told(site: Site, fp: FakeProcess) -> None:
     assert options["env"]["npm_config_fetch_retries"] == "7"
     assert options["env"]["npm_config_fetch_retry_mintimeout"] == "500"
     assert options["env"]["PATH"].startswith(str(node.path.parent))
+    assert options["umask"] == (0o077 if os.name == "posix" else -1)  # for its owner alone
 
 
 @pytest.mark.parametrize(

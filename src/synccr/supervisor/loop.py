@@ -23,7 +23,7 @@ from synccr.models.report import ModelRef, Report, Status
 from synccr.models.shape import Shape
 from synccr.policy import events as e
 from synccr.policy.machine import IllegalTransition, Phase, PolicyState, decide
-from synccr.supervisor.backends import Backends, SupervisorReplaced
+from synccr.supervisor.backend_lifecycle import Backends, SupervisorReplaced
 from synccr.supervisor.context import Reporter
 from synccr.supervisor.swaps import SwapLog, SwapResult
 

@@ -9,7 +9,7 @@ from typing import Any
 from synccr.config.profile import Role
 from synccr.policy import events as e
 from synccr.policy.state import PolicyState
-from synccr.supervisor.backends import Backends
+from synccr.supervisor.backend_lifecycle import Backends
 from synccr.supervisor.commands import Stage
 from synccr.supervisor.endpoints import Endpoints
 from synccr.supervisor.loop import Loop

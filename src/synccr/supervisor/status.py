@@ -13,7 +13,7 @@ from synccr.policy.breaker import breaker_of, rests
 from synccr.policy.events import Now
 from synccr.policy.machine import Phase, PolicyState
 from synccr.policy.model_health import Health
-from synccr.supervisor.backends import Backends
+from synccr.supervisor.backend_lifecycle import Backends
 from synccr.supervisor.swaps import SwapLog
 
 _STATES = {

@@ -15,7 +15,7 @@ from synccr.control.server import ControlServer
 from synccr.errors import SynccrError, out_of_order
 from synccr.proxy import Proxy
 from synccr.settings import Settings
-from synccr.supervisor.backends import Backends
+from synccr.supervisor.backend_lifecycle import Backends
 from synccr.supervisor.lock import Lock
 from synccr.supervisor.takeover.protocol import (
     CHANNEL,

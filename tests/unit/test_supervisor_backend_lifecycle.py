@@ -17,7 +17,7 @@ from synccr.journal import Journal
 from synccr.paths import Paths
 from synccr.policy import events as e
 from synccr.settings import Settings
-from synccr.supervisor.backends import Backends
+from synccr.supervisor.backend_lifecycle import Backends
 from synccr.supervisor.loop import Loop
 
 
