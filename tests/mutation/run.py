@@ -43,14 +43,14 @@ CPU_LIMIT = 60
 
 ROOMS: Mapping[str, tuple[str, ...]] = {
     "classify": ("classify",),
-    "config/edit_merge.py": ("config_edits",),
+    "config/edit_merge.py": ("config_edit_merge",),
     "heal": ("heal",),
     "judge": (
         *("judge", "judge_dialects", "judge_on_troubles", "judge_sse", "judge_properties"),
         "turns_final_error",
     ),
     "policy": (
-        *("policy_choice", "policy_health", "policy_probes", "policy_traffic"),
+        *("policy_choice", "policy_health", "policy_probes", "policy_observe_traffic"),
         *("policy_route_plan", "policy_histories", "policy_simulation"),
     ),
 }
