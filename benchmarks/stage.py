@@ -22,8 +22,8 @@ from typing import Any
 import psutil
 
 from synccr.ccr.node import Node, find_node
-from synccr.ccr.package import PackageSource
-from synccr.ccr.pid_file import read_pid_file
+from synccr.ccr.package_source import PackageSource
+from synccr.ccr.v2.pid_file import read_pid_file
 from synccr.control import request as control
 from synccr.errors import SynccrError
 from synccr.paths import Paths

@@ -22,9 +22,9 @@ from benchmarks.figures import Figure, median_of, quantile
 from benchmarks.pairs import median_ratio
 from benchmarks.scale import Scale
 from benchmarks.stage import FALLBACK, MAIN, Stage, config
-from synccr.ccr.log import CANDIDATES
-from synccr.ccr.log_follower import LogFollower
-from synccr.ccr.log_watch import follow
+from synccr.ccr.v2.log import CANDIDATES
+from synccr.ccr.v2.log_follower import LogFollower
+from synccr.ccr.v2.log_watch import follow
 from synccr.clock import now
 from synccr.config.profile import Local, Role
 from synccr.config.reader import understand

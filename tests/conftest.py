@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from home import KEY, LONG, MAIN, SPARE, Home
 from once import once
 from provider import FakeProvider
-from synccr.ccr.package import PackageSource
+from synccr.ccr.package_source import PackageSource
 from synccr.settings import Settings
 
 # No deadlines: what takes 200 ms on a quiet machine takes a second on a busy one.

@@ -24,7 +24,7 @@ import fault_kit as kit
 from fault_kit import KILLS, Ledger, Traffic
 from home import Home, profile
 from provider import FakeProvider
-from synccr.ccr.package import PackageSource
+from synccr.ccr.package_source import PackageSource
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(3600)]
 

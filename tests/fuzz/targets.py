@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from synccr.ccr.log import BODY_LIMIT, CANDIDATES, parse_line
-from synccr.ccr.log_follower import LONGEST, LogFollower
+from synccr.ccr.v2.log import BODY_LIMIT, CANDIDATES, parse_line
+from synccr.ccr.v2.log_follower import LONGEST, LogFollower
 from synccr.classify.logged import NetworkFailed, ProviderFailed, UnclearFailure
 from synccr.config.edit_merge import merge
 from synccr.config.profile import Local, derive_fallback

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from synccr.ccr.backend import Backend
-from synccr.ccr.launch import Launcher
 from synccr.ccr.node import Node, find_node
 from synccr.ccr.npm import NAME
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
-from synccr.ccr.package import Package, PackageSource
-from synccr.ccr.preload import EgressAddress
+from synccr.ccr.package import Package
+from synccr.ccr.package_source import PackageSource
+from synccr.ccr.v2.backend import Backend2
+from synccr.ccr.v2.launch import Launcher
+from synccr.ccr.v2.preload import EgressAddress
 from synccr.paths import Paths
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -119,7 +120,7 @@ def paths(tmp_path: Path) -> Paths:
 @pytest.fixture
 async def ccr(
     paths: Paths, environ: dict[str, str], package: Package, egress: Egress
-) -> AsyncIterator[Backend]:
+) -> AsyncIterator[Backend2]:
     backend = await Launcher(
         paths,
         {**environ, "HOME": str(paths.ccr.parent)},
@@ -132,7 +133,7 @@ async def ccr(
 
 
 async def ask(
-    ccr: Backend, method: str, path: str, body: Any = None, **headers: str
+    ccr: Backend2, method: str, path: str, body: Any = None, **headers: str
 ) -> tuple[int, str]:
     """One request on a connection of its own; headers with _ for -."""
 
@@ -149,7 +150,7 @@ async def ask(
     return await asyncio.to_thread(request)
 
 
-async def message(ccr: Backend, turn: int, text: str) -> str:
+async def message(ccr: Backend2, turn: int, text: str) -> str:
     """What a model answers, through CCR."""
     body = {"model": "claude-x", "max_tokens": 5, "messages": [{"role": "user", "content": text}]}
     ours = {"x_synccr_turn": str(turn), "x_synccr_secret": SECRET}
@@ -158,7 +159,7 @@ async def message(ccr: Backend, turn: int, text: str) -> str:
     return str(json.loads(answer)["content"][0]["text"])
 
 
-async def test_led_guarded_and_silent(ccr: Backend, egress: Egress, paths: Paths) -> None:
+async def test_led_guarded_and_silent(ccr: Backend2, egress: Egress, paths: Paths) -> None:
     """60 requests at once are told apart; nothing of ours reaches CCR's log, and no stranger
     gets in."""
     assert ccr.led
@@ -185,7 +186,7 @@ async def test_led_guarded_and_silent(ccr: Backend, egress: Egress, paths: Paths
 
 
 async def test_known_by_its_command_line(
-    ccr: Backend, paths: Paths, package: Package, node: Node, environ: dict[str, str]
+    ccr: Backend2, paths: Paths, package: Package, node: Node, environ: dict[str, str]
 ) -> None:
     """`ccr status` finds it, and so does whoever looks for what a predecessor left."""
     assert ccr.identity in find_orphans(paths)

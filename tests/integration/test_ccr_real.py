@@ -21,15 +21,16 @@ import pytest
 
 from ports import free_port
 from processes import started
-from synccr.ccr.backend import Backend
-from synccr.ccr.launch import Launcher, StartFailed
-from synccr.ccr.log_watch import follow
 from synccr.ccr.node import Node, find_node
 from synccr.ccr.npm import NAME
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
-from synccr.ccr.package import Package, PackageSource
-from synccr.ccr.pid_file import read_pid_file, write_pid_file
+from synccr.ccr.package import Package
+from synccr.ccr.package_source import PackageSource
 from synccr.ccr.process import ProcessId, identify, is_alive
+from synccr.ccr.v2.backend import Backend2
+from synccr.ccr.v2.launch import Launcher, StartFailed
+from synccr.ccr.v2.log_watch import follow
+from synccr.ccr.v2.pid_file import read_pid_file, write_pid_file
 from synccr.classify.logged import LoggedFailure, NetworkFailed, ProviderFailed, UnclearFailure
 from synccr.errors import RuntimeMissing, Taken
 from synccr.paths import Paths
@@ -136,13 +137,13 @@ def configure(paths: Paths, upstream: int, level: str = "error", **more: Any) ->
 class Started(Launcher):
     """Remembers what it has started."""
 
-    async def launch(self, package: Package, *, ours: Collection[ProcessId] = ()) -> Backend:
+    async def launch(self, package: Package, *, ours: Collection[ProcessId] = ()) -> Backend2:
         backend = await super().launch(package, ours=ours)
         launched.append(backend)
         return backend
 
 
-launched: list[Backend] = []
+launched: list[Backend2] = []
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ async def launcher(paths: Paths, npm_environ: dict[str, str]) -> AsyncIterator[L
     await end_orphans(paths, grace=0)
 
 
-async def ask(backend: Backend, model: str, text: str = "hi", **more: Any) -> int:
+async def ask(backend: Backend2, model: str, text: str = "hi", **more: Any) -> int:
     """One request through CCR; the status it answers."""
 
     def request() -> int:
@@ -180,7 +181,7 @@ async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
 
 
 @contextlib.asynccontextmanager
-async def troubles(backend: Backend) -> AsyncIterator[list[LoggedFailure]]:
+async def troubles(backend: Backend2) -> AsyncIterator[list[LoggedFailure]]:
     seen: list[LoggedFailure] = []
     task = asyncio.create_task(follow(backend, seen.append))
     try:
@@ -338,7 +339,7 @@ async def test_port_taken_at_the_last_moment(
     """When the port is lost between choosing and listening, another one is used."""
     configure(paths, upstream)
     ports = iter([upstream, free_port()])
-    monkeypatch.setattr("synccr.ccr.launch.free_port", lambda: next(ports))
+    monkeypatch.setattr("synccr.ccr.v2.launch.free_port", lambda: next(ports))
     backend = await launcher.launch(package)
     assert backend.port != upstream
     await backend.stop(10)
@@ -399,7 +400,7 @@ async def listens(port: int) -> bool:
 SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
-from synccr.ccr.launch import Launcher
+from synccr.ccr.v2.launch import Launcher
 from synccr.ccr.orphans import Register
 from synccr.ccr.package import Package
 from synccr.paths import Paths

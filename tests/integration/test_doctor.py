@@ -95,7 +95,7 @@ CASES = [
     ),
     Case("node.environment", env(NODE_TLS_REJECT_UNAUTHORIZED="0"), "warn", ("NODE_TLS",)),
     Case("node.environment", env(SERVICE_PORT="4000"), "warn", ("SERVICE_PORT",)),
-    Case("ccr.package", env(SYNCCR_CCR_VERSION="3.1.1"), "fail", ("3.1.1", "not supported")),
+    Case("ccr.package", env(SYNCCR_CCR_VERSION="4.1.1"), "fail", ("4.1.1", "not supported")),
     Case(
         "ccr.package",
         not_cached,

@@ -8,7 +8,7 @@ const net = require("node:net");
 const path = require("node:path");
 const { after, before, describe, it } = require("node:test");
 
-const PRELOAD = path.join(__dirname, "../../src/synccr/ccr/node_side/preload.cjs");
+const PRELOAD = path.join(__dirname, "../../src/synccr/ccr/v2/node_side/preload.cjs");
 const SMALL_CCR = path.join(__dirname, "small_ccr.cjs");
 const SECRET = "s3cret-of-this-run";
 

@@ -15,13 +15,13 @@ from typing import Any
 
 from pytest_subprocess import FakeProcess
 
-from synccr.ccr.backend import Backend
 from synccr.ccr.installation import Pin, provide
-from synccr.ccr.launch import Launcher
 from synccr.ccr.node import Node
 from synccr.ccr.orphans import Register, end_orphans
 from synccr.ccr.package import Package
 from synccr.ccr.process import ProcessId
+from synccr.ccr.v2.backend import Backend2
+from synccr.ccr.v2.launch import Launcher
 from synccr.paths import Paths
 from synccr.redact import Redactor
 
@@ -170,7 +170,7 @@ class Scene:
         start_timeout: float = 10.0,
         *,
         ours: Collection[ProcessId] = (),
-    ) -> Backend:
+    ) -> Backend2:
         return await self.launcher(mode, start_timeout).launch(self.package, ours=ours)
 
 
@@ -227,7 +227,7 @@ class Site:
         """The program of that version, from here."""
         node = node or fake_node(self.root, npm=npm)
         pins = self.pins if pins is None else pins
-        return await provide(version, node, self.environ, self.cache, pins=pins, **options)
+        return await provide(version, pins.get(version), node, self.environ, self.cache, **options)
 
     def put(self) -> Path:
         """A whole installation in its place; the program."""

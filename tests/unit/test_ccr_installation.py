@@ -14,7 +14,8 @@ from ccr_kit import NAME, Site, install, whole
 from pytest_subprocess import FakeProcess
 
 from synccr.ccr import installation
-from synccr.ccr.installation import PINS
+from synccr.ccr.generations import generation_of
+from synccr.ccr.v2.pins import PINS
 from synccr.errors import RuntimeMissing
 
 
@@ -35,11 +36,11 @@ async def test_installed_package_needs_no_npm(site: Site, fp: FakeProcess) -> No
     assert len(fp.calls) == 0
 
 
-@pytest.mark.parametrize("version", ["3.1.1", "0.9.0", "10.0.0"])
-async def test_unknown_kinds_of_ccr_are_refused(site: Site, version: str) -> None:
-    """CCR 3 and whatever is not 1.x or 2.x is refused before anything is fetched."""
+@pytest.mark.parametrize("version", ["4.0.0", "0.9.0", "10.0.0"])
+def test_unknown_kinds_of_ccr_are_refused(version: str) -> None:
+    """Whatever is not 1.x, 2.x or 3.x."""
     with pytest.raises(RuntimeMissing, match=f"{version} is not supported"):
-        await site.provide(version, pins=PINS)
+        generation_of(version)
 
 
 def spoil(entry: Path, damage: str) -> None:

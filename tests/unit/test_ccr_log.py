@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synccr.ccr.log import BODY_LIMIT, parse_line
+from synccr.ccr.v2.log import BODY_LIMIT, parse_line
 from synccr.classify.logged import NetworkFailed, ProviderFailed, UnclearFailure
 
 PID = 7940

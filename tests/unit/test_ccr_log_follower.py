@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synccr.ccr.log_files import LogFile, find_log, last_logged_error, to_delete, trim_logs
-from synccr.ccr.log_follower import CHUNK, LONGEST, LogFollower
+from synccr.ccr.v2.log_files import LogFile, find_log, last_logged_error, to_delete, trim_logs
+from synccr.ccr.v2.log_follower import CHUNK, LONGEST, LogFollower
 
 WANTED = (b"!", b"?")
 
@@ -240,8 +240,8 @@ def test_log_of_a_process(tmp_path: Path, platform: str, monkeypatch: pytest.Mon
 
 def test_log_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where open files are not shown, the newest log with lines of the process is taken."""
-    monkeypatch.setattr("synccr.ccr.log_files._open_files_linux", lambda pid: None)
-    monkeypatch.setattr("synccr.ccr.log_files._open_files_elsewhere", lambda pid: None)
+    monkeypatch.setattr("synccr.ccr.v2.log_files._open_files_linux", lambda pid: None)
+    monkeypatch.setattr("synccr.ccr.v2.log_files._open_files_elsewhere", lambda pid: None)
     (tmp_path / "a.log").write_bytes(entry(7, 30, 1, "x"))
     (tmp_path / "b.log").write_bytes(entry(8, 30, 1, "x"))
     assert find_log(tmp_path, 7, 0.0) == tmp_path / "a.log"

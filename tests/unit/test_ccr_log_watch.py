@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from ccr_kit import Scene, scene_in, until
 
-from synccr.ccr import dir_watch as wake
-from synccr.ccr.backend import Backend
-from synccr.ccr.log_watch import follow
+from synccr.ccr.v2 import dir_watch as wake
+from synccr.ccr.v2.backend import Backend2
+from synccr.ccr.v2.log_watch import follow
 from synccr.classify.logged import LoggedFailure, ProviderFailed
 
 
@@ -24,7 +24,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         yield scene
 
 
-async def following(backend: Backend, seen: list[LoggedFailure]) -> asyncio.Task[None]:
+async def following(backend: Backend2, seen: list[LoggedFailure]) -> asyncio.Task[None]:
     task = asyncio.create_task(follow(backend, seen.append))
     await asyncio.sleep(0.05)
     return task
@@ -76,7 +76,7 @@ async def test_following_without_notifications(
     async def deaf(directory: Path) -> AsyncIterator[asyncio.Event]:
         yield asyncio.Event()
 
-    monkeypatch.setattr("synccr.ccr.log_watch.changes", deaf)
+    monkeypatch.setattr("synccr.ccr.v2.log_watch.changes", deaf)
     backend = await scene.launch()
     assert backend.log_path is not None
     seen: list[LoggedFailure] = []
@@ -95,7 +95,7 @@ async def test_following_a_backend_without_a_log(scene: Scene) -> None:
     assert log is not None
     with pytest.MonkeyPatch.context() as patch:
         found: list[Path] = []
-        patch.setattr("synccr.ccr.backend.find_log", lambda *_: found[0] if found else None)
+        patch.setattr("synccr.ccr.v2.backend.find_log", lambda *_: found[0] if found else None)
         seen: list[LoggedFailure] = []
         task = await following(backend, seen)
         found.append(log)

@@ -13,8 +13,8 @@ import pytest
 from ccr_kit import LOCK, NAME, Site, fake_node, install, whole
 from pytest_subprocess import FakeProcess
 
-from synccr.ccr.installation import PINS
 from synccr.ccr.process import identify, with_parent_death_signal
+from synccr.ccr.v2.pins import PINS
 from synccr.errors import RuntimeMissing
 
 

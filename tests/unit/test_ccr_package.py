@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from ccr_kit import NAME, fake_node
 
-from synccr.ccr import package as package_module
+from synccr.ccr import package_source as package_module
 from synccr.ccr.node import Node
-from synccr.ccr.package import PackageSource, own_command
+from synccr.ccr.package_source import PackageSource, own_command
 from synccr.errors import RuntimeMissing
 
 
@@ -92,7 +92,7 @@ def test_own_command_word_by_word(
     [
         (f"npx {NAME}", "names no version"),
         (f"npx {NAME}@latest start", "names no version"),
-        (f"npx {NAME}@3.1.1 start", "3.1.1 is not supported"),
+        (f"npx {NAME}@4.1.1 start", "4.1.1 is not supported"),
         ("nowhere-to-be-found start", "no command 'nowhere-to-be-found'"),
         ("ccr 'start", "cannot be read: No closing quotation"),
         ("~nobody-at-all/ccr", "no command '~nobody-at-all/ccr'"),

@@ -17,15 +17,6 @@ from ccr_kit import NAME, fake_entry, make_paths
 
 from processes import started
 from synccr.ccr import process as module
-from synccr.ccr.pid_file import (
-    ForeignCCR,
-    Ours,
-    Stranger,
-    pid_file_owner,
-    read_pid_file,
-    remove_pid_file,
-    write_pid_file,
-)
 from synccr.ccr.process import (
     ProcessId,
     ask_to_end,
@@ -36,6 +27,15 @@ from synccr.ccr.process import (
     send,
 )
 from synccr.ccr.process_markers import is_ccr
+from synccr.ccr.v2.pid_file import (
+    ForeignCCR,
+    Ours,
+    Stranger,
+    pid_file_owner,
+    read_pid_file,
+    remove_pid_file,
+    write_pid_file,
+)
 from synccr.paths import Paths
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from synccr.ccr.log_files import unread
+from synccr.ccr.v2.log_files import unread
 from synccr.cli.commands import ask, logs
 from synccr.cli.commands.ask import _model_for, _once, _pieces
 from synccr.cli.commands.env import FORMS, _quote

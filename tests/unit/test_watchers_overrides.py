@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synccr.ccr.override_files import Override, find_overrides, troubles
+from synccr.ccr.v2.override_files import Override, find_overrides, troubles
 from synccr.models.report import ModelRef, Report, Status
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

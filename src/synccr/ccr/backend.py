@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from synccr.ccr.liveness import Look, look
-from synccr.ccr.log_files import find_log
 from synccr.ccr.orphans import Register
 from synccr.ccr.output import Output
 from synccr.ccr.package import Package
-from synccr.ccr.pid_file import read_pid_file, remove_pid_file, write_pid_file
-from synccr.ccr.process import ProcessId, end, end_tree_now, identify, is_alive, tree
-from synccr.paths import Paths
+from synccr.ccr.process import ProcessId, end, end_tree_now, is_alive, tree
+from synccr.classify.logged import LoggedFailure
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,11 @@ class StopResult:
 
 
 class Backend:
-    """A CCR that serves.
+    """A CCR that serves; each generation's has more to do, or less.
 
     Attributes:
         package: what runs.
         port: the private one, on 127.0.0.1.
-        paths: CCR's directory.
         root: the process that was started.
         identity: the process that serves; not ``root`` only when npx runs it.
         started_at: UTC.
@@ -57,7 +55,6 @@ class Backend:
         package: Package,
         port: int,
         root: ProcessId,
-        paths: Paths,
         output: Output,
         register: Register | None,
     ) -> None:
@@ -68,8 +65,6 @@ class Backend:
         self.started_at = datetime.now(UTC)
         self.led = False
         self._process = process
-        self.paths = paths
-        self._log: Path | None = None
         self._output = output
         self._register = register
 
@@ -93,10 +88,34 @@ class Backend:
 
     @property
     def log_path(self) -> Path | None:
-        """The log it writes; None while it has none open (``"LOG": false``)."""
-        if self._log is None:
-            self._log = find_log(self.paths.ccr_logs, self.pid, self.started_at.timestamp())
-        return self._log
+        """The log it writes; None for one that keeps none."""
+        return None
+
+    async def report_failures(
+        self, on_failure: Callable[[LoggedFailure], None], log_limit: int
+    ) -> None:
+        """Report what it writes of providers' failures, until cancelled; at once, should it
+        write of none.
+
+        Args:
+            on_failure: called in the event loop; must not block.
+            log_limit: bytes of all logs together; 0 is none.
+        """
+
+    def claim(self) -> None:
+        """Have CCR's own commands find this one; again, should another have been named."""
+
+    def applies(self, config: Mapping[str, Any]) -> bool:  # noqa: ARG002  # of use to some
+        """Whether it can go over to this configuration as it runs."""
+        return False
+
+    def apply(self, config: Mapping[str, Any]) -> None:
+        """Go over to this configuration, with the next request.
+
+        Raises:
+            SynccrError: it could not be written; the former one counts.
+        """
+        raise NotImplementedError
 
     def last_words(self) -> str:
         """What it printed last; for one that has ended."""
@@ -125,7 +144,7 @@ class Backend:
         return await self._process.wait()
 
     async def stop(self, deadline: float) -> StopResult:
-        """End it and everything it started; a pid file that names it goes as well.
+        """End it and everything it started, and remove what only it needed.
 
         SIGTERM lets CCR finish the streams it has begun; with a request whose
         upstream is silent it would never end, so after the deadline it is killed.
@@ -134,27 +153,18 @@ class Backend:
             deadline: seconds; 0 kills at once.
         """
         began = time.monotonic()
-        named = read_pid_file(self.paths)
         members = tree(self._outermost())
         killed = await end(members, deadline)
         ended = not any(map(is_alive, members))
         if ended:
             await self._process.wait()
-            with contextlib.suppress(OSError):
-                self._leave_pid_file(named)
+            self._ended()
             if self._register:
                 self._register.discard(self.root)
         return StopResult(ended, self.exit_code, killed, time.monotonic() - began)
 
-    def _leave_pid_file(self, named: int | None) -> None:
-        """Name nobody that is gone, and whoever else was named.
-
-        A number that is given out again would make CCR's commands take a stranger for
-        CCR; and 1.0.73 deletes the file at its end, also when it names its successor.
-        """
-        remove_pid_file(self.paths, self.pid)
-        if named and named != self.pid and identify(named) and read_pid_file(self.paths) is None:
-            write_pid_file(self.paths, named)
+    def _ended(self) -> None:
+        """Remove what only it needed; it has gone."""
 
     def kill(self) -> None:
         """Send SIGKILL to everything without waiting; for a way out that cannot wait."""

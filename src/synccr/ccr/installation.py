@@ -57,60 +57,31 @@ class Pin:
         return str(_json(self.lock / _LOCK)["packages"][f"node_modules/{NAME}"]["integrity"])
 
 
-def _bundle(version: str, program: str, page: str) -> Pin:
-    """1.x and 2.x are one script that loads nothing else, measured by tracing; 1.0.73 names
-    180 packages all the same."""
-    entry = f"{NAME}/dist/cli.js"
-    files = {
-        entry: program,
-        f"{NAME}/dist/tiktoken_bg.wasm": (
-            "dedd9a7b5d8d98b44448bedb371ade1c5327f7bb5dd9effe159da816473a415f"
-        ),
-        f"{NAME}/dist/index.html": page,
-    }
-    return Pin(Path(__file__).parent / "pinned" / version, entry, files)
-
-
-PINS: Mapping[str, Pin] = {
-    "2.0.0": _bundle(
-        "2.0.0",
-        "e84ad34983150bf97c0470299acc56ec97dd0e07343fe19d4d383bded9a1eb56",
-        "b8e1126f1ffbee77759aaf4560f6b30ffa034bdc261e586eb7da16f0d9624b92",
-    ),
-    "1.0.73": _bundle(
-        "1.0.73",
-        "8fb0beb3364884b118008bf489179a3594bd5e6adcf932229f7df93890f6e16f",
-        "2e1f9d9090e60bdbf95ff8f1d90dfbf5b4ee393e750f011eb4dc13e867ee765a",
-    ),
-}
-
-
 async def provide(
     version: str,
+    pin: Pin | None,
     node: Node,
     environ: Mapping[str, str],
     cache: Path,
     *,
     progress: Callable[[str], None] = lambda _: None,
     timeout: float = 300.0,
-    pins: Mapping[str, Pin] = PINS,
 ) -> Path:
     """The script that Node runs; npm fetches it when it is not there as it was published.
 
     Args:
         version: exact, ``X.Y.Z``.
+        pin: what it is known to be; None for one that npm alone checks.
         node: whose npm fetches it.
         environ: npm's settings come from here and from the person's ``.npmrc``.
         cache: our own cache directory.
         progress: told in one line when there will be a wait.
         timeout: seconds for npm.
-        pins: what versions are known to be; another one is checked by npm alone.
 
     Raises:
         RuntimeMissing: it cannot be had, or what lies there is not what was published.
     """
-    check_supported(version)
-    installed = Installation(cache, version, pins.get(version))
+    installed = Installation(cache, version, pin)
     await asyncio.to_thread(installed.sweep)
     try:
         if entry := await asyncio.to_thread(installed.entry):
@@ -127,21 +98,6 @@ async def provide(
         )
     progress(f"Fetching Claude Code Router {version} with npm (only this once) …")
     return await installed.install(node, environ, timeout)
-
-
-def check_supported(version: str) -> None:
-    """Refuse what this program does not know how to run.
-
-    Raises:
-        RuntimeMissing: CCR 3 has another configuration, another log and other routes.
-    """
-    major = version.partition(".")[0]
-    if major not in {"1", "2"}:
-        raise RuntimeMissing(
-            f"Claude Code Router {version} is not supported: synccr runs 1.x and 2.x, which read "
-            "config.json.",
-            "Set ccr_version to 2.0.0.",
-        )
 
 
 class Altered(RuntimeMissing):

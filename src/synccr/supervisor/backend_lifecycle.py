@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from synccr.background import Background
 from synccr.ccr.backend import Backend
 from synccr.ccr.liveness import Liveness, Look
-from synccr.ccr.package import Package, PackageSource
-from synccr.ccr.pid_file import read_pid_file, write_pid_file
+from synccr.ccr.package import Package
+from synccr.ccr.package_source import PackageSource
 from synccr.ccr.process import ProcessId, descendants
 from synccr.config.ccr_file import ConfigFile
 from synccr.config.store import recorded
@@ -235,7 +235,8 @@ class Backends:
                 if liveness.over(found, used=used, waited=now - began, now=now):
                     self.proxy.switch.abandon(generation)
                     return self._lost("it no longer answers /health", self._stop(backend))
-                self._correct_pid_file(backend)
+                if not self._one_at_a_time.locked():  # one that starts would take that for itself
+                    backend.claim()
         finally:
             ended.cancel()
 
@@ -261,18 +262,10 @@ class Backends:
         if self.current is None or self._healed is None:
             return
         with contextlib.suppress(SynccrError, OSError):
-            write_pid_file(self.paths, self.current.pid)
+            self.current.claim()
             file = ConfigFile(self.paths)
             if not file.changed_by_others():
                 file.write(self._healed.config)
-
-    def _correct_pid_file(self, backend: Backend) -> None:
-        """``ccr restart`` from a shell leaves the pid of a CCR that never served."""
-        if self._one_at_a_time.locked():
-            return  # a CCR that is starting would take the one named there for itself
-        if backend is self.current and read_pid_file(self.paths) != backend.pid:
-            with contextlib.suppress(OSError):
-                write_pid_file(self.paths, backend.pid)
 
     async def _drain_and_stop(self, backend: Backend, generation: int) -> None:
         """Let an old backend finish what it has begun, then end it."""

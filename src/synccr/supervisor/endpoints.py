@@ -8,8 +8,8 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
-from synccr.ccr.launch import Launcher
 from synccr.ccr.orphans import Register
+from synccr.ccr.v2.launch import Launcher
 from synccr.config.keys import read_keys
 from synccr.control.server import ControlServer
 from synccr.egress.silence_limits import SilenceLimits

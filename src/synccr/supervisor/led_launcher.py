@@ -6,10 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from synccr.ccr.backend import Backend
-from synccr.ccr.launch import Launcher
 from synccr.ccr.package import Package
-from synccr.ccr.preload import PRELOAD
 from synccr.ccr.process import ProcessId
+from synccr.ccr.v2.launch import Launcher
+from synccr.ccr.v2.preload import PRELOAD
 from synccr.supervisor.context import Reporter
 from synccr.supervisor.provider_side import ProviderSide
 

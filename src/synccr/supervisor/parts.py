@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from synccr.background import Background
-from synccr.ccr.package import PackageSource
+from synccr.ccr.package_source import PackageSource
 from synccr.files import sweep
 from synccr.journal import Journal
 from synccr.models.report import Quota

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from synccr.ccr.preload import EgressAddress
+from synccr.ccr.v2.preload import EgressAddress
 from synccr.config.store import Profiles
 from synccr.egress.attempt_runner import AttemptServices
 from synccr.egress.current_providers import CurrentProviders

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 
-from synccr.ccr.log_files import unread
+from synccr.ccr.v2.log_files import unread
 from synccr.cli.context import redactor
 from synccr.cli.options import Follow
 from synccr.cli.output import print_data, print_note, reader_gone

@@ -10,8 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from synccr.ccr.installation import PINS, Installation, check_supported, provide
-from synccr.ccr.package import own_command
+from synccr.ccr.generations import generation_of
+from synccr.ccr.installation import Installation, Pin, provide
+from synccr.ccr.package_source import own_command
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
@@ -56,22 +57,22 @@ def package(context: Context) -> Diagnosis:
     if context.settings.ccr_command:
         return _own_command(context)
     try:
-        check_supported(version)
+        pin = generation_of(version).pins.get(version)
     except RuntimeMissing as error:
         in_environment = "SYNCCR_CCR_VERSION" in context.environ
         return fail(
             error.what,
             lines.unset(["SYNCCR_CCR_VERSION"]) if in_environment else lines.edit(paths.settings),
         )
-    installed = Installation(paths.cache, version, PINS.get(version))
+    installed = Installation(paths.cache, version, pin)
     try:
         found = installed.entry()
     except RuntimeMissing as error:
         return fail(error.what, lines.remove([installed.place]), lambda: _fetch(context))
     if found:
-        by = "against what its authors published" if version in PINS else "by npm alone"
+        by = "against what its authors published" if pin else "by npm alone"
         return ok(f"Claude Code Router {version}, checked {by}")
-    return _offered(context, version)
+    return _offered(context, version, pin)
 
 
 def _own_command(context: Context) -> Diagnosis:
@@ -86,11 +87,12 @@ def _own_command(context: Context) -> Diagnosis:
 
 def _fetch(context: Context) -> str:
     version = context.settings.ccr_version
-    asyncio.run(provide(version, context.node, context.environ, context.paths.cache))
+    pin = generation_of(version).pins.get(version)
+    asyncio.run(provide(version, pin, context.node, context.environ, context.paths.cache))
     return f"Claude Code Router {version} was fetched anew."
 
 
-def _offered(context: Context, version: str) -> Diagnosis:
+def _offered(context: Context, version: str, pin: Pin | None) -> Diagnosis:
     """Whether npm's registry has the version; asked without fetching it."""
     if not context.node.npm:
         raise Blocked("npm.present")
@@ -124,7 +126,6 @@ def _offered(context: Context, version: str) -> Diagnosis:
             f"exit code {asked.returncode}",
         )
         return fail(f"{missing}, and npm cannot get it ({code}).", fetch)
-    pin = PINS.get(version)
     if pin and pin.integrity != integrity:
         return fail(
             f"{missing}, and npm's registry offers another archive than its authors published.",

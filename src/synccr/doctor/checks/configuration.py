@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from synccr.ccr.override_files import find_overrides, troubles
+from synccr.ccr.v2.override_files import find_overrides, troubles
 from synccr.config.ccr_file import ConfigFile
 from synccr.config.profile import Profile
 from synccr.config.reader import read_profile

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synccr.ccr.log_files import find_log
-from synccr.ccr.pid_file import read_pid_file
 from synccr.ccr.process import identify
+from synccr.ccr.v2.log_files import find_log
+from synccr.ccr.v2.pid_file import read_pid_file
 from synccr.config.combined_providers import entries
 from synccr.config.keyring import Keyring, holds_placeholder
 from synccr.config.keys import read_keys

@@ -9,14 +9,14 @@ from typing import Any
 
 from synccr.ccr.liveness import answers
 from synccr.ccr.orphans import end_orphans, find_orphans
-from synccr.ccr.pid_file import (
+from synccr.ccr.process import ProcessId, identify
+from synccr.ccr.v2.pid_file import (
     ForeignCCR,
     Stranger,
     pid_file_owner,
     read_pid_file,
     remove_pid_file,
 )
-from synccr.ccr.process import ProcessId, identify
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, warn

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from synccr.background import Background
 from synccr.ccr.backend import Backend
-from synccr.ccr.log_watch import follow
 from synccr.policy import events as e
 from synccr.supervisor.context import CurrentConfig
 
@@ -34,11 +33,11 @@ class CcrWatcher:
     _following: asyncio.Task[None] | None = None
 
     def follow(self, backend: Backend) -> None:
-        """Read the log of the backend that serves from now on."""
+        """Hear of the failures that the backend that serves from now on reports."""
         if self._following:
             self._following.cancel()
         limit = self.config.settings.ccr_log_limit
-        self._following = self.background.spawn(follow(backend, self._logged, limit))
+        self._following = self.background.spawn(backend.report_failures(self._logged, limit))
 
     async def watch_silence(self, waited: Callable[[], float | None]) -> None:
         """Notice an upstream that never answers long before CCR's own 301 s.

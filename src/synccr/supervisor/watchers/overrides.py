@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from synccr.ccr.override_files import Override, Trouble, find_overrides, override_files, troubles
+from synccr.ccr.v2.override_files import Override, Trouble, find_overrides, override_files, troubles
 from synccr.clock import now
 from synccr.errors import SynccrError
 from synccr.journal import Journal

@@ -4,22 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
-from synccr.ccr.backend import Backend
-from synccr.ccr.dir_watch import changes
-from synccr.ccr.log import CANDIDATES, parse_line
-from synccr.ccr.log_files import trim_logs
-from synccr.ccr.log_follower import LogFollower
-from synccr.ccr.process import paused
+from synccr.ccr.process import ProcessId, paused
+from synccr.ccr.v2.dir_watch import changes
+from synccr.ccr.v2.log import CANDIDATES, parse_line
+from synccr.ccr.v2.log_files import trim_logs
+from synccr.ccr.v2.log_follower import LogFollower
 from synccr.classify.logged import LoggedFailure
+from synccr.paths import Paths
 
 _LOOK = 1.0
 _TAIL = 1024 * 1024  # bytes that stay of a log that is cut
 _REST = 0.005
 
 
+class Logging(Protocol):
+    """A CCR 2 that writes a log.
+
+    Attributes:
+        paths: CCR's directory.
+        identity: the process that writes.
+    """
+
+    paths: Paths
+    identity: ProcessId
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    @property
+    def log_path(self) -> Path | None:
+        """The log; None while none is open."""
+
+
 async def follow(
-    backend: Backend, on_failure: Callable[[LoggedFailure], None], limit: int = 0
+    backend: Logging, on_failure: Callable[[LoggedFailure], None], limit: int = 0
 ) -> None:
     """Report what goes wrong with providers, until cancelled.
 

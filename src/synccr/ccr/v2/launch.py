@@ -12,21 +12,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synccr.ccr.backend import Backend
 from synccr.ccr.liveness import answers, refuses
-from synccr.ccr.log_files import last_logged_error
 from synccr.ccr.node import VANISHED_HINT
 from synccr.ccr.orphans import Register
 from synccr.ccr.output import Output, last_error
 from synccr.ccr.package import Package
-from synccr.ccr.pid_file import (
-    ForeignCCR,
-    Ours,
-    pid_file_owner,
-    remove_pid_file,
-    write_pid_file,
-)
-from synccr.ccr.preload import EgressAddress, led_command, led_environ
 from synccr.ccr.process import (
     ProcessId,
     identify,
@@ -35,6 +25,16 @@ from synccr.ccr.process import (
     with_parent_death_signal,
 )
 from synccr.ccr.process_markers import INSTANCE, SUPERVISOR, listening_ports
+from synccr.ccr.v2.backend import Backend2
+from synccr.ccr.v2.log_files import last_logged_error
+from synccr.ccr.v2.pid_file import (
+    ForeignCCR,
+    Ours,
+    pid_file_owner,
+    remove_pid_file,
+    write_pid_file,
+)
+from synccr.ccr.v2.preload import EgressAddress, led_command, led_environ
 from synccr.errors import RuntimeMissing, SynccrError, Taken
 from synccr.files import close_to_writers, own_directory, private_directory
 from synccr.paths import Paths
@@ -88,7 +88,7 @@ class Launcher:
         package: Package,
         *,
         ours: Collection[ProcessId] = (),
-    ) -> Backend:
+    ) -> Backend2:
         """Start CCR and wait until it serves.
 
         Call it in the thread that lives as long as the program: on Linux CCR ends
@@ -158,7 +158,7 @@ class Launcher:
             "Free space on the disk, or make the directory writable, then try again.",
         )
 
-    async def _spawn(self, package: Package, port: int) -> Backend:
+    async def _spawn(self, package: Package, port: int) -> Backend2:
         directory = private_directory(self.paths.ccr)
         for place in (directory, self.paths.ccr_logs):
             close_to_writers(place)  # CCR opens files there by names that can be foreseen
@@ -206,7 +206,7 @@ class Launcher:
         root = identify(process.pid) or ProcessId(process.pid, "ended")
         if self.register:
             self.register.add(root)
-        return Backend(
+        return Backend2(
             process,
             package=package,
             port=port,
@@ -227,7 +227,7 @@ class Launcher:
             return {"NODE_COMPILE_CACHE": str(own_directory(self.paths.cache / "node"))}
         return {}
 
-    async def _until_ready(self, backend: Backend) -> None:
+    async def _until_ready(self, backend: Backend2) -> None:
         deadline = time.monotonic() + self.start_timeout
         while time.monotonic() < deadline:
             if backend.exit_code is not None:
@@ -245,7 +245,7 @@ class Launcher:
             None,
         )
 
-    def _died(self, backend: Backend) -> Exception:
+    def _died(self, backend: Backend2) -> Exception:
         """Why it died, or that it is worth another try."""
         code = backend.exit_code
         said = backend.last_words()
@@ -258,13 +258,13 @@ class Launcher:
         ended = f"was ended by signal {-code}" if code and code < 0 else f"exited with code {code}"
         return StartFailed(f"CCR {ended} while starting: {detail or 'it gave no reason'}.", code)
 
-    def _detail(self, backend: Backend) -> str:
+    def _detail(self, backend: Backend2) -> str:
         pid = backend.root.pid if backend.package.entry else None
         logged = last_logged_error(self.paths.ccr_logs, pid, backend.started_at.timestamp())
         return self.redact.line(logged or last_error(backend.output)).rstrip(".")
 
 
-def _serving(backend: Backend) -> ProcessId | None:
+def _serving(backend: Backend2) -> ProcessId | None:
     """Who of this backend listens on its port; None when somebody else answered there."""
     ports = listening_ports([backend.root])
     if ports is None or backend.port in ports:  # None: not shown here, the answer has to do
