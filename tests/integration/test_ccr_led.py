@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from synccr.ccr.launch_context import EgressAddress
 from synccr.ccr.node import Node, find_node
 from synccr.ccr.npm import NAME
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
@@ -23,7 +24,6 @@ from synccr.ccr.package import Package
 from synccr.ccr.package_source import PackageSource
 from synccr.ccr.v2.backend import Backend2
 from synccr.ccr.v2.launch import Launcher
-from synccr.ccr.v2.preload import EgressAddress
 from synccr.paths import Paths
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]

@@ -21,6 +21,7 @@ import pytest
 
 from ports import free_port
 from processes import started
+from synccr.ccr.launch_context import StartFailed
 from synccr.ccr.node import Node, find_node
 from synccr.ccr.npm import NAME
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
@@ -28,7 +29,7 @@ from synccr.ccr.package import Package
 from synccr.ccr.package_source import PackageSource
 from synccr.ccr.process import ProcessId, identify, is_alive
 from synccr.ccr.v2.backend import Backend2
-from synccr.ccr.v2.launch import Launcher, StartFailed
+from synccr.ccr.v2.launch import Launcher
 from synccr.ccr.v2.log_watch import follow
 from synccr.ccr.v2.pid_file import read_pid_file, write_pid_file
 from synccr.classify.logged import LoggedFailure, NetworkFailed, ProviderFailed, UnclearFailure

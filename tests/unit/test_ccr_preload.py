@@ -11,9 +11,10 @@ import psutil
 import pytest
 from ccr_kit import fake_environ, fake_package, make_paths
 
+from synccr.ccr.launch_context import EgressAddress
 from synccr.ccr.package import Package
 from synccr.ccr.v2.launch import Launcher
-from synccr.ccr.v2.preload import PRELOAD, EgressAddress, led_command, led_environ
+from synccr.ccr.v2.preload import PRELOAD, led_command, led_environ
 
 EGRESS = EgressAddress("http://127.0.0.1:7", "s3cret", ("https://a.example", "http://b:8"))
 OWN = Package("2.0.0", ("/n/node", "/p/cli.js", "start"), Path("/p/cli.js"))

@@ -183,6 +183,8 @@ def test_psutil_trouble_is_no_identity(monkeypatch: pytest.MonkeyPatch) -> None:
         ["sh", "-c", 'ccr "start"'],
         ["node.exe", f"C:\\x\\node_modules\\{NAME.replace('/', chr(92))}\\dist\\cli.js", "start"],
         ["cmd.exe", "/d", "/s", "/c", "ccr.cmd start"],
+        ["node", f"/h/{NAME}/dist/main/cli.js", "serve", "--no-open", "--port", "24000"],
+        ["npm", "exec", f"{NAME}@3.1.1", "serve", "--no-open", "--port", "24000"],
     ],
 )
 def test_command_lines_of_ccr(command: list[str]) -> None:
@@ -205,6 +207,7 @@ def test_command_lines_of_ccr(command: list[str]) -> None:
         ["node", "--require", "/x/synccr/ccr/preload.cjs", "server.js", "start"],
         ["grep", "ccr", "start.txt"],
         ["ccr", "restart"],
+        ["node", f"/h/{NAME}/dist/main/cli.js", "serve", "--help"],
     ],
 )
 def test_command_lines_of_others(command: list[str]) -> None:

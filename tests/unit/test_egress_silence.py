@@ -64,6 +64,7 @@ class Ccr:
     """CCR's connection; it takes everything."""
 
     method: str = "POST"
+    target: bytes = b"/v1/messages"
     body: bytes = b'{"model": "main", "stream": true, "messages": []}'
     full: bool = False
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)

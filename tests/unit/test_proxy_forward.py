@@ -22,7 +22,7 @@ from proxy_kit import (
     status,
 )
 
-from synccr.proxy import Proxy
+from synccr.proxy import Proxy, Response, error
 from synccr.proxy.framing import Head
 
 
@@ -266,8 +266,8 @@ async def test_half_close() -> None:
 async def test_half_close_and_requests_that_are_refused() -> None:
     """What follows a request that the proxy answers itself is answered, too."""
 
-    def guard(_method: bytes, target: bytes, _head: Head) -> bytes | None:
-        return b"No." if target == b"/no" else None
+    def guard(_method: bytes, target: bytes, _head: Head) -> Response | None:
+        return error(403, "No.") if target == b"/no" else None
 
     async with stage(Proxy(hold_timeout=5, guard=guard)) as scene:
         await scene.backend()

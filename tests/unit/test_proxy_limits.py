@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from proxy_kit import Seen, byte_backend, error_type, never, request, response, stage, status
 
-from synccr.proxy import Proxy, Request, Response
+from synccr.proxy import Proxy, Request, Response, error
 from synccr.proxy.framing import MAX_HEAD, Head
 
 BLOCK = b"x" * 100_000
@@ -139,9 +139,9 @@ async def test_the_guard() -> None:
     """A request that the guard refuses is answered 403 and reaches no backend."""
     seen: list[tuple[bytes, bytes, bytes | None]] = []
 
-    def guard(method: bytes, target: bytes, head: Head) -> bytes | None:
+    def guard(method: bytes, target: bytes, head: Head) -> Response | None:
         seen.append((method, target, head.get(b"host")))
-        return None if head.get(b"host") == b"localhost" else b"This host is not served."
+        return None if head.get(b"host") == b"localhost" else error(403, "No.")
 
     async with stage(Proxy(hold_timeout=5, guard=guard)) as scene:
         backend = await scene.backend()
@@ -156,8 +156,8 @@ async def test_the_guard() -> None:
 async def test_a_request_that_the_guard_refuses_before_its_body() -> None:
     """A refused request's body is not taken for the next request."""
 
-    def guard(method: bytes, target: bytes, head: Head) -> bytes | None:
-        return b"No."
+    def guard(method: bytes, target: bytes, head: Head) -> Response | None:
+        return error(403, "No.")
 
     async with stage(Proxy(hold_timeout=5, guard=guard)) as scene:
         wire = await scene.wire()

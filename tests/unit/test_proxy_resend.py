@@ -34,6 +34,7 @@ class Keeper:
     outcomes: list[Failure | None]
     chosen: Callable[[Turn], Resend | Response] = lambda _turn: Resend(SPARE)
     secret: bytes = b"s3cret"
+    secret_opens: bool = False
     turns: Turns = field(default_factory=Turns)
     ended_turns: list[Turn] = field(default_factory=list)
     bodies: list[bytes | None] = field(default_factory=list)
@@ -401,7 +402,21 @@ def test_marking_keeps_every_other_field() -> None:
     framer.feed(b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX-Synccr-Model: m\r\nB: c\r\n\r\n")
     assert framer.head is not None
     turn = Turn(5, "s", "/v1/messages", 0.0)
-    assert marked(framer.head, framer.head.raw, turn, b"k") == (
+    assert marked(framer.head, framer.head.raw, turn, b"k", opens=False) == (
         b"POST /v1/messages HTTP/1.1\r\nx-synccr-turn: 5\r\nx-synccr-secret: k\r\n"
         b"Host: a\r\nB: c\r\n\r\n"
+    )
+
+
+def test_the_secret_in_the_place_of_the_clients_key() -> None:
+    """Whatever key a client shows, and how often, CCR gets ours alone."""
+    framer = RequestFramer()
+    framer.feed(
+        b"GET / HTTP/1.1\r\nX-Api-Key: a\r\nAuthorization: Bearer b\r\nHost: h\r\n"
+        b"x-api-key: c\r\nX-Api-Keys: d\r\n\r\n"
+    )
+    assert framer.head is not None
+    assert marked(framer.head, framer.head.raw, None, b"k", opens=True) == (
+        b"GET / HTTP/1.1\r\nx-synccr-secret: k\r\nauthorization: Bearer k\r\n"
+        b"Host: h\r\nX-Api-Keys: d\r\n\r\n"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from synccr.proxy.framing import RequestFramer, RequestHead
-from synccr.supervisor.public_port import browser_guard
+from synccr.supervisor.public_port import browser_guard, key_guard
 
 PORT = 3456
 
@@ -70,3 +70,23 @@ def test_open_to_other_machines() -> None:
     assert guard(found.method, found.target, found) is None
     found = head(host="box.lan:3456", origin="http://evil.example")
     assert guard(found.method, found.target, found)
+
+
+@pytest.mark.parametrize(
+    ("target", "fields", "status"),
+    [
+        ("/v1/messages", {}, 401),
+        ("/v1/messages", {"authorization": "Bearer right"}, None),
+        ("/v1/messages", {"x_api_key": "right"}, None),
+        ("/v1/messages", {"authorization": "Bearer wrong", "x_api_key": "right"}, 401),
+        ("/v1/messages?beta=true", {"x_api_key": "righ"}, 401),
+        ("/", {}, None),
+        ("/health?x", {}, None),
+        ("/healthy", {}, 401),
+    ],
+)
+def test_who_has_the_key(target: str, fields: dict[str, str], status: int | None) -> None:
+    """As CCR 2.0.0 asks for it."""
+    found = head("POST", **fields)
+    refused = key_guard("right")(found.method, target.encode(), found)
+    assert (refused.status if refused else None) == status

@@ -6,6 +6,8 @@ node, npm            a Node, and the npm that came with it
 installation         CCR in a directory of our own, compared with its pin before each start
 package,             what to run; looked up before each launch
 package_source
+launch_context,      what a launch is given; start one of whichever generation
+launchers, spawn
 backend, liveness    one running CCR: asked, seen to die, ended
 output               what it prints
 process              which process is which; started to end with us, ended with its tree

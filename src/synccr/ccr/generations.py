@@ -26,6 +26,7 @@ class Generation:
         pins: its known versions.
         oldest_node: major and minor of the oldest Node that it runs on.
         arguments: what makes its program serve.
+        keyed: its port is opened by a key of synccr's own alone, whatever the profile says.
     """
 
     name: str
@@ -33,10 +34,11 @@ class Generation:
     pins: Mapping[str, Pin]
     oldest_node: tuple[int, int]
     arguments: tuple[str, ...]
+    keyed: bool = False
 
 
-V2: Final = Generation("2.x", frozenset({"1", "2"}), PINS_2, (20, 0), ("start",))
-V3: Final = Generation("3.x", frozenset({"3"}), PINS_3, (22, 14), ("serve", "--no-open"))
+V2: Final = Generation("2", frozenset({"1", "2"}), PINS_2, (20, 0), ("start",))
+V3: Final = Generation("3", frozenset({"3"}), PINS_3, (22, 14), ("serve", "--no-open"), keyed=True)
 
 
 def generation_of(version: str) -> Generation:

@@ -15,8 +15,10 @@ class Package:
         command: what to run.
         entry: the script that Node runs; None for a person's own command, which may be a
             tree of processes.
+        generation: how it is started, as `Generation` names it.
     """
 
     version: str
     command: tuple[str, ...]
     entry: Path | None
+    generation: str = "2"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synccr.ccr.generations import generation_of
+from synccr.ccr.generations import V2, Generation, generation_of
 from synccr.ccr.installation import provide
 from synccr.ccr.node import find_node
 from synccr.ccr.npm import NAME
@@ -52,6 +52,15 @@ class PackageSource:
         """The version as far as it is known without a look."""
         return (_version_in(self.command) or UNKNOWN) if self.command else self.version
 
+    @property
+    def generation(self) -> Generation:
+        """Of what will be run; a command that names no version is taken for CCR 2.
+
+        Raises:
+            RuntimeMissing: none that synccr knows.
+        """
+        return V2 if self.named == UNKNOWN else generation_of(self.named)
+
     async def now(self) -> Package:
         """What to run at this moment; fetched by npm when it is not there as published.
 
@@ -60,7 +69,7 @@ class PackageSource:
         """
         if self.command:
             return own_command(self.command, self.environ)
-        generation = generation_of(self.version)
+        generation = self.generation
         # A shim of a version manager may take its time, and requests go on meanwhile.
         node = await asyncio.to_thread(find_node, self.environ, self.cache)
         entry = await provide(
@@ -72,7 +81,7 @@ class PackageSource:
             progress=self.progress,
         )
         command = (str(node.path), str(entry), *generation.arguments)
-        return Package(self.version, command, entry)
+        return Package(self.version, command, entry, generation.name)
 
 
 def own_command(line: str, environ: Mapping[str, str]) -> Package:

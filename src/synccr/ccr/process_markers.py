@@ -18,16 +18,17 @@ SUPERVISOR = "_SYNCCR_SUPERVISOR"
 """Environment variable: identity of that supervisor."""
 
 # node …/@musistudio/claude-code-router/dist/cli.js start, npm exec @musistudio/…@2.0.0 -- ccr
-# start, sh -c "ccr start", node …/.bin/ccr start; npm joins its words into one.
+# start, sh -c "ccr start", node …/.bin/ccr start; npm joins its words into one. CCR 3's is
+# node …/claude-code-router/dist/main/cli.js serve --no-open --port 24000.
 _CCR_START = re.compile(
     r"(?:@musistudio[/\\]claude-code-router\b|(?:^|[\s/\\\"'])ccr(?:\.cmd|\.js)?[\"']?\s)"
-    r".*\bstart[\"']?\s*$",
+    r".*\b(?:start|serve --no-open(?: --port \d+)?)[\"']?\s*$",
     re.DOTALL,
 )
 
 
 def is_ccr(command: Sequence[str]) -> bool:
-    """Whether a command line is that of ``ccr start``, or of what npx runs it through."""
+    """Whether a command line is that of a CCR that serves, or of what npx runs it through."""
     return bool(_CCR_START.search(" ".join(command)))
 
 
@@ -74,7 +75,8 @@ def is_ccr_of(identity: ProcessId, directory: Path) -> bool:
     environment = environment_of(identity)
     if environment is None:
         return True
-    home = environment.get("USERPROFILE" if os.name == "nt" else "HOME")
+    usual = environment.get("USERPROFILE" if os.name == "nt" else "HOME")
+    home = environment.get("CCR_INTERNAL_HOME_DIR") or usual
     return bool(home) and Path(str(home), directory.name).resolve() == directory.resolve()
 
 

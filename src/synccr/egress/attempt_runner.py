@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from synccr.config.profile import Provider
+from synccr.egress.addressed import addressed
 from synccr.egress.provider_lookup import ProviderLookup
 from synccr.egress.request_shape import read_shape
 from synccr.egress.server import CcrConnection, Headers
@@ -52,6 +54,9 @@ _REPORTED: Final = (b"retry-after", b"x-ratelimit-", b"anthropic-ratelimit-", b"
 _MOST_REPORTED: Final = 40
 
 
+ASKED_TWICE: Final = {401: 403}
+"""Statuses after which CCR 3 asks the same again, and what it is told instead (measured)."""
+
 Fields = Sequence[tuple[bytes, bytes]]
 
 
@@ -67,6 +72,7 @@ class AttemptServices:
         substitute: puts keys in the place of placeholders in an address and header values.
         permit: why a model is not asked now; None when it is.
         on_ended: hears of each attempt when it has ended.
+        provider_at: the provider whose address one of ours stands for.
         redact: masks the keys that count.
         capture: takes bodies while a person wants them.
         done_alone: whether a model's streams end with ``[DONE]`` and no finish.
@@ -80,6 +86,7 @@ class AttemptServices:
     substitute: Callable[[str, Fields], tuple[str, Fields]]
     permit: Callable[[Attempt, Turn | None], Failure | None]
     on_ended: Callable[[Turn | None, Attempt], None]
+    provider_at: Callable[[str], Provider | None] = lambda _place: None
     redact: Callable[[], Redactor] = Redactor
     capture: Callable[[], Capture | None] = lambda: None
     done_alone: Callable[[ModelRef], bool] = lambda _ref: False
@@ -101,6 +108,7 @@ class AttemptRunner:
         self._over = self._ending = False
         self._status = 0
         self._fields: Headers = []
+        self._twice: Mapping[int, int] = {}
 
     # Towards CCR.
 
@@ -113,10 +121,7 @@ class AttemptRunner:
             connection.abort()  # its client has left meanwhile
             return
         body, connection.body = connection.body, b""  # the call lets go of it once it is answered
-        url = (connection.header(b"x-synccr-to") or b"").decode("latin-1")
-        self._shape = read_shape(url, body)
-        request = self._with_keys(url, body)
-        ref = self._asked_model(request)
+        request, ref = self._addressed(body) or self._led(body)
         if ref is None:
             self._over = True
             connection.refuse(403, "synccr knows no provider at this address.")
@@ -128,6 +133,24 @@ class AttemptRunner:
             self._fail(refused)
         else:
             self._send(request)
+
+    def _addressed(self, body: bytes) -> tuple[Outgoing, ModelRef] | None:
+        """What a CCR asks that was given addresses of ours."""
+        connection = self._connection
+        found = addressed(connection.target.decode("latin-1"), self._services.provider_at)
+        if found is None:
+            return None
+        self._shape = read_shape(found.url, body)
+        self._twice = ASKED_TWICE
+        request = found.outgoing(connection.method, connection.headers, body)
+        return request, found.ref(self._shape.model)
+
+    def _led(self, body: bytes) -> tuple[Outgoing, ModelRef | None]:
+        """What a CCR asks that was led here on its way to a provider."""
+        url = (self._connection.header(b"x-synccr-to") or b"").decode("latin-1")
+        self._shape = read_shape(url, body)
+        request = self._with_keys(url, body)
+        return request, self._asked_model(request)
 
     def _with_keys(self, url: str, body: bytes) -> Outgoing:
         """The request as the provider gets it."""
@@ -267,6 +290,7 @@ class AttemptRunner:
         """A failure as CCR can be answered: with an error's status, since CCR would follow a
         redirect, and without the key, which some providers quote."""
         status = failure.http_status if 400 <= failure.http_status < 600 else 502
+        status = self._twice.get(status, status)
         redact = self._services.redact()
         body = failure.body or own_body(failure.trouble, failure.detail)
         return replace(

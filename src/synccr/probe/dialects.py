@@ -144,7 +144,7 @@ class ProbeDialect(ABC):
             body = self._completion(model, filler + _PLAIN_PROMPT, PLAIN_TOKENS)
         if forced:
             body |= self.force
-        url, headers = self._url(provider, model), self.headers(provider)
+        url, headers = self.url(provider, model), self.headers(provider)
         if like is None or not like.stream:
             return ProbeRequest("POST", url, headers, body)
         return ProbeRequest(
@@ -156,7 +156,8 @@ class ProbeDialect(ABC):
         base, found, _ = provider.url.rpartition(self.ending)
         return ProbeRequest("GET", f"{base}/models", self.headers(provider)) if found else None
 
-    def _url(self, provider: Provider, model: str) -> str:  # noqa: ARG002 - of use to Gemini
+    def url(self, provider: Provider, model: str) -> str:  # noqa: ARG002 - of use to Gemini
+        """Where CCR asks for a completion, not streamed."""
         return provider.url
 
     def _streaming(self, url: str) -> str:
@@ -278,7 +279,7 @@ class GeminiProbe(ProbeDialect):
         ask = super().list_models(provider)
         return ask and replace(ask, url=f"{ask.url}?pageSize=1000")
 
-    def _url(self, provider: Provider, model: str) -> str:
+    def url(self, provider: Provider, model: str) -> str:
         return urljoin(provider.url, f"./{model}:generateContent")
 
     def _streaming(self, url: str) -> str:

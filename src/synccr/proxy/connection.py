@@ -41,7 +41,7 @@ class Host(Protocol):
     Attributes:
         shared: what all connections and streams have in common.
         header_timeout: seconds in which the head of a request must arrive.
-        guard: sees each request's head; returns why it is refused (403), or None.
+        guard: sees each request's head; returns how it is refused, or None.
         handlers: (method, path) to what answers in the backend's place.
         new_owner: takes the connections; None while they are served here.
     """
@@ -307,9 +307,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _refusal(self, head: RequestHead, expect: bytes | None) -> Response | None:
         guard = self._host.guard
-        reason = None if guard is None else guard(head.method, head.target, head)
-        if reason is not None:
-            return error(403, reason.decode("latin-1"))
+        refused = None if guard is None else guard(head.method, head.target, head)
+        if refused is not None:
+            return refused
         if expect is not None and expect.lower() != b"100-continue":
             return error(417, "Only Expect: 100-continue is understood.")
         return None

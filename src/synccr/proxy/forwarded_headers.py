@@ -19,6 +19,7 @@ from synccr.turns.turn import Turn
 _CLOSE: Final = b"\r\nconnection: close\r\n"
 _KEEP: Final = b"\r\nconnection: keep-alive\r\n"
 _OURS: Final = re.compile(rb"\r\nx-synccr-[^\r]*(?=\r\n)", re.IGNORECASE)
+_KEYS: Final = re.compile(rb"\r\n(?:authorization|x-api-key):[^\r]*(?=\r\n)", re.IGNORECASE)
 _FRAMING: Final = re.compile(
     rb"\r\n(?:content-length|transfer-encoding|expect):[^\r]*(?=\r\n)", re.IGNORECASE
 )
@@ -35,14 +36,24 @@ def kept_open(head: RequestHead) -> bytes | None:
     return b"".join((head.raw[:at], _KEEP, head.raw[at + len(_CLOSE) :]))
 
 
-def marked(head: RequestHead, fields: bytes, turn: Turn | None, secret: bytes) -> bytes:
+def marked(
+    head: RequestHead, fields: bytes, turn: Turn | None, secret: bytes, *, opens: bool
+) -> bytes:
     """*fields*, the bytes of *head* as they are sent on, with the turn's number and the secret
-    for CCR. Whatever a client says in fields of our own is taken out."""
+    for CCR. Whatever a client says in fields of our own is taken out.
+
+    Args:
+        opens: the secret is the key of CCR's port as well: it takes the place of the client's.
+    """
     if head.has(b"x-synccr-"):
         fields = _OURS.sub(b"", fields)
     end = fields.index(b"\r\n")
-    number = b"\r\nx-synccr-turn: %d" % turn.number if turn is not None else b""
-    return b"%b%b\r\nx-synccr-secret: %b%b" % (fields[:end], number, secret, fields[end:])
+    own = b"\r\nx-synccr-turn: %d" % turn.number if turn is not None else b""
+    own += b"\r\nx-synccr-secret: %b" % secret
+    if opens:
+        fields = _KEYS.sub(b"", fields)
+        own += b"\r\nauthorization: Bearer %b" % secret
+    return fields[:end] + own + fields[end:]
 
 
 def with_body(message: bytes, body: bytes) -> bytes:

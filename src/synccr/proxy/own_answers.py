@@ -60,8 +60,8 @@ class Response:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-Guard = Callable[[bytes, bytes, Head], bytes | None]
-"""Sees method, target and head of each request; returns why it is refused (403), or None."""
+Guard = Callable[[bytes, bytes, Head], Response | None]
+"""Sees method, target and head of each request; returns how it is refused, or None."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 """Answers a request in the backend's place."""

@@ -38,6 +38,10 @@ class TurnKeeper(Protocol):
     secret: bytes
     """Lets the proxy, and nobody else, into CCR's own port."""
 
+    secret_opens: bool
+    """Whether CCR's own port takes it for its key, in the place of the client's, which the proxy
+    has looked at by then."""
+
     def begin(self, head: RequestHead, client: int) -> Turn:
         """A request begins; *client* tells connections apart."""
         ...

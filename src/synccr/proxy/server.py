@@ -32,7 +32,7 @@ class Proxy:
         header_timeout: seconds in which the head of a request must arrive.
         most_clients: connections at one time; further ones are closed at once.
         clock: monotonic seconds.
-        guard: sees each request's head; returns why it is refused (403), or None.
+        guard: sees each request's head; returns how it is refused, or None.
         handlers: (method, path) to the hook that answers in the backend's place.
         observer: called when an answer begins.
         turns: keeps account of requests to models; None when CCR asks providers by itself.

@@ -190,7 +190,7 @@ class Stream:
         if turns is not None:
             if head.method == b"POST":
                 self._turn = turns.begin(head, id(self._owner))
-            fields = marked(head, fields, self._turn, turns.secret)
+            fields = marked(head, fields, self._turn, turns.secret, opens=turns.secret_opens)
         self._sent_head = len(fields)
         self.buffer.append(piece if fields is head.raw else fields + piece[len(head.raw) :])
         self.place()

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from synccr.background import Background
 from synccr.ccr.backend import Backend
+from synccr.ccr.launch_context import Starter
 from synccr.ccr.liveness import Liveness, Look
-from synccr.ccr.package import Package
 from synccr.ccr.package_source import PackageSource
 from synccr.ccr.process import ProcessId, descendants
 from synccr.config.ccr_file import ConfigFile
@@ -32,14 +32,6 @@ _RECHECK = 1.0
 """Seconds until the next health check after one without an answer."""
 _STOP_TIMEOUT = 2.0
 """Seconds that a CCR without requests gets to end by itself."""
-
-
-class Starter(Protocol):
-    """Starts one CCR on a private port."""
-
-    async def launch(self, package: Package, *, ours: Collection[ProcessId] = ()) -> Backend:
-        """As `Launcher.launch`."""
-        ...
 
 
 class SupervisorReplaced(SynccrError):
@@ -89,7 +81,8 @@ class Backends:
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def start(self, healed: Healed) -> Backend:
-        """Start a backend of this configuration and point the proxy to it.
+        """Start a backend of this configuration and point the proxy to it, unless the one that
+        serves can go over to it as it runs.
 
         The old backend serves until the new one is healthy, then drains. On any
         failure the configuration on disk and the pid file are as before.
@@ -99,7 +92,7 @@ class Backends:
             SupervisorReplaced: another supervisor serves by now.
         """
         async with self._one_at_a_time:
-            return await self._start(healed)
+            return self._apply(healed) or await self._start(healed)
 
     async def renew(self) -> Backend | None:
         """Start a backend of the configuration that runs, in place of the one that serves.
@@ -174,21 +167,26 @@ class Backends:
             raise
         self._all.clear()
 
+    def _apply(self, healed: Healed) -> Backend | None:
+        """Have the backend that serves go over to a configuration; None when it cannot."""
+        self._check_open()
+        backend = self.current
+        if backend is None or not backend.applies(healed.config):
+            return None
+        self.before_writing()
+        with self._written(healed):
+            backend.apply(healed.config)
+        self._healed = healed
+        return backend
+
     async def _start(self, healed: Healed) -> Backend:
-        if self._replaced:
-            raise SupervisorReplaced
         self._check_open()
         package = await self.packages.now()
         ours = [backend.identity for backend in self._all]
         ours += descendants(self.predecessor) if self.predecessor else []
         self.before_writing()
-        with (
-            recorded(
-                self.paths, healed.profile.role, healed.config, healed.profile.source, healed.added
-            ),
-            ConfigFile(self.paths).transaction(healed.config),
-        ):
-            backend = await self.launcher.launch(package, ours=ours)
+        with self._written(healed):
+            backend = await self.launcher.launch(package, healed.config, ours=ours)
             if self._closed:
                 backend.kill()
                 await backend.stop(0)
@@ -204,7 +202,19 @@ class Backends:
         self.on_serving(backend)
         return backend
 
+    @contextlib.contextmanager
+    def _written(self, healed: Healed) -> Iterator[None]:
+        """CCR's configuration is this one; should the block fail, the former one is back."""
+        source = healed.profile.source
+        with (
+            recorded(self.paths, healed.profile.role, healed.config, source, healed.added),
+            ConfigFile(self.paths).transaction(healed.config),
+        ):
+            yield
+
     def _check_open(self) -> None:
+        if self._replaced:
+            raise SupervisorReplaced
         if self._closed:
             raise SynccrError("This supervisor ends.")
 

@@ -42,7 +42,7 @@ class Stage(ABC):
             case "status":
                 return self.status()
             case "client":
-                return {"status": self.status(), "token": self._filled_in(self.api_key)}
+                return {"status": self.status(), "token": self.filled_in(self.api_key)}
             case "trace":
                 return self.parts.tracing.answer(args)
             case "stop":
@@ -58,7 +58,7 @@ class Stage(ABC):
     async def restart_from_page(self, request: Request) -> Response:
         """CCR's page asks for a restart after saving: what was saved is applied by a swap."""
         local = self.parts.config.profiles.local
-        key = self._filled_in(local.api_key)
+        key = self.filled_in(local.api_key)
         if refusal := page_refusal(request.head, local.port, key):
             return error(*refusal)
         try:
@@ -121,7 +121,8 @@ class Stage(ABC):
             "turns": self.parts.tracing.log.document(),
         }
 
-    def _filled_in(self, key: str | None) -> str | None:
+    def filled_in(self, key: str | None) -> str | None:
+        """A key as CCR reads it, its variables replaced."""
         return interpolate(key, self.parts.context.environ) if key else None
 
 

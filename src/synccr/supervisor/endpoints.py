@@ -8,18 +8,20 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+from synccr.ccr.launch_context import LaunchContext
+from synccr.ccr.launchers import Launchers
 from synccr.ccr.orphans import Register
-from synccr.ccr.v2.launch import Launcher
 from synccr.config.keys import read_keys
 from synccr.control.server import ControlServer
 from synccr.egress.silence_limits import SilenceLimits
 from synccr.policy.retry_budget import RetryBudget
 from synccr.proxy import Proxy, Request, Response
+from synccr.proxy.framing import Head
+from synccr.settings import Settings
 from synccr.supervisor.commands import Stage
-from synccr.supervisor.led_launcher import LedLauncher
 from synccr.supervisor.parts import Parts
 from synccr.supervisor.provider_side import ProviderSide
-from synccr.supervisor.public_port import bind, browser_guard, most_clients
+from synccr.supervisor.public_port import bind, browser_guard, key_guard, most_clients
 from synccr.supervisor.traffic_rate import Traffic
 from synccr.supervisor.turn_dispatcher import TurnDispatcher
 
@@ -46,39 +48,53 @@ class Endpoints:
         profiles, settings = config.profiles, config.settings
         self.address = profiles.primary.host, profiles.local.port
         self.traffic = Traffic()
+        self._dispatcher = TurnDispatcher(
+            parts.journal,
+            parts.tracing.log,
+            secrets.token_urlsafe(24).encode(),
+            budget=RetryBudget(settings.retry_budget),
+        )
         self.provider_side = ProviderSide(
-            TurnDispatcher(
-                parts.journal,
-                parts.tracing.log,
-                secrets.token_urlsafe(24).encode(),
-                budget=RetryBudget(settings.retry_budget),
-            ),
+            self._dispatcher,
             profiles,
             context.environ,
             tuple(read_keys(context.paths.keys)),
             SilenceLimits(settings.silence_timeout, settings.silence_ceiling),
             parts.quotas.observe_headers,
         )
-        bare = Launcher(
-            context.paths,
-            context.environ,
-            start_timeout=settings.start_timeout,
-            redact=config.redactor,
-            register=Register.of(context.paths),
+        self.launcher = Launchers(
+            LaunchContext(
+                context.paths,
+                context.environ,
+                self.provider_side.address,
+                parts.tell,
+                start_timeout=settings.start_timeout,
+                redact=config.redactor,
+                register=Register.of(context.paths),
+            )
         )
-        self.launcher = LedLauncher(bare, self.provider_side, parts.tell)
         host, port = self.address
+        self._browser_guard = browser_guard(port, host)
+        self.use(settings)
         self.proxy = Proxy(
             hold_timeout=settings.hold_timeout,
             carry_limit=settings.carry_limit,
             most_clients=most_clients(),
-            guard=None if profiles.local.api_key else browser_guard(port, host),
+            guard=self._refusal,
             handlers={(b"POST", b"/api/restart"): self._restart_from_page},
             observer=self.traffic.observe,
-            turns=self.provider_side.dispatcher,
+            turns=self._dispatcher,
             on_backend_lost=lambda _generation: self.stage.backend_lost(),
         )
         self.control = ControlServer(context.paths.instance, self._answer)
+
+    def use(self, settings: Settings) -> None:
+        """Go on with these settings.
+
+        Raises:
+            RuntimeMissing: they name a CCR that is not known.
+        """
+        self._dispatcher.secret_opens = self.parts.packages(settings).generation.keyed
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -118,6 +134,18 @@ class Endpoints:
     def forward(self, number: int) -> bool:
         """Whether a signal is for another supervisor; it is sent there."""
         return self.stage.forward(number)
+
+    def _refusal(self, method: bytes, target: bytes, head: Head) -> Response | None:
+        """How a request is refused before CCR has anything of it; None for one that may go on."""
+        key = self.stage.filled_in(self.stage.api_key)
+        guard = (
+            self._browser_guard
+            if not key
+            else key_guard(key)
+            if self._dispatcher.secret_opens
+            else None
+        )
+        return guard(method, target, head) if guard else None
 
     async def _answer(self, verb: str, args: dict[str, Any]) -> Any:
         return await self.stage.answer(verb, args)

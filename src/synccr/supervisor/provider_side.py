@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from synccr.ccr.v2.preload import EgressAddress
+from synccr.ccr.launch_context import EgressAddress
 from synccr.config.store import Profiles
 from synccr.egress.attempt_runner import AttemptServices
 from synccr.egress.current_providers import CurrentProviders
@@ -58,6 +58,7 @@ class ProviderSide:
             silence=silence,
             providers=lambda: self._providers.lookup,
             substitute=self._providers.substitute,
+            provider_at=self._providers.at,
             permit=dispatcher.policy.permit,
             on_ended=self._attempt_ended,
             redact=lambda: self._redactor,
@@ -87,11 +88,14 @@ class ProviderSide:
 
     def address(self) -> EgressAddress:
         """Where a CCR that starts now is led to, with the providers that count now."""
-        return EgressAddress(self.egress.url, self.egress.secret, self._providers.keyring.origins)
-
-    def environ_for_ccr(self) -> Mapping[str, str]:
-        """The environment of a CCR that is led: it holds no key."""
-        return self._providers.keyring.environ_for_ccr(self._environ, self._kept)
+        keyring = self._providers.keyring
+        return EgressAddress(
+            self.egress.url,
+            self.egress.secret,
+            keyring.origins,
+            self._providers.places,
+            keyring.environ_for_ccr(self._environ, self._kept),
+        )
 
     def probed(self, reports: Iterable[Report]) -> None:
         """Learn from probes how long models take to answer, and whose streams end with

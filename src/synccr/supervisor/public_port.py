@@ -13,17 +13,20 @@ from typing import Any
 
 from synccr.errors import SynccrError, Taken
 from synccr.ports import listener_of
-from synccr.proxy import Guard
+from synccr.proxy import Guard, Response, error
 from synccr.proxy.framing import Head
+from synccr.proxy.own_answers import path_of
 
 _FILES = 65536
 _OWN_FILES = 40
 _FILES_A_CLIENT = 4
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
 _STRANGE = (
-    b"A page of another origin may not use this router; "
-    b"to allow it, set an APIKEY in the profile and send it."
+    "A page of another origin may not use this router; "
+    "to allow it, set an APIKEY in the profile and send it."
 )
+_OPEN = (b"/", b"/health")
+"""Paths for which CCR 2.0.0 asks for no key."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -104,18 +107,18 @@ def browser_guard(port: int, host: str = "127.0.0.1") -> Guard:
     names = {f"{name}:{port}".encode() for name in _NAMES} | {n.encode() for n in _NAMES}
     local = host in ("127.0.0.1", "::1", "localhost")
 
-    def guard(method: bytes, _target: bytes, head: Head) -> bytes | None:
+    def guard(method: bytes, _target: bytes, head: Head) -> Response | None:
         addressed = (head.get(b"host") or b"").lower()
         if local and addressed and addressed not in names:
-            return b"This address is not known here; use http://127.0.0.1:%d" % port
+            return error(403, f"This address is not known here; use http://127.0.0.1:{port}")
         origin = head.get(b"origin")
         own = b"http://" + addressed if addressed else b""
         if origin is not None and (not own or origin.lower() != own):
-            return _STRANGE
+            return error(403, _STRANGE)
         site = head.get(b"sec-fetch-site")
         walked = method == b"GET" and head.get(b"sec-fetch-mode") == b"navigate"  # a link
         if site in (b"cross-site", b"same-site") and not walked:
-            return _STRANGE
+            return error(403, _STRANGE)
         return None
 
     return guard
@@ -132,6 +135,20 @@ def page_refusal(head: Head, port: int, api_key: str | None) -> tuple[int, str] 
         origin = head.get(b"origin")
         foreign = origin is not None and origin not in own
         return (403, "CORS not allowed for this origin") if foreign else None
+    return _key_refusal(head, api_key)
+
+
+def key_guard(api_key: str) -> Guard:
+    """Ask for the ``APIKEY`` as CCR 2.0.0 does, in the place of a CCR that knows it not."""
+
+    def guard(_method: bytes, target: bytes, head: Head) -> Response | None:
+        refusal = None if path_of(target) in _OPEN else _key_refusal(head, api_key)
+        return error(*refusal) if refusal else None
+
+    return guard
+
+
+def _key_refusal(head: Head, api_key: str) -> tuple[int, str] | None:
     given = head.get(b"authorization") or head.get(b"x-api-key")
     if not given:
         return 401, "APIKEY is missing"

@@ -36,6 +36,7 @@ class TurnDispatcher:
         journal: hears of what was sent again and cut, rarely.
         trace: the last turns.
         secret: opens CCR's port and the egress.
+        secret_opens: it is the key of CCR's port, in the place of what clients show.
         policy: says where turns go.
         turns: those under way.
         budget: how many requests may be sent again.
@@ -46,6 +47,7 @@ class TurnDispatcher:
     journal: Journal
     trace: TraceLog
     secret: bytes = field(repr=False)
+    secret_opens: bool = False
     policy: TurnPolicy = field(default_factory=TurnPolicy)
     turns: Turns = field(default_factory=Turns)
     budget: RetryBudget = field(default_factory=lambda: RetryBudget(0.2))

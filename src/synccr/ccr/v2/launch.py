@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
-import subprocess
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from synccr.ccr.launch_context import EgressAddress, StartFailed, TryAgain
 from synccr.ccr.liveness import answers, refuses
-from synccr.ccr.node import VANISHED_HINT
 from synccr.ccr.orphans import Register
-from synccr.ccr.output import Output, last_error
+from synccr.ccr.output import last_error
 from synccr.ccr.package import Package
-from synccr.ccr.process import (
-    ProcessId,
-    identify,
-    spawn_options,
-    tree,
-    with_parent_death_signal,
-)
-from synccr.ccr.process_markers import INSTANCE, SUPERVISOR, listening_ports
+from synccr.ccr.process import ProcessId
+from synccr.ccr.spawn import environ_of, serving, spawn
 from synccr.ccr.v2.backend import Backend2
 from synccr.ccr.v2.log_files import last_logged_error
 from synccr.ccr.v2.pid_file import (
@@ -34,9 +24,9 @@ from synccr.ccr.v2.pid_file import (
     remove_pid_file,
     write_pid_file,
 )
-from synccr.ccr.v2.preload import EgressAddress, led_command, led_environ
-from synccr.errors import RuntimeMissing, SynccrError, Taken
-from synccr.files import close_to_writers, own_directory, private_directory
+from synccr.ccr.v2.preload import led_command, led_environ
+from synccr.errors import SynccrError, Taken
+from synccr.files import close_to_writers, private_directory
 from synccr.paths import Paths
 from synccr.ports import free_port, is_free
 from synccr.redact import Redactor
@@ -44,23 +34,6 @@ from synccr.redact import Redactor
 _STEP = 0.01
 _ATTEMPTS = 4
 _SAYS_RUNNING = ("server is running", "already running")
-
-
-class StartFailed(SynccrError):
-    """CCR did not come up.
-
-    Attributes:
-        exit_code_of_ccr: what it exited with; negative for a signal; None when it
-            still ran and was ended because it did not answer in time.
-    """
-
-    def __init__(self, what: str, exit_code_of_ccr: int | None) -> None:
-        super().__init__(what, "See: synccr logs")
-        self.exit_code_of_ccr = exit_code_of_ccr
-
-
-class _TryAgain(Exception):
-    """The start was lost to a coincidence: the port, or the pid file."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +78,7 @@ class Launcher:
             RuntimeMissing: it could not be run at all.
             SynccrError: CCR's directory cannot be written.
         """
-        last: _TryAgain | None = None
+        last: TryAgain | None = None
         for _ in range(_ATTEMPTS):
             named = self._clear_pid_file(ours)
             backend, ready = None, False
@@ -114,7 +87,7 @@ class Launcher:
                 await self._until_ready(backend)
                 write_pid_file(self.paths, backend.pid)
                 ready = True
-            except _TryAgain as lost:
+            except TryAgain as lost:
                 last = lost
             except OSError as error:
                 raise self._unwritable(error) from error
@@ -162,50 +135,14 @@ class Launcher:
         directory = private_directory(self.paths.ccr)
         for place in (directory, self.paths.ccr_logs):
             close_to_writers(place)  # CCR opens files there by names that can be foreseen
-        environ = {
-            **self._compile_cache(),
-            **self.environ,
-            "SERVICE_PORT": str(port),
-            INSTANCE: str(self.paths.instance),
-            SUPERVISOR: str(identify(os.getpid())),
-        }
-        if package.entry is None:  # npm starts CCR by the name node, which need not be on PATH
-            beside = str(Path(package.command[0]).parent)
-            environ["PATH"] = os.pathsep.join((beside, environ.get("PATH", os.defpath)))
+        environ = environ_of(package, self.environ, self.paths) | {"SERVICE_PORT": str(port)}
         command = package.command
         if self.egress:
             command = led_command(package)
             environ = led_environ(package, environ, self.egress)
-        if shutil.which(package.command[0]) is None:  # the wrapper would only fail to run it
-            todo = VANISHED_HINT if package.entry else "Mend ccr_command, then try again."
-            raise RuntimeMissing(f"{package.command[0]} is no longer there.", todo)
-        output = Output()
-        started = False
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *with_parent_death_signal(command),
-                cwd=directory,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output.writing,
-                stderr=output.writing,
-                **spawn_options(),
-            )
-            started = True
-        except OSError as error:
-            raise RuntimeMissing(
-                f"{package.command[0]} could not be run: {error.strerror}.",
-                "See: synccr logs",
-            ) from error
-        finally:
-            if started:
-                output.start()
-            else:
-                output.abandon()
-        # It is our child and not yet waited for, so the number is its own even if it is dead.
-        root = identify(process.pid) or ProcessId(process.pid, "ended")
-        if self.register:
-            self.register.add(root)
+        process, root, output = await spawn(
+            package, command, directory, environ, register=self.register
+        )
         return Backend2(
             process,
             package=package,
@@ -216,24 +153,13 @@ class Launcher:
             register=self.register,
         )
 
-    def _compile_cache(self) -> dict[str, str]:
-        """Where Node 22.1 and later keep compiled code: CCR is up in 6/7 of the time.
-
-        It is code that will run, so it lies where only this user can write.
-        See https://nodejs.org/api/module.html#module-compile-cache
-        """
-        with contextlib.suppress(OSError):
-            own_directory(self.paths.cache)
-            return {"NODE_COMPILE_CACHE": str(own_directory(self.paths.cache / "node"))}
-        return {}
-
     async def _until_ready(self, backend: Backend2) -> None:
         deadline = time.monotonic() + self.start_timeout
         while time.monotonic() < deadline:
             if backend.exit_code is not None:
                 raise self._died(backend)
-            if await answers(backend.port, 1.0) and (serving := _serving(backend)):
-                backend.identity = serving
+            if await answers(backend.port, 1.0) and (found := serving(backend)):
+                backend.identity = found
                 backend.led = self.egress is not None and await refuses(backend.port, 1.0)
                 _ = backend.log_path  # looked up while it is surely open
                 return
@@ -250,11 +176,11 @@ class Launcher:
         code = backend.exit_code
         said = backend.last_words()
         if code == 0 and any(words in said for words in _SAYS_RUNNING):
-            return _TryAgain("it says that it already runs")
+            return TryAgain("it says that it already runs")
         detail = self._detail(backend)
         # CCR exits before its log is written, so that its own word on the port is often lost.
         if "EADDRINUSE" in detail or (code == 1 and not is_free(backend.port)):
-            return _TryAgain(f"port {backend.port} was taken by another process")
+            return TryAgain(f"port {backend.port} was taken by another process")
         ended = f"was ended by signal {-code}" if code and code < 0 else f"exited with code {code}"
         return StartFailed(f"CCR {ended} while starting: {detail or 'it gave no reason'}.", code)
 
@@ -262,12 +188,3 @@ class Launcher:
         pid = backend.root.pid if backend.package.entry else None
         logged = last_logged_error(self.paths.ccr_logs, pid, backend.started_at.timestamp())
         return self.redact.line(logged or last_error(backend.output)).rstrip(".")
-
-
-def _serving(backend: Backend2) -> ProcessId | None:
-    """Who of this backend listens on its port; None when somebody else answered there."""
-    ports = listening_ports([backend.root])
-    if ports is None or backend.port in ports:  # None: not shown here, the answer has to do
-        return backend.root
-    members = (m for m in tree(backend.root) if backend.port in (listening_ports([m]) or ()))
-    return next(members, None)

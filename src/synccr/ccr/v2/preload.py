@@ -8,28 +8,13 @@ it takes it away. Node's ``--require`` is on our own command line; where npx run
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from synccr.ccr.launch_context import EgressAddress
 from synccr.ccr.package import Package
 
 PRELOAD = Path(__file__).parent / "node_side" / "preload.cjs"
 """What runs in CCR's process."""
-
-
-@dataclass(frozen=True)
-class EgressAddress:
-    """Where CCR's provider requests go.
-
-    Attributes:
-        url: origin of the egress, ``http://127.0.0.1:PORT``.
-        secret: what the proxy, CCR's process and the egress know; visible ASCII.
-        origins: of the providers; ``https://host``, with a port where it is not the usual.
-    """
-
-    url: str
-    secret: str = field(repr=False)
-    origins: tuple[str, ...]
 
 
 def led_command(package: Package, preload: Path = PRELOAD) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from synccr.supervisor.led_launcher import NOT_LED, LedLauncher
+from synccr.ccr.launch_context import EgressAddress
+from synccr.ccr.v2.led_launcher import NOT_LED, LedLauncher
 
 KEY, PLACEHOLDER = {"ACME_API_KEY": "sk-canary"}, {"ACME_API_KEY": "placeholder"}
 
@@ -21,10 +22,11 @@ class Launcher:
 
     scene: Scene
     environ: Mapping[str, str]
-    egress: object = None
+    egress: EgressAddress | None = None
 
     async def launch(self, _package: object, **_ours: object) -> Any:
-        self.scene.launched.append((self.egress, self.environ))
+        url = self.egress.url if self.egress else None
+        self.scene.launched.append((url, self.environ))
         return SimpleNamespace(led=self.scene.loads and self.egress is not None, stop=self._stop)
 
     async def _stop(self, _deadline: float) -> None:
@@ -39,13 +41,12 @@ class Scene:
     stopped: int = 0
 
     async def launch(self) -> Any:
-        side = SimpleNamespace(address=lambda: "egress", environ_for_ccr=lambda: PLACEHOLDER)
-        found = LedLauncher(
-            cast("Any", Launcher(self, KEY)),
-            cast("Any", side),
-            lambda _kind, text, *_: self.told.append(text),
+        egress = EgressAddress("egress", "secret", (), environ=PLACEHOLDER)
+        context = SimpleNamespace(
+            egress=lambda: egress, tell=lambda _kind, text, *_: self.told.append(text)
         )
-        return await found.launch(cast("Any", None))
+        found = LedLauncher(cast("Any", context), cast("Any", Launcher(self, KEY)))
+        return await found.launch(cast("Any", None), {})
 
 
 async def test_a_ccr_that_loads_the_module_has_no_key() -> None:
@@ -68,7 +69,7 @@ async def test_without_the_module_nothing_is_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Node would end at once."""
-    monkeypatch.setattr("synccr.supervisor.led_launcher.PRELOAD", tmp_path / "gone")
+    monkeypatch.setattr("synccr.ccr.v2.led_launcher.PRELOAD", tmp_path / "gone")
     scene = Scene(loads=True)
     await scene.launch()
     assert scene.launched == [(None, KEY)]
