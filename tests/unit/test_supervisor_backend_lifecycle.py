@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -112,7 +113,7 @@ class SlowLauncher:
         self.asked, self.may = asyncio.Event(), asyncio.Event()
         self.done: list[str] = []
 
-    async def launch(self, _package: object, **_ours: object) -> Any:
+    async def launch(self, _package: object, _config: object, **_ours: object) -> Any:
         self.asked.set()
         await self.may.wait()
         return SimpleNamespace(kill=lambda: self.done.append("kill"), stop=self._stop)
@@ -146,3 +147,42 @@ async def test_a_ccr_that_comes_up_after_the_end_does_not_stay(tmp_path: Path) -
         with pytest.raises(SynccrError, match="This supervisor ends"):
             await stage.backends.renew()
         assert not launcher.asked.is_set()
+
+
+class Agile:
+    """A backend that goes over to any configuration, or fails to."""
+
+    def __init__(self, *, fails: bool = False, applies: bool = True) -> None:
+        self.served: list[object] = []
+        self._fails, self._applies = fails, applies
+
+    def applies(self, _config: object) -> bool:
+        return self._applies
+
+    def apply(self, config: object) -> None:
+        if self._fails:
+            raise SynccrError("The disk is full.", "Free it.")
+        self.served.append(config)
+
+
+async def test_a_backend_that_goes_over_as_it_runs(tmp_path: Path) -> None:
+    """No second one is started; CCR's configuration, and what is recorded of it, is the new one."""
+    stage = Stage(tmp_path)
+    healed = stage.loop.state.current
+    backend = Agile()
+    stage.backends.current = cast("Any", backend)
+    assert await stage.backends.start(healed) is cast("Any", backend)
+    assert backend.served == [healed.config]
+    assert stage.touched == ["written"]
+    assert json.loads(stage.config.read_text()) == healed.config
+
+
+async def test_a_backend_that_fails_to_go_over(tmp_path: Path) -> None:
+    """What stood in CCR's configuration stands there again."""
+    stage = Stage(tmp_path)
+    before = stage.config.read_text()
+    stage.backends.current = cast("Any", Agile(fails=True))
+    with pytest.raises(SynccrError, match="disk is full"):
+        await stage.backends.start(stage.loop.state.current)
+    assert stage.config.read_text() == before
+    assert stage.backends._healed is None
