@@ -15,6 +15,7 @@ from typing import Any
 
 from pytest_subprocess import FakeProcess
 
+from synccr.ccr.generations import V2
 from synccr.ccr.installation import Pin, provide
 from synccr.ccr.node import Node
 from synccr.ccr.orphans import Register, end_orphans
@@ -120,7 +121,7 @@ def fake_entry(root: Path) -> Path:
 def fake_package(root: Path) -> Package:
     """The small CCR, ready to be launched."""
     entry = fake_entry(root)
-    return Package("2.0.0", (sys.executable, str(entry), "start"), entry)
+    return Package("2.0.0", (sys.executable, str(entry), "start"), entry, V2)
 
 
 def fake_environ(root: Path, mode: str = "serves") -> dict[str, str]:

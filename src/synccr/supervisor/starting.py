@@ -41,6 +41,7 @@ class Starting(Stage):
             SynccrError: there is no CCR, or no model serves.
         """
         parts, config = self.parts, self.parts.config
+        await parts.packages(config.settings).check()
         instance = parts.context.paths.instance
         prober = Prober(config, instance, parts.quotas, endpoints.provider_side)
         package, reports = await self._package_and_preflight(prober)
