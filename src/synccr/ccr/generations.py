@@ -33,5 +33,5 @@ def generation_of(version: str) -> Generation:
             return generation
     raise RuntimeMissing(
         f"Claude Code Router {version} is not supported: synccr runs 1.x, 2.x and 3.x.",
-        "Set ccr_version to 2.0.0 or 3.1.1.",
+        "Set it to 2.0.0 or 3.1.1.",
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from synccr.ccr.generations import generation_of
 from synccr.ccr.installation import Installation, Pin
 from synccr.ccr.node import WHEEL
-from synccr.ccr.package_source import PackageSource, named_version, own_command
+from synccr.ccr.package_source import UNKNOWN, PackageSource, named_version, own_command
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
@@ -145,8 +145,9 @@ def _neutral(context: Context) -> Path:
 
 def global_ccr(context: Context) -> Diagnosis:
     """A ``ccr`` on the PATH that reads and writes the same directory in another way."""
-    command = context.settings.ccr_command
-    wanted = named_version(command) if command else context.settings.ccr_version
+    wanted = named_version(context.settings.ccr_command)
+    if wanted == UNKNOWN:
+        wanted = context.settings.ccr_version
     program = shutil.which("ccr", path=context.environ.get("PATH", os.defpath))
     if program is None:
         return ok("no ccr on the PATH that could get in the way")
