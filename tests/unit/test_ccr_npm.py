@@ -326,17 +326,27 @@ NOT_NEEDED = {
         "could not fetch Claude Code Router 3.0.0: Internal Server Error",
     ),
     "the registry does not answer for one": Case(
-        (("install", REFUSED.format(ONE)), ("view", "")), None, "cannot reach its registry"
+        (("install", REFUSED.format(ONE)), ("ping", "")), None, "cannot reach its registry"
     ),
     "no network, npm's cache has the rest": Case(
-        (("install", REFUSED.format(ONE)), ("view", REFUSED.format(NAME)), ("ci", "")),
+        (("install", REFUSED.format(ONE)), ("ping", REFUSED.format("r")), ("ci", "")),
         BOTH,
         f"Done without {ONE} and {TWO}: not in npm's cache",
+    ),
+    "npm is told that there is no network": Case(
+        (("install", "npm error code ENOTCACHED\nnpm error request to x failed"), ("ci", "")),
+        BOTH,
+        f"Done without {ONE} and {TWO}: not in npm's cache",
+    ),
+    "the registry has no ping": Case(
+        (("install", REFUSED.format(ONE)), ("ping", "npm error code E404\nnpm error 404 x")),
+        None,
+        "cannot reach its registry",
     ),
     "no network, npm's cache has nothing": Case(
         (
             ("install", REFUSED.format(NAME)),
-            ("view", REFUSED.format(NAME)),
+            ("ping", REFUSED.format("r")),
             ("ci", REFUSED.format(NAME)),
         ),
         None,
@@ -370,10 +380,10 @@ async def test_what_is_not_needed(site: Site, fp: FakeProcess, case: Case, pinne
     for order, stderr in case.answers:
         order = "install" if not pinned and order == "ci" else order
         fp.register(
-            [fp.any(min=2, max=2), order, fp.any()],
+            [fp.any(min=2, max=2), order, *([] if order == "ping" else [fp.any()])],
             stderr=stderr,
             returncode=1 if stderr else 0,
-            callback=None if stderr or order == "view" else bring,
+            callback=None if stderr or order == "ping" else bring,
         )
     said: list[str] = []
     options = {"overrides": overrides, "progress": said.append}
@@ -399,7 +409,7 @@ async def test_what_is_not_needed(site: Site, fp: FakeProcess, case: Case, pinne
     commands = [list(map(str, command)) for command in fp.calls]
     orders = [command[2] for command in commands]
     assert orders == [o if pinned or o != "ci" else "install" for o, _ in case.answers]
-    assert all("--ignore-scripts" in command for command in commands if command[2] != "view")
+    assert all("--ignore-scripts" in command for command in commands if command[2] != "ping")
 
 
 async def test_npm_that_changes_what_is_locked(site: Site, fp: FakeProcess) -> None:

@@ -206,8 +206,8 @@ class Installation:
                 if error.package not in not_needed - without:
                     raise
                 without |= {error.package}
-            except NoAnswer:
-                if whole or await npm.reaches_registry(self._version, beside):
+            except NoAnswer as error:
+                if whole or (error.asked and await npm.reaches_registry(beside)):
                     raise
                 without, whose = not_needed, "cache"
         if without:

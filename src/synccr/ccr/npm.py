@@ -44,7 +44,15 @@ class NotInRegistry(RuntimeMissing):
 
 
 class NoAnswer(RuntimeMissing):
-    """npm's registry does not answer, and npm's cache does not hold what is asked for."""
+    """npm's registry does not answer, and npm's cache does not hold what is asked for.
+
+    Attributes:
+        asked: False when npm is set up to work without a network.
+    """
+
+    def __init__(self, what: str, todo: str, *, asked: bool) -> None:
+        super().__init__(what, todo)
+        self.asked = asked
 
 
 @dataclass(frozen=True)
@@ -94,15 +102,15 @@ class Npm:
         if said is not None:
             raise _vanished(version, self.node) or _failure(version, said)
 
-    async def reaches_registry(self, version: str, directory: Path) -> bool:
-        """Whether the registry tells of CCR at this moment, whatever npm's cache holds."""
-        command = (*self.node.npm, "view", f"{NAME}@{version}", "version", "--prefer-online")
+    async def reaches_registry(self, directory: Path) -> bool:
+        """Whether the registry answers at this moment, be it with an error."""
         settings = {**self.node.environ(self.environ), "npm_config_fetch_retries": "0"}
         try:
             async with asyncio.timeout(self.timeout):
-                return await _run(command, directory, settings) is None
+                said = await _run((*self.node.npm, "ping"), directory, settings)
         except TimeoutError:
             return False
+        return said is None or _code(said) not in _NO_NETWORK
 
 
 async def _run(command: tuple[str, ...], directory: Path, environ: Mapping[str, str]) -> str | None:
@@ -189,6 +197,7 @@ def _failure(version: str, stderr: str) -> RuntimeMissing:
             f"npm cannot reach its registry ({code}), and Claude Code Router {version} is not in "
             "npm's cache.",
             "Connect once, or check the proxy settings of npm, then start again.",
+            asked=code != "ENOTCACHED",
         )
     remedy = match[1] if (match := _REMEDY.search(stderr)) else None
     return RuntimeMissing(
