@@ -130,6 +130,7 @@ def test_a_command_of_ones_own(home: Home, provider: FakeProvider, where: str) -
     ("name", "value", "words"),
     [
         ("ccr_version", "4.1.1", "Claude Code Router 4.1.1 is not supported"),
+        ("ccr_version", "2.99.99", "npm has no Claude Code Router 2.99.99"),
         ("ccr_command", "npx -y @musistudio/claude-code-router@4.1.1", "4.1.1 is not supported"),
         ("ccr_command", "nowhere-to-be-found start", "no command 'nowhere-to-be-found'"),
     ],

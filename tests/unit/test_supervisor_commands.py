@@ -101,7 +101,7 @@ async def test_ccr_that_cannot_be_run_is_told_before_a_model_is_asked(
         raise RuntimeMissing("CCR cannot be run.", "Set another.")
 
     parts = cast("Any", stage.parts)
-    parts.packages = lambda _: SimpleNamespace(check=refuse)
+    parts.packages = lambda _: SimpleNamespace(now=refuse)
     monkeypatch.setattr("synccr.supervisor.starting.Prober", lambda *_: pytest.fail("asked"))
     with pytest.raises(RuntimeMissing, match="cannot be run"):
         await stage.start(cast("Any", None))
