@@ -243,8 +243,12 @@ def spoil_directory(root: Path, damage: str) -> None:
 @pytest.mark.parametrize(
     "damage", ["changed", "added", "removed", "renamed", "link to a directory", "gone"]
 )
-def test_a_package_that_is_checked_whole(tmp_path: Path, damage: str) -> None:
-    """Every file of it counts, and that there is no other: Node may prefer it."""
+def test_a_package_that_is_checked_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """Every file of it counts, and that there is no other: Node may prefer it. So with files whose
+    hashes are remembered."""
+    monkeypatch.setattr(installation, "_SETTLED", -1.0)
     root = tmp_path / "package"
     (root / "lib").mkdir(parents=True)
     (root / "package.json").write_text("{}")

@@ -258,6 +258,7 @@ def test_the_node_of_the_service(
     paths = make_paths(tmp_path)
     paths.config.mkdir()
     paths.settings.write_text(settings)
-    found = surroundings(paths, {"SYNCCR_CCR_VERSION": "1.0.73"})
+    monkeypatch.setenv("SYNCCR_CCR_VERSION", "3.1.1" if oldest == (20, 0) else "2.0.0")
+    found = surroundings(paths, os.environ)
     assert asked == [oldest]
     assert str(tmp_path / "node") in found.path

@@ -285,7 +285,7 @@ class FileHashes:
     def of(self, paths: Iterable[Path]) -> list[str | None]:
         """Of each file's content; None for one that cannot be read.
 
-        Of a directory: of the lines that ``sha256sum`` writes for its files, sorted by name, as in
+        Of a directory, of the lines that ``sha256sum`` writes for its files, sorted by name, as in
         ``find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum``.
         """
         before = dict(self._known)
@@ -299,11 +299,9 @@ class FileHashes:
     def _of(self, path: Path) -> str | None:
         return self._of_directory(path) if path.is_dir() else self._of_file(path)
 
-    def _of_directory(self, root: Path) -> str | None:
+    def _of_directory(self, root: Path) -> str:
         """What is added counts, too: Node may load it in place of something else."""
         digests = {name: self._of_file(root / name) for name in _files_below(root)}
-        if None in digests.values():
-            return None
         lines = (f"{digests[name]}  ./{name}\n" for name in sorted(digests, key=str.encode))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
