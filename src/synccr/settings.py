@@ -138,6 +138,18 @@ def load(path: Path, environ: Mapping[str, str], **options: Any) -> Settings:
     return msgspec.convert(values, Settings, strict=False)
 
 
+def origin_of(name: str, path: Path, environ: Mapping[str, str]) -> str:
+    """Where the value of a setting comes from, as a predicate; arguments as of ``load``."""
+    try:
+        file = _from_file(path)
+    except (ConfigError, UsageError):  # it could be read when the settings were
+        file = {}
+    for origin, layer in (("the environment", _from_environment(environ)), (str(path), file)):
+        if name in layer:
+            return f"is set by {_spelled(name, origin)} in {origin}"
+    return "is the default"
+
+
 def _from_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from synccr.ccr.generations import V2
 from synccr.ccr.launch_context import EgressAddress
 from synccr.ccr.node import Node, find_node
 from synccr.ccr.npm import NAME
@@ -103,7 +104,7 @@ async def package(
     version, by_npx = request.param[:6].strip(), "npx" in request.param
     package = await PackageSource(version, environ, tmp_path).now()
     command = (*node.npx, "--yes", f"--package={NAME}@{version}", "--", "ccr", "start")
-    return Package(version, command, None) if by_npx else package
+    return Package(version, command, None, V2) if by_npx else package
 
 
 @pytest.fixture

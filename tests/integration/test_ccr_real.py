@@ -21,6 +21,7 @@ import pytest
 
 from ports import free_port
 from processes import started
+from synccr.ccr.generations import V2
 from synccr.ccr.launch_context import StartFailed
 from synccr.ccr.node import Node, find_node
 from synccr.ccr.npm import NAME
@@ -402,6 +403,7 @@ SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
 from synccr.ccr.v2.launch import Launcher
+from synccr.ccr.generations import V2
 from synccr.ccr.orphans import Register
 from synccr.ccr.package import Package
 from synccr.paths import Paths
@@ -410,7 +412,7 @@ import json, os
 async def main():
     paths = Paths(*map(Path, json.loads(sys.argv[1])))
     command, entry = json.loads(sys.argv[2])
-    package = Package("2.0.0", tuple(command), entry and Path(entry))
+    package = Package("2.0.0", tuple(command), entry and Path(entry), V2)
     backend = await Launcher(paths, os.environ, register=Register.of(paths)).launch(package)
     print(backend.root.pid, backend.pid, flush=True)
     await backend.wait()
@@ -448,9 +450,8 @@ async def test_killed_supervisor_leaves_no_ccr(
 
 
 def through_npx(node: Node) -> Package:
-    return Package(
-        "2.0.0", (*node.npx, "--yes", f"--package={NAME}@2.0.0", "--", "ccr", "start"), None
-    )
+    command = (*node.npx, "--yes", f"--package={NAME}@2.0.0", "--", "ccr", "start")
+    return Package("2.0.0", command, None, V2)
 
 
 async def test_npx_tree(

@@ -19,7 +19,7 @@ from provider import FakeProvider
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 BY_OTHERS = {
-    r"scripts/demo": "scripts/fresh-machine runs it, without Node and with each Python",
+    r"scripts/demo( --ccr .*)?": "scripts/fresh-machine runs it, without Node and with each Python",
     r"scripts/test\b.*": "this is it",
     r"scripts/check": "scripts/test runs it",
     r"scripts/docs": "tests/unit/test_docs.py runs it",

@@ -15,6 +15,7 @@ from typing import Any
 
 from pytest_subprocess import FakeProcess
 
+from synccr.ccr.generations import V2
 from synccr.ccr.installation import Pin, provide
 from synccr.ccr.node import Node
 from synccr.ccr.orphans import Register, end_orphans
@@ -120,7 +121,7 @@ def fake_entry(root: Path) -> Path:
 def fake_package(root: Path) -> Package:
     """The small CCR, ready to be launched."""
     entry = fake_entry(root)
-    return Package("2.0.0", (sys.executable, str(entry), "start"), entry)
+    return Package("2.0.0", (sys.executable, str(entry), "start"), entry, V2)
 
 
 def fake_environ(root: Path, mode: str = "serves") -> dict[str, str]:
@@ -191,6 +192,10 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+ONE, TWO = "@more/one", "@more/two"
+"""What version 3.0.0 names and does not need."""
+
+
 def whole(place: Path) -> Path:
     """What npm leaves of the pinned version."""
     return install(place, "2.0.0")
@@ -198,7 +203,8 @@ def whole(place: Path) -> Path:
 
 @dataclass
 class Site:
-    """A place where CCR is installed: 2.0.0 is pinned, as one short file."""
+    """A place where CCR is installed: 2.0.0 is pinned, as one short file, and 3.0.0, which names
+    two packages that it does not need."""
 
     root: Path
 
@@ -207,13 +213,23 @@ class Site:
         self.place = self.cache / "ccr" / "2.0.0"
         npm_cache = str(self.root / "npm")
         self.environ = {"HOME": str(self.root / "home"), "npm_config_cache": npm_cache, "PATH": ""}
-        lock = self.root / "lock"
-        lock.mkdir()
-        (lock / "package.json").write_text(json.dumps({"dependencies": {NAME: "2.0.0"}}))
-        (lock / "package-lock.json").write_text(json.dumps(LOCK))
+        stand_in = {"name": "stand-in", "version": "1.0.0", "integrity": "sha512-stands-in"}
+        packages = LOCK["packages"] | {f"node_modules/{name}": stand_in for name in (ONE, TWO)}
+        overrides = {"library": "1.0.0", **dict.fromkeys((ONE, TWO), "npm:stand-in@1.0.0")}
+        self.pins = {
+            "2.0.0": self._pin("2.0.0", LOCK),
+            "3.0.0": self._pin("3.0.0", {"packages": packages}, overrides=overrides),
+        }
+
+    def _pin(self, version: str, lock: object, **more: object) -> Pin:
+        place = self.root / "locks" / version
+        place.mkdir(parents=True)
+        manifest = {"dependencies": {NAME: version}, **more}
+        (place / "package.json").write_text(json.dumps(manifest))
+        (place / "package-lock.json").write_text(json.dumps(lock))
         digest = hashlib.sha256(b"the program").hexdigest()
         program = f"{NAME}/dist/cli.js"
-        self.pins = {"2.0.0": Pin(lock, program, {program: digest})}
+        return Pin(place, program, {program: digest})
 
     async def provide(
         self,

@@ -25,6 +25,7 @@ from ccr_kit import (
 
 from ports import free_port
 from processes import started
+from synccr.ccr.generations import V2
 from synccr.ccr.liveness import answers
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
 from synccr.ccr.package import Package
@@ -83,7 +84,7 @@ async def test_the_whole_tree_ends(scene: Scene) -> None:
 async def test_npx_that_was_killed(scene: Scene, patient: bool) -> None:
     """The CCR that it ran is nobody's child then, and ends with its backend all the same."""
     line = f"{sys.executable} {scene.package.entry} start; true"
-    backend = await scene.launcher().launch(Package("2.0.0", ("/bin/sh", "-c", line), None))
+    backend = await scene.launcher().launch(Package("2.0.0", ("/bin/sh", "-c", line), None, V2))
     assert backend.root != backend.identity
     os.kill(backend.root.pid, signal.SIGKILL)
     assert await backend.wait() == -signal.SIGKILL

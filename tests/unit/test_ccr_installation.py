@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,7 @@ from ccr_kit import NAME, Site, install, whole
 from pytest_subprocess import FakeProcess
 
 from synccr.ccr import installation
-from synccr.ccr.generations import generation_of
-from synccr.ccr.v2.pins import PINS
+from synccr.ccr.generations import V2, V3, generation_of
 from synccr.errors import RuntimeMissing
 
 
@@ -182,15 +185,16 @@ async def test_cache_of_another(site: Site) -> None:
         await site.provide()
 
 
+PINS = {**V2.pins, **V3.pins}
+
+
 def test_pins_are_whole() -> None:
-    """Each pin has a sha256 for the program, the tokenizer and the page, and a lock that has
-    npm's sha512 of every package and names no registry."""
-    assert set(PINS) == {"1.0.73", "2.0.0"}
+    """Each pin has a lock with npm's sha512 of every package that names no registry, and a sha256
+    of what runs."""
+    assert set(PINS) == {"1.0.73", "2.0.0", "3.1.1"}
     for version, pin in PINS.items():
         assert pin.integrity.startswith("sha512-")
-        names = {name.removeprefix(f"{NAME}/") for name in pin.files}
-        assert names == {"dist/cli.js", "dist/tiktoken_bg.wasm", "dist/index.html"}
-        assert pin.entry in pin.files
+        assert any(Path(pin.entry).is_relative_to(name) for name in pin.files)
         assert all(len(digest) == 64 for digest in pin.files.values())
         manifest = json.loads((pin.lock / "package.json").read_bytes())
         assert manifest["dependencies"] == {NAME: version}
@@ -199,3 +203,109 @@ def test_pins_are_whole() -> None:
         for package in packages.values():
             assert package["integrity"].startswith("sha512-")
             assert "resolved" not in package
+
+
+def test_what_is_pinned_of_each_generation() -> None:
+    """CCR 2 is three files: the program, the tokenizer and the page. CCR 3 is whole packages, and
+    what is overridden in its lock is overridden for versions that are not pinned."""
+    for pin in V2.pins.values():
+        names = {name.removeprefix(f"{NAME}/") for name in pin.files}
+        assert names == {"dist/cli.js", "dist/tiktoken_bg.wasm", "dist/index.html"}
+    for pin in V3.pins.values():
+        assert set(pin.files) == {NAME, "better-sqlite3", "undici"}
+        manifest = json.loads((pin.lock / "package.json").read_bytes())
+        assert manifest["overrides"] == V3.overrides
+        packages = json.loads((pin.lock / "package-lock.json").read_bytes())["packages"]
+        for name, what in V3.overrides.items():
+            locked = packages[f"node_modules/{name}"]
+            real = f"npm:{locked['name']}@" if "name" in locked else ""
+            assert what == f"{real}{locked['version']}"
+
+
+def spoil_directory(root: Path, damage: str) -> None:
+    """What may have become of a package."""
+    match damage:
+        case "changed":
+            (root / "lib" / "index.js").write_text("another")
+        case "added":
+            (root / "build").mkdir()
+            (root / "build" / "binding.node").touch()
+        case "removed":
+            (root / "lib" / "index.js").unlink()
+        case "renamed":
+            (root / "lib" / "index.js").rename(root / "lib" / "other.js")
+        case "link to a directory":
+            (root / "node_modules").symlink_to(root / "lib")
+        case "gone":
+            shutil.rmtree(root)
+
+
+@pytest.mark.parametrize(
+    "damage", ["changed", "added", "removed", "renamed", "link to a directory", "gone"]
+)
+def test_a_package_that_is_checked_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """Every file of it counts, and that there is no other: Node may prefer it. So with files whose
+    hashes are remembered."""
+    monkeypatch.setattr(installation, "_SETTLED", -1.0)
+    root = tmp_path / "package"
+    (root / "lib").mkdir(parents=True)
+    (root / "package.json").write_text("{}")
+    (root / "lib" / "index.js").write_text("the program")
+    hashes = tmp_path / "hashes.json"
+    good = installation.FileHashes(hashes).of([root])
+    assert good == installation.FileHashes(hashes).of([root]) != [None]
+    spoil_directory(root, damage)
+    assert installation.FileHashes(hashes).of([root]) != good
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sha256sum")
+def test_the_sum_of_a_package_is_that_of_sha256sum(tmp_path: Path) -> None:
+    """Anybody can look it up without us."""
+    root = tmp_path / "package"
+    for name in ("b.js", "B.js", "a/é.js", "a.js", "a/deep/c.js", "a-b.js"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    line = "find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum"
+    shown = subprocess.run(["sh", "-c", line], cwd=root, capture_output=True, text=True, check=True)
+    assert installation.FileHashes(tmp_path / "hashes").of([root]) == [shown.stdout.split()[0]]
+
+
+def test_hashes_of_what_is_gone_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each installation is first seen in a directory of another name."""
+    monkeypatch.setattr(installation, "_SETTLED", -1.0)
+    hashes = tmp_path / "hashes.json"
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+        installation.FileHashes(hashes).of([tmp_path / name])
+        (tmp_path / "one").unlink(missing_ok=True)
+    assert list(json.loads(hashes.read_bytes())["hashes"]) == [str(tmp_path / "two")]
+
+
+LOCKED = f"node_modules/{NAME}"
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        (lambda packages: packages.update({"node_modules/more": {"integrity": "sha512-m"}}), True),
+        (lambda packages: packages[LOCKED].update(resolved="https://r/x", license="MIT"), True),
+        (lambda packages: packages[LOCKED].update(integrity="sha512-other"), False),
+        (lambda packages: packages.pop(LOCKED), False),
+    ],
+)
+async def test_a_lock_that_npm_has_completed(
+    site: Site, fp: FakeProcess, change: Callable[[dict[str, Any]], object], kept: bool
+) -> None:
+    """An installation counts while each package of our lock is in its own as we know it."""
+    site.put()
+    lock = site.place / "package-lock.json"
+    document = json.loads(lock.read_bytes())
+    change(document["packages"])
+    lock.write_text(json.dumps(document))
+    site.npm_does(fp, whole)
+    await site.provide()
+    assert len(fp.calls) == (0 if kept else 1)

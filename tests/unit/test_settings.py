@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from synccr.errors import ConfigError, UsageError
-from synccr.settings import Settings, _accepted, load
+from synccr.settings import Settings, _accepted, load, origin_of
 
 SECONDS = "a number of seconds above 0 to 10000000; without it, it is 30"
 
@@ -51,6 +51,35 @@ def test_a_wrong_line_of_the_file(line: str, what: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load(path, {})
     assert caught.value.what == what.format(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "environ", "origin"),
+    [
+        (None, {}, "is the default"),
+        ("hold_timeout = 5", {"SYNCCR_HOLD_TIMEOUT": "5"}, "is the default"),
+        ('ccr_version = "3.1.1"', {}, "is set by ccr_version in {}"),
+        (
+            'ccr_version = "3.1.1"',
+            {"SYNCCR_CCR_VERSION": "2.0.0"},
+            "is set by SYNCCR_CCR_VERSION in the environment",
+        ),
+        ("broken since", {}, "is the default"),
+        (
+            "broken since",
+            {"SYNCCR_CCR_VERSION": "2.0.0"},
+            "is set by SYNCCR_CCR_VERSION in the environment",
+        ),
+    ],
+)
+def test_where_a_setting_comes_from(
+    file: str | None, environ: dict[str, str], origin: str, tmp_path: Path
+) -> None:
+    """The layer that counts, in the words that stand there."""
+    path = tmp_path / "synccr.toml"
+    if file is not None:
+        path.write_text(file)
+    assert origin_of("ccr_version", path, environ) == origin.format(path)
 
 
 def test_what_is_accepted_can_be_said_of_every_setting() -> None:

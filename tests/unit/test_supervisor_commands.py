@@ -10,10 +10,9 @@ from typing import Any, cast
 import pytest
 
 from synccr.config.profile import Local
-from synccr.errors import SynccrError, UsageError
+from synccr.errors import RuntimeMissing, SynccrError, UsageError
 from synccr.proxy.framing import Head
 from synccr.settings import Settings
-from synccr.supervisor.commands import Stage
 from synccr.supervisor.starting import Starting
 from synccr.turns.trace import TraceLog
 
@@ -21,7 +20,7 @@ KEY = "sk-canary-0123456789abcdef"
 
 
 @pytest.fixture
-def stage() -> Stage:
+def stage() -> Starting:
     """One that starts, on port 3456, with a key for clients."""
     source = SimpleNamespace(source="x.json")
     profiles = SimpleNamespace(primary=source, fallback=source, local=Local(3456, "$LOCAL_KEY"))
@@ -47,7 +46,7 @@ def asked(**headers: str) -> Any:
     return SimpleNamespace(head=cast("Head", head))
 
 
-async def test_status_from_the_first_moment(stage: Stage) -> None:
+async def test_status_from_the_first_moment(stage: Starting) -> None:
     """With the contract's keys."""
     found = await stage.answer("status", {})
     assert (found["state"], found["endpoint"]) == ("starting", "http://127.0.0.1:3456")
@@ -56,19 +55,19 @@ async def test_status_from_the_first_moment(stage: Stage) -> None:
     assert found["options"] == {"config": None, "port": 3456, "log_level": None}
 
 
-async def test_a_client_gets_the_key_of_the_port(stage: Stage) -> None:
+async def test_a_client_gets_the_key_of_the_port(stage: Starting) -> None:
     """Not the name that stands for it."""
     assert (await stage.answer("client", {}))["token"] == KEY
 
 
 @pytest.mark.parametrize("verb", ["swap", "restart"])
-async def test_too_early(stage: Stage, verb: str) -> None:
+async def test_too_early(stage: Starting, verb: str) -> None:
     """There is nothing to swap and nothing to restart yet."""
     with pytest.raises(SynccrError, match="still starting"):
         await stage.answer(verb, {"profile": "fallback"})
 
 
-async def test_what_makes_no_sense(stage: Stage) -> None:
+async def test_what_makes_no_sense(stage: Starting) -> None:
     """Unknown verbs and profiles."""
     with pytest.raises(UsageError, match="does not know 'dance'"):
         await stage.answer("dance", {})
@@ -77,7 +76,7 @@ async def test_what_makes_no_sense(stage: Stage) -> None:
             await stage.answer("swap", {"profile": profile})
 
 
-async def test_a_stop_is_a_signal(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stop_is_a_signal(stage: Starting, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has no loop yet is cancelled."""
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
@@ -86,8 +85,23 @@ async def test_a_stop_is_a_signal(stage: Stage, monkeypatch: pytest.MonkeyPatch)
     assert stage.forward(signal.SIGTERM) is False
 
 
-async def test_a_restart_from_the_page(stage: Stage) -> None:
+async def test_a_restart_from_the_page(stage: Starting) -> None:
     """Refused as CCR would refuse it; else it is too early."""
     assert (await stage.restart_from_page(asked())).status == 401
     assert (await stage.restart_from_page(asked(x_api_key="wrong"))).status == 401
     assert (await stage.restart_from_page(asked(x_api_key=KEY))).status == 503
+
+
+async def test_ccr_that_cannot_be_run_is_told_before_a_model_is_asked(
+    stage: Starting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question costs money and half a minute."""
+
+    async def refuse() -> None:
+        raise RuntimeMissing("CCR cannot be run.", "Set another.")
+
+    parts = cast("Any", stage.parts)
+    parts.packages = lambda _: SimpleNamespace(now=refuse)
+    monkeypatch.setattr("synccr.supervisor.starting.Prober", lambda *_: pytest.fail("asked"))
+    with pytest.raises(RuntimeMissing, match="cannot be run"):
+        await stage.start(cast("Any", None))

@@ -6,39 +6,19 @@ What differs between them is data here, and a launcher each: ``v2`` and ``v3``. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from synccr.ccr.installation import Pin
+from synccr.ccr.node import OLDEST
+from synccr.ccr.package import Generation
 from synccr.ccr.v2.pins import PINS as PINS_2
+from synccr.ccr.v3.pins import OVERRIDES
 from synccr.ccr.v3.pins import PINS as PINS_3
 from synccr.errors import RuntimeMissing
 
-
-@dataclass(frozen=True)
-class Generation:
-    """Versions that are run in one way.
-
-    Attributes:
-        name: for people.
-        majors: first numbers of its versions.
-        pins: its known versions.
-        oldest_node: major and minor of the oldest Node that it runs on.
-        arguments: what makes its program serve.
-        keyed: its port is opened by a key of synccr's own alone, whatever the profile says.
-    """
-
-    name: str
-    majors: frozenset[str]
-    pins: Mapping[str, Pin]
-    oldest_node: tuple[int, int]
-    arguments: tuple[str, ...]
-    keyed: bool = False
-
-
-V2: Final = Generation("2", frozenset({"1", "2"}), PINS_2, (20, 0), ("start",))
-V3: Final = Generation("3", frozenset({"3"}), PINS_3, (22, 14), ("serve", "--no-open"), keyed=True)
+V2: Final = Generation("2.x", frozenset({"1", "2"}), PINS_2, OLDEST, ("start",), {}, apart=False)
+V3: Final = Generation(
+    "3.x", frozenset({"3"}), PINS_3, (22, 14), ("serve", "--no-open"), OVERRIDES, apart=True
+)
 
 
 def generation_of(version: str) -> Generation:
@@ -53,5 +33,5 @@ def generation_of(version: str) -> Generation:
             return generation
     raise RuntimeMissing(
         f"Claude Code Router {version} is not supported: synccr runs 1.x, 2.x and 3.x.",
-        "Set ccr_version to 2.0.0 or 3.1.1.",
+        "Set it to 2.0.0 or 3.1.1.",
     )

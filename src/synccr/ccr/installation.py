@@ -5,6 +5,13 @@ For a pinned version the first two are ours: the lock has the hash of every pack
 takes them from whatever registry it is set up for. npm works in a directory beside, which is
 given the name when it is whole and is what was published.
 
+A version may name packages that no code of it loads as synccr runs it, and that some registries
+do not have. Ours did not, so the lock has no hash of them: they come as the registry at hand has
+them, with what they depend on, checked by npm against that registry's own word alone, and never
+by us. No script of any package is run. Where the registry answers that it does not have one, a
+package that is there anyway stands in for it, and a person is told; so with all of them where no
+registry can be reached and npm's cache holds the rest alone.
+
 npx is not used: it costs 0.6 s at each start, keeps 90 MB, and knows no lock file.
 """
 
@@ -19,13 +26,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synccr.ccr.node import INSTALL_HINT, Node
-from synccr.ccr.npm import NAME, install
+from synccr.ccr.node import NPM_HINT, Node
+from synccr.ccr.npm import NAME, NoAnswer, NotInRegistry, Npm
 from synccr.errors import RuntimeMissing
 from synccr.files import own_directory, write_atomic
 
@@ -34,6 +41,7 @@ _BESIDE, _FORMER = ".new-", "former"
 _LEAST_ROOM = 1024 * 1024
 """Bytes; with less, files that are not whole were written on a full disk."""
 _OLD_TRASH = 3600.0
+_NONE: Mapping[str, str] = {}
 _SETTLED = 2.0
 
 
@@ -44,7 +52,8 @@ class Pin:
     Attributes:
         lock: the directory with its ``package.json`` and ``package-lock.json``.
         entry: the script that Node runs.
-        files: sha256 of each file that runs, on Node or in the browser of ``ccr ui``.
+        files: sha256 of each file that runs, on Node or in the browser of ``ccr ui``; of a
+            directory, what ``FileHashes.of`` makes of all its files.
     """
 
     lock: Path
@@ -64,6 +73,7 @@ async def provide(
     environ: Mapping[str, str],
     cache: Path,
     *,
+    overrides: Mapping[str, str] = _NONE,
     progress: Callable[[str], None] = lambda _: None,
     timeout: float = 300.0,
 ) -> Path:
@@ -75,13 +85,14 @@ async def provide(
         node: whose npm fetches it.
         environ: npm's settings come from here and from the person's ``.npmrc``.
         cache: our own cache directory.
+        overrides: npm's, for one that is not pinned.
         progress: told in one line when there will be a wait.
         timeout: seconds for npm.
 
     Raises:
         RuntimeMissing: it cannot be had, or what lies there is not what was published.
     """
-    installed = Installation(cache, version, pin)
+    installed = Installation(cache, version, pin, overrides)
     await asyncio.to_thread(installed.sweep)
     try:
         if entry := await asyncio.to_thread(installed.entry):
@@ -94,10 +105,10 @@ async def provide(
         raise RuntimeMissing(
             f"Node {node.version} ({node.path}) has no npm beside it, and Claude Code Router "
             f"{version} is not installed yet.",
-            INSTALL_HINT,
+            NPM_HINT,
         )
     progress(f"Fetching Claude Code Router {version} with npm (only this once) …")
-    return await installed.install(node, environ, timeout)
+    return await installed.install(Npm(node, environ, timeout), progress)
 
 
 class Altered(RuntimeMissing):
@@ -111,12 +122,16 @@ class Installation:
         cache: our own cache directory.
         version: exact.
         pin: what it is known to be; None for a version that npm alone checks.
+        overrides: npm's, for one that is not pinned.
     """
 
-    def __init__(self, cache: Path, version: str, pin: Pin | None) -> None:
+    def __init__(
+        self, cache: Path, version: str, pin: Pin | None, overrides: Mapping[str, str] = _NONE
+    ) -> None:
         self.place = cache / "ccr" / version
         self._version = version
         self._pin = pin
+        self._overrides = overrides
         self._hashes = FileHashes(cache / "packages.json")
 
     def entry(self) -> Path | None:
@@ -134,8 +149,8 @@ class Installation:
                 if time.time() - path.lstat().st_mtime > _OLD_TRASH:
                     shutil.rmtree(path, ignore_errors=True)
 
-    async def install(self, node: Node, environ: Mapping[str, str], timeout: float) -> Path:
-        """Install it anew; arguments as of ``provide``.
+    async def install(self, npm: Npm, progress: Callable[[str], None]) -> Path:
+        """Install it anew; ``progress`` is told what it is done without.
 
         Two may do so at once: each works in a directory of its own, and the first is used.
 
@@ -151,8 +166,7 @@ class Installation:
             ) as name:
                 # One below, so that it can be given the name while the rest is removed.
                 beside = Path(name, version)
-                self._lay_out(beside)
-                await install(version, beside, node, environ, timeout, locked=bool(self._pin))
+                await self._bring(beside, npm, progress)
                 if await asyncio.to_thread(self._brought, beside) is None:
                     raise RuntimeMissing(
                         f"npm fetched Claude Code Router {version}, but there is no program of it "
@@ -175,14 +189,36 @@ class Installation:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from altered
             raise
 
-    def _lay_out(self, directory: Path) -> None:
-        """What npm goes by, in a directory made for it."""
-        directory.mkdir(mode=0o700)
+    async def _bring(self, beside: Path, npm: Npm, progress: Callable[[str], None]) -> None:
+        """Have npm install it, by the lock where it is pinned, without what it can do without."""
+        not_needed, without, whose = _stand_ins(self._manifest()), frozenset[str](), "registry"
+        while True:
+            manifest, lock = self._manifest(), _json(self._pin.lock / _LOCK) if self._pin else {}
+            for name in not_needed - without:
+                del manifest["overrides"][name]
+                lock.get("packages", {}).pop(f"node_modules/{name}", None)
+            _lay_out(beside, manifest, lock)
+            whole = without == not_needed
+            try:
+                await npm.install(self._version, beside, "ci" if lock and whole else "install")
+                break
+            except NotInRegistry as error:
+                if error.package not in not_needed - without:
+                    raise
+                without |= {error.package}
+            except NoAnswer as error:
+                if whole or (error.asked and await npm.reaches_registry(beside)):
+                    raise
+                without, whose = not_needed, "cache"
+        if without:
+            names = " and ".join(sorted(without))
+            progress(f"Done without {names}: not in npm's {whose}, and not needed to route.")
+
+    def _manifest(self) -> dict[str, Any]:
         if self._pin:
-            for name in (_MANIFEST, _LOCK):
-                write_atomic(directory / name, (self._pin.lock / name).read_bytes())
-        else:
-            write_atomic(directory / _MANIFEST, b'{"private": true}\n')
+            return _json(self._pin.lock / _MANIFEST)
+        wanted = {NAME: self._version}
+        return {"private": True, "dependencies": wanted, "overrides": dict(self._overrides)}
 
     async def _take(self, beside: Path) -> Path:
         """Give a whole installation the name; what is there and good by now stays.
@@ -217,9 +253,11 @@ class Installation:
         Raises:
             Altered: it is not what was published.
         """
-        with contextlib.suppress(OSError):
-            if (place / _LOCK).read_bytes() != (pin.lock / _LOCK).read_bytes():
-                return None  # installed by a synccr that knew other dependencies
+        hashes = _hashes_in(pin.lock)
+        for name in _stand_ins(self._manifest()):
+            hashes.pop(f"node_modules/{name}", None)
+        if not hashes.items() <= _hashes_in(place).items():
+            return None  # installed by a synccr that knew other dependencies
         found = self._hashes.of(modules / name for name in pin.files)
         wanted = zip(pin.files.items(), found, strict=True)
         wrong = [name for (name, sha256), there in wanted if there != sha256]
@@ -245,29 +283,71 @@ class FileHashes:
         self._known = _dict(_json(path).get("hashes"))
 
     def of(self, paths: Iterable[Path]) -> list[str | None]:
-        """Of each file's content; None for one that cannot be read."""
+        """Of each file's content; None for one that cannot be read.
+
+        Of a directory, of the lines that ``sha256sum`` writes for its files, sorted by name, as in
+        ``find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum``.
+        """
         before = dict(self._known)
         found = [self._of(path) for path in paths]
         if self._known != before:
+            there = {path: known for path, known in self._known.items() if Path(path).exists()}
             with contextlib.suppress(OSError):  # the next start reads the files again
-                write_atomic(self._path, json.dumps({"hashes": self._known}).encode())
+                write_atomic(self._path, json.dumps({"hashes": there}).encode())
         return found
 
     def _of(self, path: Path) -> str | None:
+        return self._of_directory(path) if path.is_dir() else self._of_file(path)
+
+    def _of_directory(self, root: Path) -> str:
+        """What is added counts, too: Node may load it in place of something else."""
+        digests = {name: self._of_file(root / name) for name in _files_below(root)}
+        lines = (f"{digests[name]}  ./{name}\n" for name in sorted(digests, key=str.encode))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def _of_file(self, path: Path) -> str | None:
         try:
+            stamp, known = _stamp(path.stat()), _dict(self._known.get(str(path)))
+            if known.get("stamp") == stamp and isinstance(known.get("sha256"), str):
+                return str(known["sha256"])
             with path.open("rb") as file:  # in pieces: a process keeps the memory it once took
-                stamp = _stamp(os.fstat(file.fileno()))
-                known = _dict(self._known.get(str(path)))
-                if known.get("stamp") == stamp and isinstance(known.get("sha256"), str):
-                    return str(known["sha256"])
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-                after = os.fstat(file.fileno())
+            after = path.stat()
         except OSError:
             return None
         # A change within one tick of the clock that stamps files would leave no trace.
         if _stamp(after) == stamp and abs(time.time() - after.st_ctime) > _SETTLED:
             self._known[str(path)] = {"stamp": stamp, "sha256": digest}
         return digest
+
+
+def _stand_ins(manifest: Mapping[str, Any]) -> frozenset[str]:
+    """The packages in whose place another one is installed where they cannot be had."""
+    overrides = _dict(manifest.get("overrides"))
+    return frozenset(name for name, what in overrides.items() if what.startswith("npm:"))
+
+
+def _lay_out(directory: Path, manifest: Mapping[str, Any], lock: Mapping[str, Any]) -> None:
+    """What npm goes by, in a fresh directory."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700)
+    for name, content in ((_MANIFEST, manifest), (_LOCK, lock)):
+        if content:
+            write_atomic(directory / name, json.dumps(content).encode())
+
+
+def _files_below(root: Path) -> Iterator[str]:
+    """The names of all but directories, from ``root`` on; a link to a directory is none."""
+    for place, directories, files in os.walk(root):
+        links = (name for name in directories if Path(place, name).is_symlink())
+        for name in (*files, *links):
+            yield f"{place}/{name}"[len(str(root)) + 1 :].replace(os.sep, "/")
+
+
+def _hashes_in(place: Path) -> dict[str, object]:
+    """Of each package in a lock, by its place."""
+    packages = _dict(_json(place / _LOCK).get("packages"))
+    return {path: _dict(entry).get("integrity") for path, entry in packages.items()}
 
 
 def _try_rename(source: Path, target: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synccr.ccr.backend import Backend
+from synccr.ccr.generations import V3
 from synccr.ccr.launch_context import LaunchContext, Starter
 from synccr.ccr.package import Package
 from synccr.ccr.process import ProcessId
@@ -30,7 +31,7 @@ class Launchers:
 
     def _starter(self, package: Package) -> Starter:
         # Imported where used: a supervisor runs one of them.
-        if package.generation == "3":
+        if package.generation is V3:
             from synccr.ccr.v3.launch import Launcher3
 
             return Launcher3(self.context)

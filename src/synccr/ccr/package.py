@@ -2,8 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from synccr.ccr.installation import Pin
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """Versions that are run in one way.
+
+    Attributes:
+        name: for people.
+        majors: first numbers of its versions.
+        pins: its known versions.
+        oldest_node: major and minor of the oldest Node that it runs on.
+        arguments: what makes its program serve.
+        overrides: npm's, for versions that are not pinned.
+        apart: it runs in a directory that a ``ccr`` which a person types does not use, and its
+            port is opened by a key of synccr's own, whatever the profile says.
+    """
+
+    name: str
+    majors: frozenset[str]
+    pins: Mapping[str, Pin] = field(repr=False)
+    oldest_node: tuple[int, int]
+    arguments: tuple[str, ...]
+    overrides: Mapping[str, str] = field(repr=False)
+    apart: bool
 
 
 @dataclass(frozen=True)
@@ -15,10 +42,10 @@ class Package:
         command: what to run.
         entry: the script that Node runs; None for a person's own command, which may be a
             tree of processes.
-        generation: how it is started, as `Generation` names it.
+        generation: how it is run.
     """
 
     version: str
     command: tuple[str, ...]
     entry: Path | None
-    generation: str = "2"
+    generation: Generation

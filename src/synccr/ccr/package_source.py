@@ -15,17 +15,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synccr.ccr.generations import V2, Generation, generation_of
+from synccr.ccr.generations import V2, V3, generation_of
 from synccr.ccr.installation import provide
-from synccr.ccr.node import find_node
-from synccr.ccr.npm import NAME
-from synccr.ccr.package import Package
+from synccr.ccr.node import Node, find_node, new_enough, node_on_path, number
+from synccr.ccr.npm import NAME, NotInRegistry
+from synccr.ccr.package import Generation, Package
 from synccr.errors import RuntimeMissing
 
 UNKNOWN = "unknown"
 """The version that a person's own command runs, when it does not name one."""
 
 _SPECIFICATION = re.compile(rf"{re.escape(NAME)}(?:@([^\s\"']+))?(?=[\s\"']|$)")
+_MAJOR = re.compile(r"[\^~=v]*(\d+(?:\.\S*)?)")
 _EXAMPLE = f"Set ccr_command to: npx -y {NAME}@2.0.0"
 
 
@@ -39,6 +40,8 @@ class PackageSource:
         cache: our own cache directory.
         command: a person's own command line, run as it is written; empty for our installation.
         progress: told in one line when there will be a wait.
+        origin: says that version or command "is the default", or by what it "is set"; empty
+            when that goes without saying.
     """
 
     version: str
@@ -46,20 +49,32 @@ class PackageSource:
     cache: Path
     command: str = ""
     progress: Callable[[str], None] = lambda _: None
+    origin: Callable[[], str] = lambda: ""
 
     @property
     def named(self) -> str:
         """The version as far as it is known without a look."""
-        return (_version_in(self.command) or UNKNOWN) if self.command else self.version
+        return named_version(self.command) if self.command else self.version
 
     @property
     def generation(self) -> Generation:
-        """Of what will be run; a command that names no version is taken for CCR 2.
+        """Of what will be run.
 
         Raises:
             RuntimeMissing: none that synccr knows.
         """
-        return V2 if self.named == UNKNOWN else generation_of(self.named)
+        return configured_generation(self.version, self.command)
+
+    async def check(self) -> None:
+        """See to it, in a moment, that this machine can run what is named; npm is not asked.
+
+        Raises:
+            RuntimeMissing: it cannot.
+        """
+        if self.command:
+            await self._own_command()
+        else:
+            await self._node()
 
     async def now(self) -> Package:
         """What to run at this moment; fetched by npm when it is not there as published.
@@ -68,47 +83,82 @@ class PackageSource:
             RuntimeMissing: it cannot be had, or is of a generation that is not supported.
         """
         if self.command:
-            return own_command(self.command, self.environ)
-        generation = self.generation
-        # A shim of a version manager may take its time, and requests go on meanwhile.
-        node = await asyncio.to_thread(find_node, self.environ, self.cache)
-        entry = await provide(
-            self.version,
-            generation.pins.get(self.version),
-            node,
-            self.environ,
-            self.cache,
-            progress=self.progress,
-        )
+            return await self._own_command()
+        generation, node = await self._node()
+        try:
+            entry = await provide(
+                self.version,
+                generation.pins.get(self.version),
+                node,
+                self.environ,
+                self.cache,
+                overrides=generation.overrides,
+                progress=self.progress,
+            )
+        except NotInRegistry as error:
+            raise self._with_origin(error, "It") from error
         command = (str(node.path), str(entry), *generation.arguments)
-        return Package(self.version, command, entry, generation.name)
+        return Package(self.version, command, entry, generation)
+
+    async def _own_command(self) -> Package:
+        try:
+            return await asyncio.to_thread(own_command, self.command, self.environ, self.cache)
+        except RuntimeMissing as error:
+            raise self._with_origin(error, "The command") from error
+
+    async def _node(self) -> tuple[Generation, Node]:
+        try:
+            generation = generation_of(self.version)
+        except RuntimeMissing as error:
+            raise self._with_origin(error, "It") from error
+        try:
+            # A shim of a version manager may take its time, and requests go on meanwhile.
+            node = await asyncio.to_thread(
+                find_node, self.environ, self.cache, generation.oldest_node
+            )
+        except RuntimeMissing as error:
+            subject = f"Claude Code Router {self.version} needs it; that version"
+            raise self._with_origin(error, subject) from error
+        return generation, node
+
+    def _with_origin(self, error: RuntimeMissing, subject: str) -> RuntimeMissing:
+        if not (origin := self.origin()):
+            return error
+        return RuntimeMissing(f"{error.what} {subject} {origin}.", error.todo)
 
 
-def own_command(line: str, environ: Mapping[str, str]) -> Package:
+def configured_generation(version: str, command: str = "") -> Generation:
+    """The generation that the settings name; 2.x for a command that does not tell.
+
+    Args:
+        version: ``ccr_version``.
+        command: ``ccr_command``; goes before it unless empty.
+
+    Raises:
+        RuntimeMissing: none that synccr knows.
+    """
+    return _generation_in(command) if command else generation_of(version)
+
+
+def own_command(line: str, environ: Mapping[str, str], cache: Path | None = None) -> Package:
     """A person's own way to run CCR, such as ``npx -y @musistudio/claude-code-router@2.0.0``.
 
     Args:
-        line: words as in a shell, which is not between; ``start`` is added where it is missing.
-        environ: where the program is looked for.
+        line: words as in a shell, which is not between; what makes CCR serve is added where it
+            is missing, in place of a ``start`` that would go to the background.
+        environ: where the program, and Node for it, is looked for.
+        cache: our own cache directory.
 
     Raises:
         RuntimeMissing: there is no such program, or it would bring a generation that is not
-            supported.
+            supported, or run it on a Node that is too old.
     """
     posix = os.name != "nt"
     try:
         words = shlex.split(line, posix=posix)
     except ValueError as error:
         raise RuntimeMissing(f"ccr_command cannot be read: {error}.", _EXAMPLE) from error
-    version = _version_in(line)
-    if version == "latest":
-        raise RuntimeMissing(
-            "ccr_command names no version of Claude Code Router, and the latest is not supported: "
-            "synccr runs 1.x and 2.x, which read config.json.",
-            f"Name the version: {NAME}@2.0.0",
-        )
-    if version:
-        generation_of(version)
+    generation = _generation_in(line)
     if not posix:  # a backslash is no escape there, and quotes stay in the words
         words = [word.strip('"') for word in words]
     program, *rest = words or [""]
@@ -117,13 +167,44 @@ def own_command(line: str, environ: Mapping[str, str]) -> Package:
     found = shutil.which(expanded, path=environ.get("PATH", os.defpath))
     if found is None:
         raise RuntimeMissing(f"There is no command {program!r}, which ccr_command names.", _EXAMPLE)
-    start = () if rest[-1:] == ["start"] else ("start",)
-    return Package(version or UNKNOWN, (str(Path(found).absolute()), *rest, *start), None)
+    command, version = Path(found).absolute(), named_version(line)
+    if version != UNKNOWN:
+        _check_node(command, generation, environ, cache)
+    if rest[-1:] == ["start"]:
+        rest.pop()
+    missing = (word for word in generation.arguments if word not in rest)
+    return Package(version, (str(command), *rest, *missing), None, generation)
 
 
-def _version_in(line: str) -> str | None:
-    """Which CCR a command line asks npm for; None when it asks for none."""
+def _check_node(
+    command: Path,
+    generation: Generation,
+    environ: Mapping[str, str],
+    cache: Path | None,
+) -> None:
+    """The Node that npx gets has to be new enough."""
+    path = os.pathsep.join((str(command.parent), environ.get("PATH", os.defpath)))
+    node = node_on_path({**environ, "PATH": path}, cache)
+    if node and not new_enough(node.version, generation.oldest_node):
+        raise RuntimeMissing(
+            f"ccr_command would run on Node {node.version} ({node.path}), and Claude Code Router "
+            f"{generation.name} needs {number(generation.oldest_node)} or newer.",
+            "Put a newer Node first on PATH, or set ccr_version in place of ccr_command.",
+        )
+
+
+def named_version(line: str) -> str:
+    """Which CCR a command line asks npm for, in its own words; ``UNKNOWN`` when for none."""
     match = _SPECIFICATION.search(line)
+    return (match[1] or "latest") if match else UNKNOWN
+
+
+def _generation_in(line: str) -> Generation:
+    version = named_version(line)
+    match = _MAJOR.fullmatch(version)
     if match is None:
-        return None
-    return match[1] if match[1] and match[1][0].isdigit() else "latest"
+        return V2 if version == UNKNOWN else V3  # npm's latest
+    try:
+        return generation_of(match[1])
+    except RuntimeMissing as error:
+        raise RuntimeMissing(error.what, f"Name another one, such as {NAME}@2.0.0") from error

@@ -6,6 +6,7 @@ only the provider is ours.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -18,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synccr.ccr.package_source import PackageSource
 from synccr.config.profile import Role
 from synccr.config.store import FILES, shipped
 from synccr.demo.provider import CHAT_PATH, DemoProvider
 from synccr.errors import SynccrError
 from synccr.ports import free_port
+from synccr.settings import load
 
 MAIN = "hf:Qwen/Qwen3-Coder-480B-A35B-Instruct"
 FALLBACK = "hf:Qwen/Qwen2.5-Coder-32B-Instruct"
@@ -32,25 +35,42 @@ _PATIENCE = 30.0
 _RECOVERY = "2"
 
 
-def run_demo(*, keep: bool = False) -> int:
-    """Show it. Returns the exit code: 0 when everything went as told."""
+def run_demo(*, keep: bool = False, ccr: str | None = None) -> int:
+    """Show it. Returns the exit code: 0 when everything went as told.
+
+    Args:
+        keep: the directory stays.
+        ccr: which version of CCR is shown; None for the one that synccr runs by itself.
+
+    Raises:
+        UsageError: that is no version.
+        RuntimeMissing: it cannot be run here.
+    """
     home = Path(tempfile.mkdtemp(prefix="synccr-demo-"))
     key = f"demo-{secrets.token_hex(12)}"
+    environ = environment(home, key, ccr)
     try:
+        if ccr is not None:
+            load(Path(os.devnull), {}, ccr_version=ccr)
+            named = PackageSource(ccr, environ, home / ".cache", origin=lambda: "is set by --ccr")
+            asyncio.run(named.check())
         with DemoProvider([MAIN, FALLBACK, LONG], key=key) as provider:
-            demo = Demo(home, provider, environment(home, key))
-            try:
-                demo.play()
-            finally:
-                demo.synccr("stop", shown=False)
-    except SynccrError as error:
-        _say(f"\nThe demo did not go as it should: {error}")
-        return 1
+            return _show(Demo(home, provider, environ))
     finally:
         if keep:
             _say(f"Kept: {home}")
         else:
             shutil.rmtree(home, ignore_errors=True)
+
+
+def _show(demo: Demo) -> int:
+    try:
+        demo.play()
+    except SynccrError as error:
+        _say(f"\nThe demo did not go as it should: {error}")
+        return 1
+    finally:
+        demo.synccr("stop", shown=False)
     return 0
 
 
@@ -142,7 +162,7 @@ def write_profiles(home: Path, api_base_url: str) -> None:
         (directory / FILES[role]).write_text(json.dumps(document, indent=2))
 
 
-def environment(home: Path, key: str) -> dict[str, str]:
+def environment(home: Path, key: str, ccr: str | None = None) -> dict[str, str]:
     """The user's, but for the home, synccr's own settings and the provider's key."""
     kept = {
         name: value
@@ -161,6 +181,7 @@ def environment(home: Path, key: str) -> dict[str, str]:
         "SYNTHETIC_API_KEY": key,
         "SYNCCR_RECOVERY_INTERVAL": _RECOVERY,
         "SYNCCR_SWAP_COOLDOWN": "1",
+        **({"SYNCCR_CCR_VERSION": ccr} if ccr else {}),
         "NO_COLOR": "1",
         **({"npm_config_cache": str(npm)} if os.access(npm, os.W_OK) else {}),
     }

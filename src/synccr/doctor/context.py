@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from synccr.ccr.node import Node, find_node
+from synccr.ccr.node import OLDEST, Node, find_node
+from synccr.ccr.package import Generation
+from synccr.ccr.package_source import configured_generation
 from synccr.config.profile import Profile, probe_targets, variables
 from synccr.config.store import FILES, Profiles, load_profiles, read_written
 from synccr.control import request
@@ -209,12 +211,22 @@ class Context:
 
     @once
     def node_or_error(self) -> Node:
-        """Node.
+        """A Node that the configured CCR runs on.
 
         Raises:
             RuntimeMissing: there is none.
         """
-        return find_node(self.environ, self.paths.cache)
+        oldest = self.generation.oldest_node if self.generation else OLDEST
+        return find_node(self.environ, self.paths.cache, oldest)
+
+    @property
+    def generation(self) -> Generation | None:
+        """Of the configured CCR; None when it cannot be run, as ``ccr.package`` says."""
+        settings = self.settings
+        try:
+            return configured_generation(settings.ccr_version, settings.ccr_command)
+        except RuntimeMissing:
+            return None
 
     @property
     def status(self) -> dict[str, Any] | None:

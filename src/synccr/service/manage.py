@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from synccr.ccr.node import find_node
+from synccr.ccr.node import OLDEST, find_node
+from synccr.ccr.package_source import configured_generation
 from synccr.errors import SynccrError
 from synccr.files import private_directory, write_atomic
 from synccr.paths import Paths
 from synccr.service.definition import NAME, Command, Service, Surroundings
+from synccr.settings import load
 
 _TIMEOUT = 60.0
 """Seconds for one command of the system."""
@@ -74,10 +76,10 @@ def surroundings(paths: Paths, environ: Mapping[str, str]) -> Surroundings:
     """What the service has to know of this user and this synccr.
 
     Raises:
-        RuntimeMissing: there is no Node, so the service could not start CCR.
+        RuntimeMissing: there is no Node that is new enough, so the service could not start CCR.
     """
     home = paths.ccr.parent
-    node = find_node(environ, paths.cache)
+    node = find_node(environ, paths.cache, _oldest_node(paths))
     directories = [str(node.path.parent), str(Path(sys.executable).parent)]
     directories += ["/usr/local/bin", "/usr/bin", "/bin"] if os.name != "nt" else []
     xdg = (paths.config, paths.state, paths.cache, paths.log)
@@ -94,6 +96,15 @@ def surroundings(paths: Paths, environ: Mapping[str, str]) -> Surroundings:
         log=paths.log,
         user=_user(environ),
     )
+
+
+def _oldest_node(paths: Paths) -> tuple[int, int]:
+    """For the CCR that the service will run, which has none of this shell's settings."""
+    try:
+        settings = load(paths.settings, {})
+        return configured_generation(settings.ccr_version, settings.ccr_command).oldest_node
+    except SynccrError:  # the start will say so
+        return OLDEST
 
 
 def carried(environ: Mapping[str, str]) -> dict[str, str]:

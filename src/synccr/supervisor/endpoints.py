@@ -94,7 +94,7 @@ class Endpoints:
         Raises:
             RuntimeMissing: they name a CCR that is not known.
         """
-        self._dispatcher.secret_opens = self.parts.packages(settings).generation.keyed
+        self._dispatcher.secret_opens = self.parts.packages(settings).generation.apart
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

@@ -10,7 +10,7 @@ from synccr.files import sweep
 from synccr.journal import Journal
 from synccr.models.report import Quota
 from synccr.probe.preflight_run import ask_quotas
-from synccr.settings import Settings
+from synccr.settings import Settings, origin_of
 from synccr.supervisor.context import Context, CurrentConfig
 from synccr.supervisor.lock import Lock
 from synccr.supervisor.notifier import Notifier
@@ -73,9 +73,15 @@ class Parts:
 
     def packages(self, settings: Settings) -> PackageSource:
         """The CCR to run, as settings say."""
-        environ, cache = self.context.environ, self.context.paths.cache
+        paths, environ, command = self.context.paths, self.context.environ, settings.ccr_command
+        name = "ccr_command" if command else "ccr_version"
         return PackageSource(
-            settings.ccr_version, environ, cache, settings.ccr_command, self.progress
+            settings.ccr_version,
+            environ,
+            paths.cache,
+            command,
+            self.progress,
+            lambda: origin_of(name, paths.settings, environ),
         )
 
     def _notifier(self) -> Notifier:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from synccr.ccr.orphans import end_orphans
-from synccr.ccr.package import Package
 from synccr.clock import now
 from synccr.config.store import keep_adopted
 from synccr.errors import NoModelServes
@@ -22,7 +20,7 @@ from synccr.supervisor.running import Running
 
 
 class Starting(Stage):
-    """Asks the models while CCR is fetched, and chooses a configuration."""
+    """Sees to CCR, asks the models, and chooses a configuration."""
 
     def status(self) -> dict[str, Any]:
         return self.start_status() | self.origin_status()
@@ -41,9 +39,10 @@ class Starting(Stage):
             SynccrError: there is no CCR, or no model serves.
         """
         parts, config = self.parts, self.parts.config
+        package = await parts.packages(config.settings).now()  # else said before a model is asked
         instance = parts.context.paths.instance
         prober = Prober(config, instance, parts.quotas, endpoints.provider_side)
-        package, reports = await self._package_and_preflight(prober)
+        reports = await self._preflight(prober)
         choice = self._choose(reports)
         if not parts.predecessor:
             await end_orphans(parts.context.paths)
@@ -63,15 +62,6 @@ class Starting(Stage):
         )
         parts.progress(f"starting Claude Code Router {package.version}")
         return Running(endpoints, prober, state), choice.why
-
-    async def _package_and_preflight(self, prober: Prober) -> tuple[Package, tuple[Report, ...]]:
-        """CCR is fetched, should it have to be, while the models are asked."""
-        package = asyncio.create_task(self.parts.packages(self.parts.config.settings).now())
-        try:
-            reports = await self._preflight(prober)
-            return await package, reports
-        finally:
-            package.cancel()
 
     async def _preflight(self, prober: Prober) -> tuple[Report, ...]:
         parts, context = self.parts, self.parts.context

