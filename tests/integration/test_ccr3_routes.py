@@ -175,9 +175,7 @@ module.exports = async (req, config) => {
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pair(
-    tmp_path_factory: pytest.TempPathFactory, npm_cache: Path
-) -> AsyncIterator[Pair]:
+async def pair(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> AsyncIterator[Pair]:
     home = tmp_path_factory.mktemp("pair")
     cache = tmp_path_factory.mktemp("cache")
     os.environ.setdefault("npm_config_cache", str(npm_cache))

@@ -6,14 +6,26 @@ What differs between them is data here, and a launcher each: ``v2`` and ``v3``. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from synccr.ccr.installation import Pin
+from synccr.ccr.loss import Loss
 from synccr.ccr.v2.pins import PINS as PINS_2
 from synccr.ccr.v3.pins import PINS as PINS_3
+from synccr.config.profile import Profile
 from synccr.errors import RuntimeMissing
+
+
+def _nothing(_profile: Profile) -> tuple[Loss, ...]:
+    return ()
+
+
+def _lost_in_3(profile: Profile) -> tuple[Loss, ...]:
+    from synccr.ccr.v3.losses import losses  # what most commands do without
+
+    return losses(profile)
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,7 @@ class Generation:
         oldest_node: major and minor of the oldest Node that it runs on.
         arguments: what makes its program serve.
         keyed: its port is opened by a key of synccr's own alone, whatever the profile says.
+        losses: what of a profile it does not do.
     """
 
     name: str
@@ -35,10 +48,19 @@ class Generation:
     oldest_node: tuple[int, int]
     arguments: tuple[str, ...]
     keyed: bool = False
+    losses: Callable[[Profile], tuple[Loss, ...]] = _nothing
 
 
 V2: Final = Generation("2", frozenset({"1", "2"}), PINS_2, (20, 0), ("start",))
-V3: Final = Generation("3", frozenset({"3"}), PINS_3, (22, 14), ("serve", "--no-open"), keyed=True)
+V3: Final = Generation(
+    "3",
+    frozenset({"3"}),
+    PINS_3,
+    (22, 14),
+    ("serve", "--no-open"),
+    keyed=True,
+    losses=_lost_in_3,
+)
 
 
 def generation_of(version: str) -> Generation:

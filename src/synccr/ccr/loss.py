@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from synccr.models.report import ModelRef
@@ -28,3 +29,8 @@ class Loss:
     def __str__(self) -> str:
         about = f" ({', '.join(map(str, self.models))})" if self.models else ""
         return f"{self.place}: {self.what}; {self.consequence}{about}."
+
+
+def unservable(losses: Iterable[Loss]) -> Mapping[ModelRef, str]:
+    """The models that cannot be asked, each with the reason."""
+    return {ref: loss.what for loss in losses if loss.unservable for ref in loss.models}

@@ -17,10 +17,13 @@ from pathlib import Path
 
 from synccr.ccr.generations import V2, Generation, generation_of
 from synccr.ccr.installation import provide
+from synccr.ccr.loss import Loss
 from synccr.ccr.node import find_node
 from synccr.ccr.npm import NAME
 from synccr.ccr.package import Package
+from synccr.config.profile import Profile
 from synccr.errors import RuntimeMissing
+from synccr.settings import Settings
 
 UNKNOWN = "unknown"
 """The version that a person's own command runs, when it does not name one."""
@@ -82,6 +85,17 @@ class PackageSource:
         )
         command = (str(node.path), str(entry), *generation.arguments)
         return Package(self.version, command, entry, generation.name)
+
+
+def losses_of(settings: Settings, *profiles: Profile) -> tuple[Loss, ...]:
+    """What of some profiles the CCR does not do that settings name, each once; nothing for one
+    that is not known."""
+    source = PackageSource(settings.ccr_version, {}, Path(), settings.ccr_command)
+    try:
+        generation = source.generation
+    except RuntimeMissing:
+        return ()
+    return tuple(dict.fromkeys(loss for one in profiles for loss in generation.losses(one)))
 
 
 def own_command(line: str, environ: Mapping[str, str]) -> Package:

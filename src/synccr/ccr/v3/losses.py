@@ -74,11 +74,12 @@ def _of_document(profile: Profile, models: Sequence[Asked]) -> Iterator[Loss]:
         if raw.get("forceUseImageAgent"):
             consequence = "a request with an image goes to Router.image as a whole"
             yield Loss("forceUseImageAgent", what, consequence)
-    searching = routes.get("webSearch")
-    if any(one.ref == searching and one.dialect in (CHAT, GEMINI) for one in models):
-        what = "CCR 3 leaves the search tool out"
-        refs = (searching,) if searching else ()
-        yield Loss("Router.webSearch", what, "Claude Code's WebSearch finds nothing", refs)
+    for one in models:
+        if one.ref == routes.get("webSearch") and one.dialect in (CHAT, GEMINI):
+            what = "CCR 3 leaves the search tool out"
+            yield Loss(
+                "Router.webSearch", what, "Claude Code's WebSearch finds nothing", (one.ref,)
+            )
     if raw.get("CUSTOM_ROUTER_PATH"):
         what = "keys and addresses of providers are kept from CCR 3, which asks listed models only"
         consequence = "your router sees none of them, and what it leads to has to be listed"

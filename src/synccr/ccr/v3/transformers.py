@@ -7,7 +7,6 @@ CCR 3, which goes over what the client sent. What they limit or take out, our ro
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -69,7 +68,7 @@ def edits(uses: Iterable[TransformerUse], model: str, effort: str) -> Edits:
 
 def usable(values: Mapping[str, Any]) -> dict[str, Any]:
     """Options without variables: CCR 3 would keep what they stand for on disk."""
-    return {name: copy.deepcopy(v) for name, v in values.items() if not any(variables(v))}
+    return {name: value for name, value in values.items() if not any(variables(value))}
 
 
 @dataclass
@@ -125,7 +124,8 @@ def _assigned(request: _Request, values: Mapping[str, Any]) -> None:
 
 
 def _reasoning(request: _Request, values: Mapping[str, Any]) -> None:
-    if values.get("enable", True) in (False, 0, ""):
+    enable = values.get("enable")
+    if enable is not None and not enable:
         request.extra |= {
             "thinking": {"type": "disabled", "budget_tokens": -1},
             "enable_thinking": False,

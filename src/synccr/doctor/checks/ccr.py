@@ -12,6 +12,7 @@ from pathlib import Path
 
 from synccr.ccr.generations import generation_of
 from synccr.ccr.installation import Installation, Pin, provide
+from synccr.ccr.loss import Loss
 from synccr.ccr.package_source import own_command
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
@@ -218,6 +219,26 @@ def generation3(context: Context) -> Diagnosis:
         f"lost for CCR 2. synccr writes a new one at its start; copies: {directory}/config.json.*",
         fix,
     )
+
+
+def translation(context: Context) -> Diagnosis:
+    """What the profiles have and this CCR does not do."""
+    losses, version = context.losses, context.settings.ccr_version
+    if not losses:
+        return ok(f"Claude Code Router {version} does all that the profiles have")
+    return together(_lost(context, loss) for loss in losses)
+
+
+def _lost(context: Context, loss: Loss) -> Diagnosis:
+    if not loss.unservable:
+        return warn(str(loss), lines.edit(context.paths.settings))
+    profiles = context.profiles
+    for profile in (profiles.primary, profiles.fallback):
+        leading = [name for name, ref in profile.routes.items() if ref in loss.models]
+        if leading:
+            routes = ", ".join(f"Router.{name}" for name in leading)
+            return fail(f"{loss} {routes} of {profile.source} lead there.", context.edit(profile))
+    return warn(str(loss), context.edit(profiles.primary))
 
 
 def runtime(context: Context) -> Diagnosis:

@@ -53,7 +53,7 @@ function countTokens({ messages, system, tools }) {
     }
   }
   if (typeof system === "string") texts.push(system);
-  texts.push(...list(system).map((block) => textOf(block?.text ?? "")));
+  texts.push(...list(system).map((block) => textOf(block?.text)));
   for (const tool of list(tools)) {
     if (tool?.description) texts.push(`${tool.name}${tool.description}`);
     if (tool?.input_schema) texts.push(textOf(tool.input_schema));
