@@ -53,7 +53,7 @@ class Starting(Stage):
         for note in profiles.notes:
             parts.tell("edited", note, "", False)
         self._report_changes(choice)
-        self._report_losses(package, prober.losses())
+        self.report_losses(package, prober.losses())
         state = start(
             config.settings,
             profiles.primary,
@@ -95,7 +95,8 @@ class Starting(Stage):
             raise NoModelServes(f"No model can serve: {found}.", advice_on(reports))
         return choice
 
-    def _report_losses(self, package: Package, losses: Sequence[Loss]) -> None:
+    def report_losses(self, package: Package, losses: Sequence[Loss]) -> None:
+        """Say in one line that CCR does not do all that the profiles have."""
         if losses:
             count = "1 thing" if len(losses) == 1 else f"{len(losses)} things"
             line = f"Claude Code Router {package.version} does {count} of the profiles otherwise."
