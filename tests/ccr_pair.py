@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -32,7 +31,6 @@ ENDINGS = {
 }
 _SECRET = "secret-of-this-run"
 _PROVIDER = re.compile(r"/of/([^/]+)/")
-_SEEN = ("HOME", "PATH", "LANG")
 
 
 class Seen(NamedTuple):
@@ -90,9 +88,10 @@ class Pair:
         self.paths = Paths(self.home / ".claude-code-router", own, own, own, own)
         self._environ = environ
         self._names: tuple[str, ...] = ()
+        self.config: Mapping[str, Any] = {}
         context = LaunchContext(self.paths, environ, self._egress, lambda *_: None)
         self._starters = Launcher(self.paths, environ), Launcher3(context)
-        self._stack = AsyncExitStack()
+        self._client = httpx.AsyncClient(trust_env=False, timeout=60)
         self._third: Backend | None = None
         self._second: Backend | None = None
 
@@ -100,12 +99,14 @@ class Pair:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
         for backend in (self._second, self._third):
             if backend:
                 await backend.stop(5)
 
     async def use(self, config: Mapping[str, Any]) -> None:
         """Both go over to a configuration; CCR 3 as it runs, where it can."""
+        self.config = config
         self._names = tuple(entry["name"] for entry in config["Providers"])
         self.paths.ccr.mkdir(parents=True, exist_ok=True)
         (self.paths.ccr / "config.json").write_text(json.dumps({"LOG": False, **config}))
@@ -132,8 +133,7 @@ class Pair:
     ) -> Answered:
         self.fake.forget()
         url = f"http://127.0.0.1:{backend.port}/v1/messages"
-        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
-            reply = await client.post(url, json=body, headers=headers)
+        reply = await self._client.post(url, json=body, headers=headers)
         return Answered(reply.status_code, reply.text, self._seen())
 
     def _seen(self) -> Seen:

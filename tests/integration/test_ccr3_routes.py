@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,17 +111,28 @@ REQUESTS: Mapping[str, dict[str, Any]] = {
     "large image": say(
         {**IMAGE, "source": {**IMAGE["source"], "data": "abcd+/" * 4000}},  # type: ignore[dict-item]
         {"type": "text", "text": "what is it"},
-        model="Acme,Big-1",
     ),
+    "image of before": say(messages=SEEN),
     "image that thinks": say(IMAGE, thinking=THINKING),
     "long image": say(IMAGE, {"type": "text", "text": words(4000)}),
     "named": say("hi", model="beta,long"),
     "named, thinks": say("hi", model="Acme,Big-1", thinking=THINKING),
     "named, long": say(words(4000), model="acme,vendor/mid"),
     "named in small letters": say("hi", model="acme,small:free"),
+    "named in odd capitals": say("hi", model="ACME,SMALL:free"),
+    "named, nobody's": say("hi", model="nobody,none"),
+    "named, not listed": say("hi", model="Acme,other"),
     "subagent": say("hi", system=tagged("Acme,vendor/Mid")),
     "subagent haiku": say("hi", model=HAIKU, system=tagged("beta,eyes")),
     "long subagent": say(words(4000), system=tagged("Acme,vendor/Mid")),
+    "subagent of nobody's": say("hi", system=tagged("nobody,none")),
+    "in a session": say("hi", metadata=user(SESSION)),
+    "in a session, haiku": say("hi", model=HAIKU, metadata=user(SESSION)),
+    "in a session, thinks": say("hi", metadata=user(SESSION), thinking=THINKING),
+    "in a session, named": say("hi", model="beta,long", metadata=user(SESSION)),
+    "in a session, image": say(IMAGE, metadata=user(SESSION)),
+    "in another session": say("hi", metadata=user("another")),
+    "streamed": say("hi", stream=True),
     "tag elsewhere": say("<CCR-SUBAGENT-MODEL>beta,eyes</CCR-SUBAGENT-MODEL>hi"),
 }
 """What a client may ask; each is asked on every configuration."""
@@ -131,10 +144,13 @@ class Config(NamedTuple):
     Attributes:
         router: its ``Router``.
         more: what else is in it.
+        project, session: ``Router`` of a project's own file, and of a session's.
     """
 
     router: Mapping[str, Any]
     more: Mapping[str, Any] = {}
+    project: Mapping[str, Any] | None = None
+    session: Mapping[str, Any] | None = None
 
 
 def without(*names: str) -> dict[str, Any]:
@@ -156,11 +172,27 @@ CONFIGS: Mapping[str, Config] = {
     "a custom router": Config(ROUTER, {"CUSTOM_ROUTER_PATH": "router.js"}),
     "a custom router that throws": Config(ROUTER, {"CUSTOM_ROUTER_PATH": "throws.js"}),
     "a custom router that is missing": Config(ROUTER, {"CUSTOM_ROUTER_PATH": "missing.js"}),
+    "a custom router that leads nowhere": Config(ROUTER, {"CUSTOM_ROUTER_PATH": "nowhere.js"}),
     "a rewritten prompt": Config(ROUTER, {"REWRITE_SYSTEM_PROMPT": "prompt.txt"}),
+    "an image agent for everything": Config(ROUTER, {"forceUseImageAgent": True}),
+    "a project's routes": Config(ROUTER, project={"default": "beta,seeker", "image": "beta,long"}),
+    "a session's routes": Config(
+        ROUTER, project={"default": "beta,seeker"}, session={"think": "beta,eyes"}
+    ),
+    "a session without routes": Config(ROUTER, project={"default": "beta,seeker"}, session={}),
 }
 
-EXPLAINED: Mapping[tuple[str, str], str] = {}
-"""Configuration and request that may come out otherwise, and the place of the loss."""
+LOSSES: Mapping[tuple[str, str], str] = {
+    ("an image agent for everything", request): "forceUseImageAgent"
+    for request in ("image", "image in a result", "large image", "image that thinks",
+                    "long image", "in a session, image")
+}  # fmt: skip
+"""Configuration and request that come out otherwise, and the place of the loss that says so."""
+
+SERVED_BY_3 = {"named in odd capitals": "Acme,small:free"}
+"""CCR 2 answers 404; synccr has always read such names."""
+REFUSED_BY_3 = frozenset({"named, not listed"})
+"""CCR 2 passes on what it does not know of a provider; CCR 3 answers 400, and says so."""
 
 CUSTOM = """
 let asked = 0;
@@ -191,7 +223,16 @@ def document(pair: Pair, config: Config) -> dict[str, Any]:
     ccr.mkdir(parents=True, exist_ok=True)
     (ccr / "router.js").write_text(CUSTOM)
     (ccr / "throws.js").write_text("module.exports = () => { throw new Error('no'); };")
+    (ccr / "nowhere.js").write_text("module.exports = () => 'nobody,none';")
     (ccr / "prompt.txt").write_text("Be good. ")
+    sessions, own = ccr.parent / ".claude" / "projects" / "-proj", ccr / "-proj"
+    shutil.rmtree(own, ignore_errors=True)
+    for place in (sessions, own):
+        place.mkdir(parents=True, exist_ok=True)
+    (sessions / f"{SESSION}.jsonl").write_text("{}\n")
+    for name, router in (("config", config.project), (SESSION, config.session)):
+        if router is not None:
+            (own / f"{name}.json").write_text(json.dumps({"Router": router} if router else {}))
     more = {
         name: str(ccr / value) if name.endswith(("PATH", "PROMPT")) else value
         for name, value in config.more.items()
@@ -228,13 +269,141 @@ async def test_every_request_reaches_the_model_that_it_reaches_on_ccr_2(
     wrong = []
     for request, body in REQUESTS.items():
         second, third = await pair.ask(body)
-        explained = EXPLAINED.get((name, request))
-        if explained and told(profile, explained):
+        if second.seen.target == third.seen.target:
             continue
-        if second.seen.target != third.seen.target:
+        if request in SERVED_BY_3 and not second.seen.target:
+            assert third.seen.target == SERVED_BY_3[request]
+        elif request in REFUSED_BY_3:
+            assert (third.status, body["model"].partition(",")[2] in third.text) == (400, True)
+        elif not told(profile, LOSSES.get((name, request), "nowhere")):
             wrong.append(f"{request}: {_shown(second)} on CCR 2, {_shown(third)} on CCR 3")
     assert wrong == []
 
 
 def _shown(answered: Answered) -> str:
     return answered.seen.target or f"{answered.status} {answered.text[:120]}"
+
+
+# ------------------------------------------------------------------- what the provider gets
+
+SAMPLING = {
+    "temperature": 0.7,
+    "top_p": 0.8,
+    "top_k": 20,
+    "repetition_penalty": 1.05,
+    "max_tokens": 65536,
+}
+CUSTOM_PARAMS = {
+    "temperature": 0.1,
+    "top_p": 0.2,
+    "max_tokens": 7,
+    "stop": ["X"],
+    "provider": {"order": ["a"]},
+    "reasoning": {"max_tokens": 9, "effort": "low"},
+    "x": {"y": [1, {"z": None}]},
+}
+USES: Mapping[str, list[Any]] = {
+    "none": [],
+    "sampling": [["sampling", SAMPLING]],
+    "sampling-some": [["sampling", {"temperature": 0, "top_k": None}]],
+    "maxtoken": [["maxtoken", {"max_tokens": 500}]],
+    "both": [["maxtoken", {"max_tokens": 500}], ["sampling", {"max_tokens": 300, "top_p": 1}]],
+    "rename-capped": [["maxtoken", {"max_tokens": 500}], "maxcompletiontokens"],
+    "custom": [["customparams", CUSTOM_PARAMS]],
+    "custom-after": [["sampling", {"top_p": 0.5}], ["customparams", {"top_p": 0.2, "top_k": 3}]],
+    "custom-before": [["customparams", {"top_p": 0.2, "top_k": 3}], ["sampling", {"top_p": 0.5}]],
+    "deepseek": ["deepseek"],
+    "openrouter": [["openrouter", {"provider": {"only": ["z"]}, "max_tokens": 900}]],
+    "vercel": [["vercel", {"providerOptions": {"gateway": {"only": ["a"]}}}]],
+    "groq": ["groq"],
+    "reasoning": ["reasoning"],
+    "reasoning-off": [["reasoning", {"enable": False}]],
+    "reasoning-budget": [["customparams", {"reasoning": {"max_tokens": 77}}], "reasoning"],
+    "streamoptions": ["streamoptions"],
+    "cerebras": ["cerebras"],
+    "unknown": ["no-such"],
+    "beside": ["Anthropic", "deepseek"],
+    "lost": ["tooluse", "enhancetool", "cleancache"],
+    "gemini": ["gemini"],
+    "gemini-sampling": [["sampling", SAMPLING], "gemini", ["sampling", {"top_k": 3}]],
+    "gemini-custom": [
+        "gemini",
+        ["customparams", {"safetySettings": [1], "generationConfig": {"topK": 3}}],
+    ],
+    "responses": ["openai-responses"],
+    "responses-custom": [
+        ["customparams", {"store": False, "top_p": 0.3}],
+        "openai-responses",
+        ["sampling", {"temperature": 1}],
+    ],
+    "anthropic": ["Anthropic"],
+}
+FORMS = {"gemini": "gemini", "openai-responses": "responses"}
+ASKED: Mapping[str, dict[str, Any]] = {
+    "plain": {},
+    "warm": {"temperature": 0.25},
+    "much": {"max_tokens": 100_000},
+    "thinks": {"thinking": THINKING},
+    "thinks a little": {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+    "thinks some": {"thinking": {"type": "enabled", "budget_tokens": 4000}},
+    "of somebody": {"metadata": user(SESSION)},
+    "streamed": {"stream": True},
+}
+OF_THE_FORM = frozenset(
+    {"messages", "contents", "input", "instructions", "stream", "stream_options", "tool_choice"}
+)
+"""What each CCR writes in its own way, or not at all."""
+
+
+def parameters(answered: Answered) -> dict[str, Any]:
+    found = {k: v for k, v in answered.seen.body.items() if k not in OF_THE_FORM}
+    return {k: v for k, v in found.items() if (k, v) != ("generationConfig", {})}
+
+
+@pytest.mark.parametrize("name", USES)
+async def test_parameters_arrive_as_on_ccr_2(pair: Pair, name: str) -> None:
+    """Whether transformers stand at the provider or at the model; thinking, too."""
+    profile = transformed(pair)
+    if pair.config != profile:
+        await pair.use(profile)
+    wrong = []
+    for provider in (entry["name"] for entry in profile["Providers"]):
+        if provider not in (name, f"{name}-model"):
+            continue
+        for model in ("m", "gemini-3-x"):
+            for asked, more in ASKED.items():
+                body = say("hi", **{"model": f"{provider},{model}", "max_tokens": 4000, **more})
+                second, third = await pair.ask(body)
+                assert (second.status, third.status) == (200, 200), third.text
+                if (wanted := parameters(second)) != (found := parameters(third)):
+                    wrong.append(f"{provider} {model} {asked}: {wanted} on CCR 2, {found}")
+    assert wrong == []
+
+
+def transformed(pair: Pair) -> dict[str, Any]:
+    """Two providers for each list of transformers: at the provider, and at the model."""
+    entries = []
+    for name, use in USES.items():
+        form = next((FORMS[one] for one in use if isinstance(one, str) and one in FORMS), "openai")
+        form = "anthropic" if use == ["Anthropic"] else form
+        models = ["m", "gemini-3-x"]
+        entries.append(provider_entry(pair.fake, name, models, form, transformer={"use": use}))
+        if form == "openai" and "cerebras" not in use:  # which CCR 2 breaks at a model
+            of_models = {model: {"use": use} for model in models}
+            entries.append(
+                provider_entry(pair.fake, f"{name}-model", models, form, transformer=of_models)
+            )
+    return {"Providers": entries, "Router": {"default": "none,m"}}
+
+
+async def test_schemas_of_tools_are_clean_for_groq(pair: Pair) -> None:
+    """It refuses them otherwise."""
+    profile = transformed(pair)
+    if pair.config != profile:
+        await pair.use(profile)
+    schema = {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}
+    tools = [{"name": "t", "description": "d", "input_schema": schema}]
+    for provider, there in (("groq", False), ("none", True)):
+        second, third = await pair.ask(say("hi", model=f"{provider},m", tools=tools))
+        for answered in (second, third):
+            assert ("$schema" in json.dumps(answered.seen.body["tools"])) is there
