@@ -117,6 +117,17 @@ def test_what_ccr_3_does_not_do(
     assert level == "ok" or told.fix
 
 
+@pytest.mark.parametrize(("version", "level"), [("2.0.0", "ok"), ("3.1.1", "warn"), ("9", "ok")])
+def test_presets_are_of_ccr_2(context: Context, version: str, level: str) -> None:
+    """They lie beside the profile."""
+    found = with_profile(context, "canary-123456")
+    preset = context.paths.ccr / "presets" / "work"
+    preset.mkdir(parents=True)
+    (preset / "manifest.json").write_text('{"Router": {"default": "a,b"}}')
+    told = ccr.translation(replace(found, environ={**found.environ, "SYNCCR_CCR_VERSION": version}))
+    assert (told.level, "/preset/work" in told.detail) == (level, level == "warn")
+
+
 @pytest.mark.parametrize(
     ("key", "level"),
     [("$ACME_API_KEY", "ok"), ("${ACME_API_KEY}", "ok"), ("canary-123456", "warn"), ("acme", "ok")],

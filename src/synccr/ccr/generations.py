@@ -40,6 +40,7 @@ class Generation:
         arguments: what makes its program serve.
         keyed: its port is opened by a key of synccr's own alone, whatever the profile says.
         losses: what of a profile it does not do.
+        presets: it serves CCR 2's presets.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Generation:
     arguments: tuple[str, ...]
     keyed: bool = False
     losses: Callable[[Profile], tuple[Loss, ...]] = _nothing
+    presets: bool = True
 
 
 V2: Final = Generation("2", frozenset({"1", "2"}), PINS_2, (20, 0), ("start",))
@@ -60,6 +62,7 @@ V3: Final = Generation(
     ("serve", "--no-open"),
     keyed=True,
     losses=_lost_in_3,
+    presets=False,
 )
 
 

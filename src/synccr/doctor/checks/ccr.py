@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from synccr.ccr.generations import generation_of
 from synccr.ccr.installation import Installation, Pin, provide
 from synccr.ccr.loss import Loss
 from synccr.ccr.package_source import own_command
+from synccr.ccr.v2.override_files import find_overrides
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
@@ -223,10 +226,11 @@ def generation3(context: Context) -> Diagnosis:
 
 def translation(context: Context) -> Diagnosis:
     """What the profiles have and this CCR does not do."""
-    losses, version = context.losses, context.settings.ccr_version
-    if not losses:
+    version = context.settings.ccr_version
+    found = [*(_lost(context, loss) for loss in context.losses), *_presets(context, version)]
+    if not found:
         return ok(f"Claude Code Router {version} does all that the profiles have")
-    return together(_lost(context, loss) for loss in losses)
+    return together(found)
 
 
 def _lost(context: Context, loss: Loss) -> Diagnosis:
@@ -239,6 +243,16 @@ def _lost(context: Context, loss: Loss) -> Diagnosis:
             routes = ", ".join(f"Router.{name}" for name in leading)
             return fail(f"{loss} {routes} of {profile.source} lead there.", context.edit(profile))
     return warn(str(loss), context.edit(profiles.primary))
+
+
+def _presets(context: Context, version: str) -> Iterator[Diagnosis]:
+    with contextlib.suppress(RuntimeMissing):  # `package` tells
+        if generation_of(version).presets:
+            return
+        for one in find_overrides(context.paths.ccr):
+            if one.kind == "preset":
+                what = f"CCR {version} has no presets: nothing answers at /preset/{one.name}."
+                yield warn(f"{one.file}: {what}", lines.edit(context.paths.settings))
 
 
 def runtime(context: Context) -> Diagnosis:
