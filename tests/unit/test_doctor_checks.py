@@ -131,6 +131,49 @@ def with_profile(context: Context, key: str, **more: object) -> Context:
     return replace(context, environ={**context.environ, "ACME_API_KEY": "canary-123456"})
 
 
+VERTEX = {
+    "name": "google",
+    "api_base_url": "https://g.test/v1",
+    "api_key": "k",
+    "models": ["v"],
+    "transformer": {"use": ["vertex-gemini"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "more", "level", "words"),
+    [
+        ("2.0.0", {"Router": {"default": "google,v"}}, "ok", "2.0.0 does all"),
+        ("3.1.1", {"Router": {"default": "acme,m"}}, "warn", "Vertex"),
+        ("3.1.1", {"Router": {"default": "google,v"}}, "fail", "Router.default of "),
+        ("3.1.1", {"CUSTOM_ROUTER_PATH": "/x.js"}, "warn", "CUSTOM_ROUTER_PATH"),
+    ],
+)
+def test_what_ccr_3_does_not_do(
+    context: Context, version: str, more: dict[str, object], level: str, words: str
+) -> None:
+    """A model that it cannot ask is a failure where a route leads there."""
+    found = with_profile(context, "canary-123456", **more)
+    path = context.paths.config / "ccr-config.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"Providers": [*document["Providers"], VERTEX]}))
+    environ = {**found.environ, "SYNCCR_CCR_VERSION": version}
+    told = ccr.translation(replace(found, environ=environ))
+    assert (told.level, words in told.detail) == (level, True)
+    assert level == "ok" or told.fix
+
+
+@pytest.mark.parametrize(("version", "level"), [("2.0.0", "ok"), ("3.1.1", "warn"), ("9", "ok")])
+def test_presets_are_of_ccr_2(context: Context, version: str, level: str) -> None:
+    """They lie beside the profile."""
+    found = with_profile(context, "canary-123456")
+    preset = context.paths.ccr / "presets" / "work"
+    preset.mkdir(parents=True)
+    (preset / "manifest.json").write_text('{"Router": {"default": "a,b"}}')
+    told = ccr.translation(replace(found, environ={**found.environ, "SYNCCR_CCR_VERSION": version}))
+    assert (told.level, "/preset/work" in told.detail) == (level, level == "warn")
+
+
 @pytest.mark.parametrize(
     ("key", "level"),
     [("$ACME_API_KEY", "ok"), ("${ACME_API_KEY}", "ok"), ("canary-123456", "warn"), ("acme", "ok")],

@@ -104,6 +104,24 @@ async def test_of_two_providers_of_one_name_the_first_counts(record: ModelRecord
     assert (len(server.asked), len(result.reports)) == (1, 1)
 
 
+async def test_a_model_that_ccr_cannot_ask_is_missing(record: ModelRecord) -> None:
+    """It is not asked, its namesake elsewhere is, and no record outlives the reason."""
+    server = Provider({"a": TOOL_CALL, "b": TOOL_CALL})
+    one, other = provider(), provider(name="other")
+    pairs = [(one, "a"), (other, "a"), (one, "b")]
+    refused = {ModelRef("p", "a"): "CCR cannot do that"}
+    result = await go(server, pairs, record, unservable=refused)
+    found = [(r.ref, r.status, r.detail) for r in result.reports.values()]
+    assert found == [
+        (ModelRef("p", "a"), Status.MISSING, "CCR cannot do that"),
+        (ModelRef("other", "a"), Status.OK, ""),
+        (ModelRef("p", "b"), Status.OK, ""),
+    ]
+    assert [body["model"] for body in server.asked] == ["a", "b"]
+    again = await go(server, pairs, record)
+    assert all(r.status is Status.OK for r in again.reports.values())
+
+
 async def test_a_second_preflight_asks_nothing(record: ModelRecord) -> None:
     """Fresh final reports and hints come from the record; passing troubles are asked again."""
     p = provider()

@@ -9,6 +9,9 @@ from typing import Any, cast
 
 import pytest
 
+from synccr.ccr.generations import V3
+from synccr.ccr.loss import Loss
+from synccr.ccr.package import Package
 from synccr.config.profile import Local
 from synccr.errors import RuntimeMissing, SynccrError, UsageError
 from synccr.proxy.framing import Head
@@ -53,6 +56,21 @@ async def test_status_from_the_first_moment(stage: Starting) -> None:
     assert found["supervisor"] == {"pid": os.getpid(), "started_at": "then"}
     assert found["ccr"]["version"] == Settings().ccr_version
     assert found["options"] == {"config": None, "port": 3456, "log_level": None}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_what_ccr_does_otherwise_is_said_in_one_line(stage: Starting, count: int) -> None:
+    """And where more of it is."""
+    told: list[tuple[Any, ...]] = []
+    parts = cast("Any", stage.parts)
+    parts.tell = lambda *words: told.append(words)
+    package = Package("3.1.1", ("node",), None, V3)
+    losses = [Loss("place", f"what {n}", "so") for n in range(count)]
+    stage.report_losses(package, losses)
+    things = {1: "1 thing", 2: "2 things"}
+    wanted = f"Claude Code Router 3.1.1 does {things.get(count)} of the profiles otherwise."
+    todo = "See: synccr doctor ccr.translation"
+    assert told == ([("translation", wanted, todo, False)] if count else [])
 
 
 async def test_a_client_gets_the_key_of_the_port(stage: Starting) -> None:

@@ -1,6 +1,7 @@
 """All that knows Claude Code Router; nothing outside assumes a generation of it.
 
 generations          which versions are run in one way, and what differs
+loss                 what of a profile one of them does not do
 v2, v3               a room for each: how it is configured, started and read
 node, npm            a Node, and the npm that came with it
 installation         CCR in a directory of our own, compared with its pin before each start

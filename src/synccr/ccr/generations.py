@@ -8,16 +8,33 @@ from __future__ import annotations
 
 from typing import Final
 
+from synccr.ccr.loss import Loss
 from synccr.ccr.node import OLDEST
 from synccr.ccr.package import Generation
 from synccr.ccr.v2.pins import PINS as PINS_2
 from synccr.ccr.v3.pins import OVERRIDES
 from synccr.ccr.v3.pins import PINS as PINS_3
+from synccr.config.profile import Profile
 from synccr.errors import RuntimeMissing
 
-V2: Final = Generation("2.x", frozenset({"1", "2"}), PINS_2, OLDEST, ("start",), {}, apart=False)
+
+def _lost_in_3(profile: Profile) -> tuple[Loss, ...]:
+    from synccr.ccr.v3.losses import losses  # what most commands do without
+
+    return losses(profile)
+
+
+V2: Final = Generation("2.x", frozenset({"1", "2"}), PINS_2, OLDEST, ("start",))
 V3: Final = Generation(
-    "3.x", frozenset({"3"}), PINS_3, (22, 14), ("serve", "--no-open"), OVERRIDES, apart=True
+    "3.x",
+    frozenset({"3"}),
+    PINS_3,
+    (22, 14),
+    ("serve", "--no-open"),
+    OVERRIDES,
+    apart=True,
+    losses=_lost_in_3,
+    presets=False,
 )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from synccr.ccr.installation import Pin
+from synccr.ccr.loss import Loss
+from synccr.config.profile import Profile
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +24,8 @@ class Generation:
         overrides: npm's, for versions that are not pinned.
         apart: it runs in a directory that a ``ccr`` which a person types does not use, and its
             port is opened by a key of synccr's own, whatever the profile says.
+        losses: what of a profile it does not do.
+        presets: it serves CCR 2's presets.
     """
 
     name: str
@@ -29,8 +33,10 @@ class Generation:
     pins: Mapping[str, Pin] = field(repr=False)
     oldest_node: tuple[int, int]
     arguments: tuple[str, ...]
-    overrides: Mapping[str, str] = field(repr=False)
-    apart: bool
+    overrides: Mapping[str, str] = field(default_factory=dict, repr=False)
+    apart: bool = False
+    losses: Callable[[Profile], tuple[Loss, ...]] = lambda _profile: ()
+    presets: bool = True
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,13 @@ from pathlib import Path
 
 from synccr.ccr.generations import V2, V3, generation_of
 from synccr.ccr.installation import provide
+from synccr.ccr.loss import Loss
 from synccr.ccr.node import Node, find_node, new_enough, node_on_path, number
 from synccr.ccr.npm import NAME, NotInRegistry
 from synccr.ccr.package import Generation, Package
+from synccr.config.profile import Profile
 from synccr.errors import RuntimeMissing
+from synccr.settings import Settings
 
 UNKNOWN = "unknown"
 """The version that a person's own command runs, when it does not name one."""
@@ -125,6 +128,16 @@ class PackageSource:
         if not (origin := self.origin()):
             return error
         return RuntimeMissing(f"{error.what} {subject} {origin}.", error.todo)
+
+
+def losses_of(settings: Settings, *profiles: Profile) -> tuple[Loss, ...]:
+    """What of some profiles the CCR does not do that settings name, each once; nothing for one
+    that is not known."""
+    try:
+        generation = configured_generation(settings.ccr_version, settings.ccr_command)
+    except RuntimeMissing:
+        return ()
+    return tuple(dict.fromkeys(loss for one in profiles for loss in generation.losses(one)))
 
 
 def configured_generation(version: str, command: str = "") -> Generation:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from synccr.ccr.loss import Loss, unservable
+from synccr.ccr.package_source import losses_of
 from synccr.cli.context import CommandContext
 from synccr.cli.output import console, takes_colour
 from synccr.cli.result import Note
@@ -34,12 +36,14 @@ class Survey:
         result: what was found.
         healed: the primary, healed; None when none of its models can serve.
         alternatives: what to use instead of a model that cannot serve.
+        losses: what of the profiles CCR does not do.
     """
 
     profiles: Profiles
     result: PreflightResult
     healed: Healed | None
     alternatives: dict[ModelRef, tuple[ModelRef, ...]]
+    losses: tuple[Loss, ...] = ()
 
     @property
     def moved(self) -> tuple[Change, ...]:
@@ -51,6 +55,7 @@ class Survey:
 def survey(context: CommandContext, profiles: Profiles, *, fresh: bool) -> Survey:
     """Probe every model of both profiles, with progress on a terminal."""
     pairs = probe_targets(profiles.primary, profiles.fallback)
+    losses = losses_of(context.settings, profiles.primary, profiles.fallback)
     with Progress(len(pairs)) as progress:
         result = asyncio.run(
             ask_models(
@@ -60,6 +65,7 @@ def survey(context: CommandContext, profiles: Profiles, *, fresh: bool) -> Surve
                 fresh=fresh,
                 progress=progress,
                 proxy=profiles.proxy,
+                unservable=unservable(losses),
             )
         )
     order = owner_order(profiles.primary, profiles.fallback)
@@ -72,7 +78,7 @@ def survey(context: CommandContext, profiles: Profiles, *, fresh: bool) -> Surve
         healed = heal(profiles.primary, result.reports, profiles.local)
     except NoModelServes:
         healed = None
-    return Survey(profiles, result, healed, instead)
+    return Survey(profiles, result, healed, instead, losses)
 
 
 class Progress:

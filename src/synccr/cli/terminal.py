@@ -23,6 +23,7 @@ _COLOURS = {
     "override": "yellow",
     "quota": "yellow",
     "log_level": "yellow",
+    "translation": "yellow",
     "recovered": "green",
     "restarted": "green",
     "progress": "dim",

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
+from synccr.ccr.loss import Loss, unservable
 from synccr.ccr.node import OLDEST, Node, find_node
 from synccr.ccr.package import Generation
-from synccr.ccr.package_source import configured_generation
+from synccr.ccr.package_source import configured_generation, losses_of
 from synccr.config.profile import Profile, probe_targets, variables
 from synccr.config.store import FILES, Profiles, load_profiles, read_written
 from synccr.control import request
@@ -278,8 +279,19 @@ class Context:
                 fresh=True,
                 progress=self.tell,
                 proxy=profiles.proxy,
+                unservable=unservable(self.losses),
             )
         )
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """What of both profiles the CCR does not do that settings name.
+
+        Raises:
+            Blocked: the profiles cannot be used.
+        """
+        profiles = self.profiles
+        return losses_of(self.settings, profiles.primary, profiles.fallback)
 
     @property
     def visits(self) -> Mapping[str, ProbeReply | NoReply]:

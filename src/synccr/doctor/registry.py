@@ -33,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     Check("ccr.generation3", "Data of CCR 3", ccr.generation3),
     Check("ccr.orphans", "CCR without a supervisor", running.orphans),
     Check("config.valid", "Profiles", configuration.valid),
+    Check("ccr.translation", "Profiles on this CCR", ccr.translation),
     Check("config.written", "The configuration CCR reads", configuration.written),
     Check("fallback.inflight", "Another model for a failed request", configuration.in_flight),
     Check("keys.set", "Provider keys are set", keys.are_set),

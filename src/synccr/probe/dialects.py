@@ -74,10 +74,17 @@ class ProbeRequest:
 
 @dataclass(frozen=True)
 class TransformerUse:
-    """One transformer in a ``use`` list."""
+    """One transformer in a ``use`` list.
+
+    Attributes:
+        name: as written.
+        options: whether it is given any.
+        values: those options.
+    """
 
     name: str
     options: bool
+    values: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 def used(section: object) -> tuple[TransformerUse, ...]:
@@ -88,7 +95,8 @@ def used(section: object) -> tuple[TransformerUse, ...]:
         if isinstance(item, str):
             entries.append(TransformerUse(item, options=False))
         elif isinstance(item, list) and item and isinstance(item[0], str):
-            entries.append(TransformerUse(item[0], options=True))
+            values = item[1] if len(item) > 1 and isinstance(item[1], Mapping) else {}
+            entries.append(TransformerUse(item[0], options=True, values=values))
     return tuple(entries)
 
 

@@ -161,6 +161,17 @@ def unasked(provider: Provider, model: str, now: datetime) -> Report | None:
     )
 
 
+def unservable_report(provider: Provider, model: str, reason: str, now: datetime) -> Report:
+    """On a model that CCR cannot ask, whatever its provider would say."""
+    return Report(
+        provider=provider.name,
+        model=model,
+        status=Status.MISSING,
+        checked_at=now,
+        detail=reason,
+    )
+
+
 def pause(attempt: int, retry_after: float | None, jitter: float) -> float:
     """Seconds before the next attempt.
 

@@ -17,7 +17,7 @@ from synccr.models.catalog import OfferedModel, offered_in
 from synccr.models.report import ModelRef, Quota, Report, Status
 from synccr.models.shape import Shape
 from synccr.probe.dialects import ProbeRequest, document_in, list_request
-from synccr.probe.model_probe import ProbeResult, examine, unasked
+from synccr.probe.model_probe import ProbeResult, examine, unasked, unservable_report
 from synccr.probe.quotas import in_light_of, quota_request, quotas_in
 from synccr.probe.record import ModelRecord
 from synccr.probe.transport import SYSTEM_CLOCK, Clock, Fetcher, ProbeReply, make_client, send
@@ -60,6 +60,7 @@ async def preflight(
     client: Fetcher | None = None,
     proxy: str | None = None,
     like: Mapping[ModelRef, Shape] | None = None,
+    unservable: Mapping[ModelRef, str] | None = None,
 ) -> PreflightResult:
     """Find out which models serve, all side by side.
 
@@ -78,6 +79,7 @@ async def preflight(
         client: the process's own transport; else one is made and closed here.
         proxy: the profile's own proxy (``PROXY_URL``), before those of the environment.
         like: requests that failed in traffic: a model's probe resembles its own.
+        unservable: models that CCR cannot ask, with the reason; nor are they asked here.
 
     Raises:
         ConfigError: the proxy, the profile's own or the environment's, cannot be used.
@@ -85,7 +87,10 @@ async def preflight(
     redact = Redactor(_secrets(pairs))
     run = _Preflight(settings, record, progress or (lambda _: None), clock, redact, like or {})
     todo = []
-    for group in _groups(pairs):
+    for provider, model in pairs:
+        if reason := (unservable or {}).get(ModelRef(provider.name, model)):
+            run.settle(unservable_report(provider, model, reason, clock.now()), [(provider, model)])
+    for group in _groups((p, m) for p, m in pairs if ModelRef(p.name, m) not in run.reports):
         provider, model = group[0]
         now = clock.now()
         report = unasked(provider, model, now) or (

@@ -30,6 +30,7 @@ async def ask_models(
     proxy: str | None = None,
     client: Fetcher | None = None,
     like: Mapping[ModelRef, Shape] | None = None,
+    unservable: Mapping[ModelRef, str] | None = None,
 ) -> PreflightResult:
     """Preflight with what is known in ``instance``, and keep what was found there.
 
@@ -46,6 +47,7 @@ async def ask_models(
         client=client,
         proxy=proxy,
         like=like,
+        unservable=unservable,
     )
     with contextlib.suppress(OSError, ValueError, OverflowError):
         record.save(utc_now())

@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from synccr.ccr.loss import Loss, unservable
+from synccr.ccr.package_source import losses_of
+from synccr.clock import utc_now
 from synccr.config.profile import probe_targets
 from synccr.models.report import ModelRef, Report
 from synccr.models.shape import Shape
+from synccr.probe.model_probe import unservable_report
 from synccr.probe.preflight_run import Pair, PreflightResult
 from synccr.probe.recorded_preflight import ask_models
 from synccr.supervisor.context import CurrentConfig
@@ -66,6 +70,20 @@ class Prober:
         pairs = [(providers[ref.provider], ref.model) for ref in refs if ref.provider in providers]
         return tuple((await self._ask(pairs)).reports.values())
 
+    def losses(self) -> tuple[Loss, ...]:
+        """What of both profiles the CCR does not do that runs."""
+        profiles = self.config.profiles
+        return losses_of(self.config.settings, profiles.primary, profiles.fallback)
+
+    def unasked(self) -> tuple[Report, ...]:
+        """What is known of models without a question: those that CCR cannot ask."""
+        reasons = unservable(self.losses())
+        return tuple(
+            unservable_report(provider, model, reasons[ref], utc_now())
+            for provider, model in self._targets()
+            if (ref := ModelRef(provider.name, model)) in reasons
+        )
+
     def _learn(self, result: PreflightResult) -> tuple[Report, ...]:
         self.quotas.observe(result.quotas)
         self.provider_side.probed(result.reports.values())
@@ -91,4 +109,5 @@ class Prober:
             progress=progress,
             proxy=self.config.profiles.proxy,
             like=like,
+            unservable=unservable(self.losses()),
         )

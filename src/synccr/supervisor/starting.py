@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from synccr.ccr.loss import Loss
 from synccr.ccr.orphans import end_orphans
+from synccr.ccr.package import Package
 from synccr.clock import now
 from synccr.config.store import keep_adopted
 from synccr.errors import NoModelServes
@@ -51,6 +53,7 @@ class Starting(Stage):
         for note in profiles.notes:
             parts.tell("edited", note, "", False)
         self._report_changes(choice)
+        self.report_losses(package, prober.losses())
         state = start(
             config.settings,
             profiles.primary,
@@ -66,7 +69,7 @@ class Starting(Stage):
     async def _preflight(self, prober: Prober) -> tuple[Report, ...]:
         parts, context = self.parts, self.parts.context
         if context.skip_preflight:
-            return ()
+            return prober.unasked()
         parts.progress("asking the models")
         fresh = parts.predecessor is not None  # it may have learned from traffic since
         reports = await prober.preflight(context.on_probe, fresh=fresh)
@@ -82,6 +85,13 @@ class Starting(Stage):
             found = "; ".join(f"{report.ref} {report.status}" for report in reports)
             raise NoModelServes(f"No model can serve: {found}.", advice_on(reports))
         return choice
+
+    def report_losses(self, package: Package, losses: Sequence[Loss]) -> None:
+        """Say in one line that CCR does not do all that the profiles have."""
+        if losses:
+            count = "1 thing" if len(losses) == 1 else f"{len(losses)} things"
+            line = f"Claude Code Router {package.version} does {count} of the profiles otherwise."
+            self.parts.tell("translation", line, "See: synccr doctor ccr.translation", False)
 
     def _report_changes(self, choice: Choice) -> None:
         healed = choice.healed

@@ -117,7 +117,8 @@ class Launcher3:
         )
 
     def _translated(self, config: Mapping[str, Any]) -> Translation:
-        return translate(config, partial(_address, self.context.egress()), self.context.paths)
+        egress = self.context.egress()
+        return translate(config, partial(_address, egress), self.context.paths, egress.environ)
 
     async def _until_ready(self, backend: Backend3) -> None:
         timeout = self.context.start_timeout

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from synccr.ccr.loss import Loss
 from synccr.cli.context import CommandContext
 from synccr.cli.options import Config, FallbackConfig, Fresh, Json, Port
 from synccr.cli.output import style
@@ -57,6 +58,7 @@ def run(
                 "changes": [_change_row(change) for change in healed.changes],
                 "written": writes,
                 "backup": str(backup) if backup else None,
+                "losses": [_loss_row(loss) for loss in found.losses],
             }
         )
     where = context.paths.ccr_config
@@ -67,6 +69,10 @@ def run(
     else:
         outcome = f"Nothing written: synccr runs (pid {runs.pid}) and keeps {where} healed."
     notes = [outcome, *([f"What was there before: {backup}"] if backup else [])]
+    lost = [
+        f"On Claude Code Router {context.settings.ccr_version}, {loss}" for loss in found.losses
+    ]
+    notes = [*lost, *notes]
     return Result([*_change_lines(healed.changes), *map(Note, notes)])
 
 
@@ -96,6 +102,16 @@ def _change_row(change: Change) -> dict[str, Any]:
         "before": change.before,
         "after": change.after,
         "reason": change.reason,
+    }
+
+
+def _loss_row(loss: Loss) -> dict[str, Any]:
+    return {
+        "place": loss.place,
+        "what": loss.what,
+        "consequence": loss.consequence,
+        "models": [str(ref) for ref in loss.models],
+        "unservable": loss.unservable,
     }
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from synccr.ccr.generations import generation_of
 from synccr.ccr.installation import Installation, Pin
+from synccr.ccr.loss import Loss
 from synccr.ccr.node import WHEEL
 from synccr.ccr.package_source import UNKNOWN, PackageSource, named_version, own_command
+from synccr.ccr.v2.override_files import find_overrides
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
@@ -232,6 +236,37 @@ def generation3(context: Context) -> Diagnosis:
         f"lost for CCR 2. synccr writes a new one at its start; copies: {directory}/config.json.*",
         fix,
     )
+
+
+def translation(context: Context) -> Diagnosis:
+    """What the profiles have and this CCR does not do."""
+    version = context.settings.ccr_version
+    found = [*(_lost(context, loss) for loss in context.losses), *_presets(context, version)]
+    if not found:
+        return ok(f"Claude Code Router {version} does all that the profiles have")
+    return together(found)
+
+
+def _lost(context: Context, loss: Loss) -> Diagnosis:
+    if not loss.unservable:
+        return warn(str(loss), lines.edit(context.paths.settings))
+    profiles = context.profiles
+    for profile in (profiles.primary, profiles.fallback):
+        leading = [name for name, ref in profile.routes.items() if ref in loss.models]
+        if leading and Path(profile.source).is_file():  # else nobody wrote them
+            routes = ", ".join(f"Router.{name}" for name in leading)
+            return fail(f"{loss} {routes} of {profile.source} lead there.", context.edit(profile))
+    return warn(str(loss), context.edit(profiles.primary))
+
+
+def _presets(context: Context, version: str) -> Iterator[Diagnosis]:
+    with contextlib.suppress(RuntimeMissing):  # `package` tells
+        if generation_of(version).presets:
+            return
+        for one in find_overrides(context.paths.ccr):
+            if one.kind == "preset":
+                what = f"CCR {version} has no presets: nothing answers at /preset/{one.name}."
+                yield warn(f"{one.file}: {what}", lines.edit(context.paths.settings))
 
 
 def runtime(context: Context) -> Diagnosis:
