@@ -1,0 +1,72 @@
+"""Where the keys of CCR 3 go: values into ``keys.env``, and ``$NAME`` into the profile. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from synccr.config.keyring import holds_placeholder, restore
+from synccr.config.keys import is_key, variable_for
+from synccr.config.profile import variables
+
+LOCAL = "CCR_LOCAL_KEY"
+"""The variable of the local port's key."""
+
+
+@dataclass
+class KeptKeys:
+    """Keys as they are met.
+
+    Attributes:
+        known: variables that are set already; their values stay.
+        found: what to add to ``keys.env``.
+        left: sentences on keys that were not taken.
+    """
+
+    known: Mapping[str, str] = field(repr=False)
+    found: dict[str, str] = field(default_factory=dict, repr=False)
+    left: list[str] = field(default_factory=list)
+
+    def of_provider(self, provider: str, value: str) -> str:
+        """What stands in the profile for a provider's key. One that is the provider's own name,
+        as with ``ollama``, is no key; nor is one that is missing."""
+        if not value or value == provider:
+            return provider
+        return self.named(variable_for(provider), value, f"provider {provider}")
+
+    def named(self, wanted: str, value: str, whose: str) -> str:
+        """``$NAME`` for a value, ``wanted`` being the name unless it holds another one."""
+        value = restore(value)
+        if any(variables(value)):  # CCR 3 takes it as it is; it was meant for CCR 2
+            return value
+        if not is_key(value):
+            self.left.append(f"{whose}: its key has signs that no key has")
+            return f"${wanted}"
+        name, number = wanted, 1
+        while self._holds(name) not in ("", value):
+            number += 1
+            name = f"{wanted}_{number}"
+        self._add(name, value)
+        return f"${name}"
+
+    def keep(self, text: str, value: str, whose: str) -> None:
+        """The value that CCR 3 has for ``$NAME``, under that name."""
+        names = list(variables(text))
+        if len(names) != 1 or text not in (f"${names[0]}", f"${{{names[0]}}}"):
+            return
+        (name,) = names
+        value = restore(value)
+        if not is_key(value) or any(variables(value)):
+            return
+        if self._holds(name) not in ("", value):
+            self.left.append(f"{whose}: {name} has another value here than in CCR 3, and counts")
+            return
+        self._add(name, value)
+
+    def _holds(self, name: str) -> str:
+        value = self.found.get(name) or self.known.get(name) or ""
+        return "" if holds_placeholder(value) else value
+
+    def _add(self, name: str, value: str) -> None:
+        if self.known.get(name) != value:
+            self.found[name] = value
