@@ -156,14 +156,17 @@ def load_profiles(
     port: int | None = None,
     log_level: str | None = None,
     keyless: bool = False,
+    source: Source | None = None,
 ) -> Profiles:
     """Read both profiles; writes nothing. ``keyless``: no provider needs to have its key yet.
+    ``source``: what is the primary, in the place of what :func:`find_source` finds.
 
     Raises:
         ConfigError: a profile cannot be used, or no provider has its key.
     """
     written = read_written(paths)
-    source = find_source(paths, "primary", config, environ, first_run=written is None)
+    named = config or fallback_config or source
+    source = source or find_source(paths, "primary", config, environ, first_run=written is None)
     second = find_source(paths, "fallback", fallback_config)
     content = source.read()
     keys = source.taken.keys if source.taken else {}
@@ -175,7 +178,7 @@ def load_profiles(
     edited, other = primary, fallback
     if edit and edit.base.role == "fallback":
         edited, other = fallback, primary
-    if edit and (config or fallback_config) and edit.base.source != edited.source:
+    if edit and named and edit.base.source != edited.source:
         edit = None  # of another profile than the one that is named now
     if edit:
         home = (source if edited is primary else second).home
@@ -218,11 +221,22 @@ def find_source(
         if ConfigFile(paths).changed_by_others():
             return Source(paths.ccr_config, home)
         try:
-            if not is_declined(paths) and (taken := offered(paths, environ)):
-                return Source(paths.ccr / NAME, home, taken=taken)
+            if not is_declined(paths) and (found := source_in_ccr3(paths, environ)):
+                return found
         except Unreadable as error:
             note = f"{error} The profile that comes with synccr is used."
     return Source(shipped(role), home, shipped=True, note=note)
+
+
+def source_in_ccr3(paths: Paths, environ: Mapping[str, str]) -> Source | None:
+    """What CCR 3 keeps, as the primary profile; None when there is nothing to use.
+
+    Raises:
+        Unreadable, Torn: it is there, and cannot be read.
+    """
+    if taken := offered(paths, environ):
+        return Source(paths.ccr / NAME, paths.config / FILES["primary"], taken=taken)
+    return None
 
 
 def offered_keys(
@@ -354,27 +368,15 @@ def _found_in_ccr(
     """What to write when a person's configuration of CCR becomes the primary; and a note."""
     if source.shipped or source.path == source.home:
         return {}, (source.note,) if source.note else ()
-    if source.taken:
-        what, where = what_is_taken(source.path, source.taken), f"{source.home}"
-        if source.taken.keys:
-            where += f", its keys in {paths.keys}"
-        return {source.home: content}, (f"{what[0]} It is kept as {where}. {' '.join(what[1:])}",)
     note = f"{source.path} is the primary profile; it is kept as {source.home}."
+    if source.taken:
+        what = f"CCR 3's configuration ({source.path})"
+        if source.taken.upgraded:
+            what = f"The config.json that CCR 3 took over ({source.path}), with its routes,"
+        keys = f", its keys in {paths.keys}" if source.taken.keys else ""
+        first = f"{what} is the primary profile; it is kept as {source.home}{keys}."
+        note = " ".join((first, *source.taken.details()))
     return {source.home: content}, (note,)
-
-
-def what_is_taken(path: Path, taken: Taken) -> tuple[str, ...]:
-    """What becomes the primary profile of CCR 3's configuration, in sentences."""
-    if taken.upgraded:
-        first = (
-            f"The config.json of CCR 2 that CCR 3 took over ({path}) is the primary profile, with "
-            "the routes that CCR 3 dropped."
-        )
-    else:
-        first = f"CCR 3's configuration ({path}) is the primary profile."
-    remarks = [f"{text[:1].upper()}{text[1:]}." for text in taken.remarks]
-    left = [f"Not taken: {'; '.join(taken.left)}."] if taken.left else []
-    return (first, *remarks, *left)
 
 
 def _with_edit(

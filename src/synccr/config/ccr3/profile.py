@@ -45,6 +45,18 @@ class Taken:
     remarks: tuple[str, ...]
     upgraded: bool
 
+    def __str__(self) -> str:
+        """What it has, in a sentence."""
+        providers = ", ".join(str(entry.get("name")) for entry in _entries(self.document))
+        router = _router(self.document).items()
+        routes = ", ".join(f"{name} {ref}" for name, ref in router if isinstance(ref, str))
+        return f"Providers: {providers}; routes: {routes}."
+
+    def details(self) -> tuple[str, ...]:
+        """What a person should know of it, in sentences."""
+        remarks = [f"{text[:1].upper()}{text[1:]}." for text in self.remarks]
+        return (*remarks, *([f"Not taken: {'; '.join(self.left)}."] if self.left else []))
+
 
 def old_document(content: bytes) -> dict[str, Any] | None:
     """A ``config.json`` of CCR 2 that CCR 3 took over; None for one without routes of CCR 2's,
