@@ -47,8 +47,8 @@ def is_of_ccr3(document: Mapping[str, Any]) -> bool:
     first, *others = (env.get(name) for name in _ADDRESSES)
     return (
         _HELPER in str(document.get("apiKeyHelper"))
-        or (is_loopback(first) and others == [first, first])
         or _is_login(env, "ANTHROPIC_FEDERATION_RULE_ID")
+        or (is_loopback(first) and all(other == first for other in others))
     )
 
 
@@ -88,7 +88,8 @@ def _is_ccr3s(name: str, env: Mapping[str, Any], before: Mapping[str, Any]) -> b
         return _is_login(env, name)
     if name in _PROXIES:
         former = str(before.get(name) or "")
-        return value == ",".join(dict.fromkeys([*filter(None, former.split(",")), *_EXEMPT]))
+        written = dict.fromkeys([*filter(None, former.split(",")), *_EXEMPT])
+        return str(value) == ",".join(written)
     if name in _MODELS:
         return "/" in str(value)
     return name in _OWN_MODELS or (name in _SWITCHES and value == "1")
