@@ -478,7 +478,7 @@ def test_what_only_ccr_3_does() -> None:
     ("key", "known", "text", "kept"),
     [
         ("secret-1", {}, "$ACME_API_KEY", {"ACME_API_KEY": "secret-1"}),
-        ("secret-1", {"ACME_API_KEY": "secret-1"}, "$ACME_API_KEY", {}),
+        ("secret-1", {"ACME_API_KEY": "secret-1"}, "$ACME_API_KEY", {"ACME_API_KEY": "secret-1"}),
         ("secret-1", {"ACME_API_KEY": "x"}, "$ACME_API_KEY_2", {"ACME_API_KEY_2": "secret-1"}),
         ("secret-1", {"ACME_API_KEY": ""}, "$ACME_API_KEY", {"ACME_API_KEY": "secret-1"}),
         ("secret-1", {"ACME_API_KEY": f"synccr.ACME_API_KEY.{'0a' * 12}"}, "$ACME_API_KEY",
@@ -490,7 +490,7 @@ def test_what_only_ccr_3_does() -> None:
     ],
 )  # fmt: skip
 def test_where_a_key_goes(key: str, known: dict[str, str], text: str, kept: dict[str, str]) -> None:
-    """A name that is taken by another value is not used; what is set already is not kept again."""
+    """A name that has another value already is not used: it may be for another provider."""
     found = taken({"Providers": [one(api_key=key)]}, known=known)
     assert found.document["Providers"][0]["api_key"] == text
     assert found.keys == kept
@@ -587,7 +587,7 @@ def test_what_is_new_in_ccr_3_comes_on_top() -> None:
     ("now", "known", "kept", "left"),
     [
         ("key-of-acme", {}, {"ACME_KEY": "key-of-acme"}, 0),
-        ("key-of-acme", {"ACME_KEY": "key-of-acme"}, {}, 0),
+        ("key-of-acme", {"ACME_KEY": "key-of-acme"}, {"ACME_KEY": "key-of-acme"}, 0),
         ("key-of-acme", {"ACME_KEY": "another"}, {}, 1),
         ("$ACME_KEY", {}, {}, 0),
         ("", {}, {}, 0),

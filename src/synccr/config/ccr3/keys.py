@@ -19,7 +19,7 @@ class KeptKeys:
 
     Attributes:
         known: variables that are set already; their values stay.
-        found: what to add to ``keys.env``.
+        found: what to add to ``keys.env``, for services that do not have this environment.
         left: sentences on keys that were not taken.
     """
 
@@ -46,7 +46,7 @@ class KeptKeys:
         while self._holds(name) not in ("", value):
             number += 1
             name = f"{wanted}_{number}"
-        self._add(name, value)
+        self.found[name] = value
         return f"${name}"
 
     def keep(self, text: str, value: str, whose: str) -> None:
@@ -61,12 +61,8 @@ class KeptKeys:
         if self._holds(name) not in ("", value):
             self.left.append(f"{whose}: {name} has another value here than in CCR 3, and counts")
             return
-        self._add(name, value)
+        self.found[name] = value
 
     def _holds(self, name: str) -> str:
         value = self.found.get(name) or self.known.get(name) or ""
         return "" if holds_placeholder(value) else value
-
-    def _add(self, name: str, value: str) -> None:
-        if self.known.get(name) != value:
-            self.found[name] = value

@@ -228,7 +228,7 @@ def generation3(context: Context) -> Diagnosis:
     if taken.upgraded:
         return warn(
             f"CCR 3 took over the config.json of CCR 2 here and dropped its routes. {path} still "
-            f"has it. {taken} {who[:1].upper()}{who[1:]} takes it as the primary profile.",
+            f"has it, and {who} takes it as the primary profile. {taken}",
             lines.synccr("init"),
         )
     return ok(f"{here}; {who} takes it as the primary profile")
