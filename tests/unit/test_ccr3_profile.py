@@ -484,6 +484,8 @@ def test_what_only_ccr_3_does() -> None:
         ("secret-1", {"ACME_API_KEY": f"synccr.ACME_API_KEY.{'0a' * 12}"}, "$ACME_API_KEY",
          {"ACME_API_KEY": "secret-1"}),
         ("$OWN_NAME", {}, "$OWN_NAME", {}),
+        ("${Own-name}", {}, "${Own-name}", {}),
+        ("key$WITH_SIGN", {}, "$ACME_API_KEY", {"ACME_API_KEY": "key$WITH_SIGN"}),
         (f"synccr.OWN_NAME.{'0a' * 12}", {}, "$OWN_NAME", {}),
         ("acme", {}, "acme", {}),
         ("", {}, "acme", {}),
@@ -553,8 +555,9 @@ OLD = {
 def test_what_is_new_in_ccr_3_comes_on_top() -> None:
     """Keys, models, providers and rules; what is only in the old file stays, and is told."""
     added = one(name="new", id="new-id", models=["x"], api_key="key-of-new")
+    pool = [{"api_key": "key-of-acme"}, {"api_key": "second"}]
     document = {
-        "Providers": [one(), added, one(name="off", enabled=False)],
+        "Providers": [one(credentials=pool), added, one(name="off", enabled=False)],
         "Router": {
             "rules": [rule(MODEL, "!=", "", rewrites=[sets("new-id/x")])],
             "fallback": {"mode": "model-chain", "models": ["acme/n"]},
@@ -580,7 +583,27 @@ def test_what_is_new_in_ccr_3_comes_on_top() -> None:
         "provider gone is in the old config.json only",
         "CCR 3 has more providers: new",
     )
+    assert found.left == ("provider acme: 1 more keys",)
     assert OLD["Router"]["rules"] == [1]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("changes", "remarks"),
+    [
+        ({}, ()),
+        ({"api_base_url": "https://a.test/v1/"}, ()),
+        ({"enabled": False}, ("provider acme is switched off in CCR 3, and on here",)),
+        ({"api_base_url": "https://b.test/v1"},
+         ("provider acme has another address in CCR 3; the old one counts",)),
+    ],
+)  # fmt: skip
+def test_what_counts_against_ccr_3_is_told(
+    changes: dict[str, Any], remarks: tuple[str, ...]
+) -> None:
+    old: dict[str, Any] = {"Providers": OLD["Providers"][:1], "Router": {"default": "acme,m"}}  # type: ignore[index]
+    found = taken({"Providers": [one(**changes)]}, old)
+    assert found.remarks == remarks
+    assert found.document["Providers"][0]["api_base_url"] == "https://a.test/v1/chat/completions"
 
 
 @pytest.mark.parametrize(

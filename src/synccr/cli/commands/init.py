@@ -57,6 +57,7 @@ def run(
 
     The key goes to keys.env in synccr's own configuration directory, mode 0600,
     and is never shown. A key that is set in the environment goes before it.
+    What you configured in CCR 3 is offered as the primary profile, keys and all.
     """
     paths = Paths.from_environment()
     asking = key_from is None and bool(sys.stdin and sys.stdin.isatty())

@@ -149,7 +149,7 @@ def _read(copy: Path, path: Path) -> Stored:
     except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
         raise Unreadable(
             f"{path} is no configuration of CCR 3 that synccr can read ({error}).",
-            f"If it is not needed: mv {path} {path}.aside",
+            "If you do not need it, move it away.",
         ) from error
 
 

@@ -37,7 +37,7 @@ class KeptKeys:
     def named(self, wanted: str, value: str, whose: str) -> str:
         """``$NAME`` for a value, ``wanted`` being the name unless it holds another one."""
         value = restore(value)
-        if any(variables(value)):  # CCR 3 takes it as it is; it was meant for CCR 2
+        if _variable(value):  # which CCR 3 does not replace; it was meant for CCR 2
             return value
         if not is_key(value):
             self.left.append(f"{whose}: its key has signs that no key has")
@@ -51,12 +51,8 @@ class KeptKeys:
 
     def keep(self, text: str, value: str, whose: str) -> None:
         """The value that CCR 3 has for ``$NAME``, under that name."""
-        names = list(variables(text))
-        if len(names) != 1 or text not in (f"${names[0]}", f"${{{names[0]}}}"):
-            return
-        (name,) = names
-        value = restore(value)
-        if not is_key(value) or any(variables(value)):
+        name, value = _variable(text), restore(value)
+        if not name or not is_key(value) or _variable(value):
             return
         if self._holds(name) not in ("", value):
             self.left.append(f"{whose}: {name} has another value here than in CCR 3, and counts")
@@ -66,3 +62,9 @@ class KeptKeys:
     def _holds(self, name: str) -> str:
         value = self.found.get(name) or self.known.get(name) or ""
         return "" if holds_placeholder(value) else value
+
+
+def _variable(text: str) -> str | None:
+    """The name in ``$NAME``; None for anything else."""
+    names = list(variables(text))
+    return names[0] if names and text in (f"${names[0]}", f"${{{names[0]}}}") else None

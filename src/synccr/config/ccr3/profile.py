@@ -113,7 +113,7 @@ class _Making:
         taken = [provider for provider in self.providers if not provider.off]
         self.left += [f"provider {p.name}: it is switched off" for p in self.providers if p.off]
         entries = [self._entry(provider) for provider in taken]
-        resolve = _resolver(taken)
+        resolve = _resolver((p.name, p.id, p.models) for p in taken)
         router, lists = self._routes(resolve)
         if models := chain(_router(document).get("fallback"), resolve):
             lists.setdefault("default", models)
@@ -142,7 +142,12 @@ class _Making:
         entries += [self._entry(provider) for provider in added]
         if added:
             self.remarks.append(f"CCR 3 has more providers: {', '.join(p.name for p in added)}")
-        resolve = _resolver_of(entries, self.providers)
+        ids = {provider.name.lower(): provider.id for provider in self.providers}
+        resolve = _resolver(
+            (name, ids.get(name.lower(), name), _texts(entry.get("models")))
+            for entry in entries
+            if (name := str(entry.get("name", "")).strip())
+        )
         routes, lists = self._routes(resolve)
         if models := chain(_router(self.stored.document).get("fallback"), resolve):
             lists.setdefault("default", models)
@@ -166,8 +171,13 @@ class _Making:
         whose = f"provider {name}"
         if now is None:
             self.remarks.append(f"{whose} is in the old config.json only")
-        elif now.off:
-            self.remarks.append(f"{whose} is switched off in CCR 3, and on here")
+        else:
+            self.left += now.left
+            if now.off:
+                self.remarks.append(f"{whose} is switched off in CCR 3, and on here")
+            url = str(entry.get("api_base_url"))
+            if not any(variables(url)) and now.url.rstrip("/") != url.rstrip("/"):
+                self.remarks.append(f"{whose} has another address in CCR 3; the old one counts")
         if isinstance(text, str) and text:
             value = now.key if now and now.key else text
             if any(variables(text)):
@@ -190,14 +200,14 @@ class _Making:
         if small:
             router.setdefault("background", small)
         if "default" not in router:
-            first = _first(taken, self.stored.document)
-            if default := resolve(agent.get("model")) or first:
-                router["default"] = default
-                if default == first:
-                    self.remarks.append(
-                        f"no rule is for every request, so the default is {default}, the first "
-                        "model that CCR 3 has"
-                    )
+            if named := resolve(agent.get("model")):
+                router["default"] = named
+            elif first := _first(taken, self.stored.document):
+                router["default"] = first
+                self.remarks.append(
+                    f"no rule is for every request, so the default is {first}, the first model "
+                    "that CCR 3 has"
+                )
         for name in _MODELS_OF_AGENT:
             model = resolve(agent.get(name))
             if model and model != router.get("default"):
@@ -239,38 +249,29 @@ def _providers(document: Mapping[str, Any], left: list[str]) -> Iterator[Provide
             yield found
 
 
-def _resolver(providers: Iterable[Provider3]) -> Resolve:
+def _resolver(providers: Iterable[tuple[str, str, Iterable[str]]]) -> Resolve:
     """CCR 3 names ``provider/model`` or ``provider,model``, the provider by its name or its id,
-    in any capitals; or the model alone."""
+    in any capitals; or the model alone.
+
+    Args:
+        providers: name, id and models of each.
+    """
     known: dict[str, str] = {}
     alone: dict[str, set[str]] = {}
-    for provider in providers:
-        for model in provider.models:
-            route = f"{provider.name},{model}"
-            for start in (provider.name, provider.id):
+    for name, own, models in providers:
+        for model in models:
+            route = f"{name},{model}"
+            for start in (name, own):
                 for sign in "/,":
                     known.setdefault(f"{start}{sign}{model}".lower(), route)
             alone.setdefault(model.lower(), set()).add(route)
 
-    def resolve(name: object) -> str | None:
-        word = name.strip().lower() if isinstance(name, str) else ""
+    def resolve(wanted: object) -> str | None:
+        word = wanted.strip().lower() if isinstance(wanted, str) else ""
         only = alone.get(word, set())
         return known.get(word) or (next(iter(only)) if len(only) == 1 else None)
 
     return resolve
-
-
-def _resolver_of(entries: list[dict[str, Any]], providers: Iterable[Provider3]) -> Resolve:
-    """The same for providers in CCR 2's form, with the ids that CCR 3 has for them."""
-    ids = {provider.name.lower(): provider.id for provider in providers}
-    made = []
-    for entry in entries:
-        name, models = entry.get("name"), entry.get("models")
-        if isinstance(name, str) and isinstance(models, list):
-            listed = tuple(model for model in models if isinstance(model, str))
-            own = ids.get(name.strip().lower(), name)
-            made.append(Provider3(name, own, listed, "", "", {}, off=False, left=()))
-    return _resolver(made)
 
 
 def _first(providers: list[Provider3], document: Mapping[str, Any]) -> str | None:
@@ -341,6 +342,10 @@ def _entries(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _once(sentences: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(sentences))
+
+
+def _texts(value: object) -> list[str]:
+    return [item for item in _list(value) if isinstance(item, str)]
 
 
 def _list(value: object) -> list[Any]:
