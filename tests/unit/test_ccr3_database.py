@@ -151,22 +151,29 @@ def test_it_changes_while_it_is_copied(
             assert stored.document == {"n": times}
 
 
+@pytest.mark.parametrize("after", [False, True])
 def test_the_log_goes_away_while_it_is_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
-    """SQLite removes it when the last writer ends; then all is in the file itself."""
+    """SQLite removes it when the last writer ends; then all is in the file itself, and a copy of
+    the log that was made before counts no more."""
     read = database._content
     writer = write_database(tmp_path, {"n": 1})
 
     def reading(path: Path) -> bytes:
-        if path.name != NAME:
+        if path.name != NAME and not after:
             writer.close()
-        return read(path)
+        content = read(path)
+        if path.name != NAME:
+            writer.execute("UPDATE app_config SET value_json = '{\"n\": 2}'")
+            writer.commit()
+            writer.close()
+        return content
 
     monkeypatch.setattr(database, "_content", reading)
     stored = read_database(tmp_path)
     assert stored
-    assert stored.document == {"n": 1}
+    assert stored.document == {"n": 2 if after else 1}
 
 
 def test_a_python_without_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def test_an_upgrade_by_accident(tmp_path: Path) -> None:
         "CCR_LOCAL_KEY": "key-of-the-port-3f1d",
     }
     assert (found.left, found.remarks, found.upgraded) == ((), (), True)
-    assert "key-of" not in repr(found)
+    assert "acme" not in repr(found)
     assert f"Providers: acme, anth; routes: default {MAIN}, background {SPARE}" in str(found)
 
 
@@ -196,6 +196,8 @@ def test_the_address_is_the_one_that_3_1_1_asks(protocol: str, address: str, ask
         ),
         ({"protocol": "anthropic"}, "https://a.test/v1/messages", ["Anthropic"]),
         ({"type": "openai"}, "https://a.test/v1/responses", ["openai-responses"]),
+        ({"capabilities": [{"type": "anthropic"}, {"baseUrl": "https://c.test"}, 7]},
+         "https://a.test/v1/chat/completions", None),
         ({"provider": "gemini"}, "https://a.test/v1/models/", ["gemini"]),
         (
             {"capabilities": [{"type": "gemini_interactions", "baseUrl": "https://g.test"},
@@ -254,6 +256,7 @@ def test_how_a_provider_is_asked(changes: dict[str, Any], url: str, use: list[st
 def test_the_key_of_a_provider(changes: dict[str, Any], key: str, left: tuple[str, ...]) -> None:
     found = provider(**changes)
     assert (found.key, found.left) == (key, left)
+    assert "key-of" not in repr(found)
 
 
 @pytest.mark.parametrize(
@@ -272,6 +275,13 @@ def test_what_is_added_to_requests(extra: object, use: dict[str, Any]) -> None:
     """Per model, as CCR 3 adds it."""
     found = provider(extraBody=extra)
     assert found.transformer == {model: {"use": listed} for model, listed in use.items()}
+
+
+def test_a_model_whose_name_means_something_else() -> None:
+    """Its parameters would take the place of the provider's own transformers."""
+    found = provider(protocol="anthropic", models=["use", "m"], extraBody={"top_p": 1})
+    assert found.transformer == {"use": ["Anthropic"], "m": {"use": [["sampling", {"top_p": 1}]]}}
+    assert found.left == ("provider acme: the parameters of use",)
 
 
 def test_what_is_added_comes_behind_what_ccr_2_did() -> None:
@@ -333,6 +343,7 @@ MODEL, COUNT = "request.body.model", "request.tokenCount"
         ([rule(MODEL, "contains", "haiku", type="model-prefix", target="acme,n", rewrites=[])],
          {"background": "acme,n"}),
         ([rule(MODEL, "!=", "", rewrites=[sets("ID-1/N")])], {"default": "acme,n"}),
+        ([rule(MODEL, "!=", "", rewrites=[], rewrite=sets("acme/n"))], {"default": "acme,n"}),
         ([rule(MODEL, "!=", "", rewrites=[sets("n")])], {"default": "acme,n"}),
     ],
 )  # fmt: skip
@@ -353,6 +364,12 @@ def test_rules_that_are_routes(rules: list[Any], router: dict[str, Any]) -> None
         ({"condition": {"left": MODEL, "operator": "contains", "right": "opus"}}, "no route"),
         ({"condition": {"left": MODEL, "operator": "!=", "right": "x"}}, "no route"),
         ({"condition": {"left": COUNT, "operator": "<", "right": "9"}}, "no route"),
+        ({"condition": {"left": "request.body.system", "operator": "contains", "right": "image"}},
+         "no route"),
+        ({"condition": {"left": "request.body.tools", "operator": "contains", "right": "image"}},
+         "no route"),
+        ({"condition": {"left": "request.body.messages", "operator": "==", "right": "image"}},
+         "no route"),
         ({"condition": {"left": COUNT, "operator": ">", "right": "many"}}, "no route"),
         ({"condition": {"left": "request.body.thinking.budget_tokens", "operator": "==",
                         "right": "enabled"}}, "no route"),
@@ -445,7 +462,8 @@ def test_without_a_rule_for_every_request(
         ({"gateway": {"port": 5000}}, {"PORT": 5000}),
         ({"PORT": 3456, "HOST": "127.0.0.1"}, {}),
         ({"PORT": "x", "HOST": 7, "API_TIMEOUT_MS": True}, {}),
-        ({"PORT": 70000}, {}),
+        ({"PORT": 65536}, {}),
+        ({"PORT": 65535}, {"PORT": 65535}),
         ({"HOST": "0.0.0.0", "API_TIMEOUT_MS": 5}, {"HOST": "0.0.0.0", "API_TIMEOUT_MS": 5}),
         ({"CUSTOM_ROUTER_PATH": "./r.js"}, {"CUSTOM_ROUTER_PATH": str(HERE / "r.js")}),
         ({"CUSTOM_ROUTER_PATH": "/x/r.js"}, {"CUSTOM_ROUTER_PATH": "/x/r.js"}),
@@ -541,6 +559,7 @@ def test_nothing_to_take(document: dict[str, Any]) -> None:
 
 OLD = {
     "APIKEY": "$PORT_KEY",
+    "APIKEYS": [{"key": "literal-of-port"}],
     "Providers": [
         {"name": "acme", "api_base_url": "https://a.test/v1/chat/completions",
          "api_key": "$ACME_KEY", "models": ["m"]},
@@ -572,7 +591,7 @@ def test_what_is_new_in_ccr_3_comes_on_top() -> None:
     ]
     assert made["Router"] == {"default": "new,x", "think": "gone,g", "longContextThreshold": 5}
     assert made["fallback"] == {"default": ["acme,n"]}
-    assert made["APIKEY"] == "$PORT_KEY"
+    assert (made["APIKEY"], "APIKEYS" in made) == ("$PORT_KEY", False)
     assert found.keys == {
         "ACME_KEY": "key-of-acme",
         "GONE_API_KEY": "literal-of-gone",
@@ -584,6 +603,11 @@ def test_what_is_new_in_ccr_3_comes_on_top() -> None:
         "CCR 3 has more providers: new",
     )
     assert found.left == ("provider acme: 1 more keys",)
+    assert found.details() == (
+        "Provider gone is in the old config.json only.",
+        "CCR 3 has more providers: new.",
+        "Not taken: provider acme: 1 more keys.",
+    )
     assert OLD["Router"]["rules"] == [1]  # type: ignore[index]
 
 
