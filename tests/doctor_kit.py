@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from ccr3_kit import lay_out
 from home import KEY, Home
 from processes import started
 from provider import FakeProvider
@@ -167,6 +168,17 @@ def global_ccr(version: str) -> Callable[[Stage], None]:
         stage.home.env["PATH"] = f"{prefix / 'bin'}{os.pathsep}{stage.home.env['PATH']}"
 
     return install
+
+
+def upgraded(stage: Stage) -> None:
+    """CCR 3 has taken over the config.json of CCR 2, and there is no profile of synccr's."""
+    stage.profile.unlink()
+    lay_out(stage.home.root, "upgraded", origin=stage.provider.base_url, port=stage.home.port)
+
+
+def ccr3_has_left(stage: Stage) -> None:
+    """Claude Code's settings as CCR 3 leaves them."""
+    lay_out(stage.home.root, "native")
 
 
 def stranger(stage: Stage) -> None:

@@ -16,6 +16,7 @@ from doctor_kit import (
     Stage,
     altered,
     behave,
+    ccr3_has_left,
     claude,
     clock,
     config,
@@ -34,6 +35,7 @@ from doctor_kit import (
     settings,
     stranger,
     unset,
+    upgraded,
     words,
 )
 from home import KEY, LONG, MAIN, SPARE, Home
@@ -82,6 +84,7 @@ LEAKED = json.dumps(
 OLD_LEAK = json.dumps(
     {"level": 20, "msg": json.dumps({"headers": {"authorization": "Bearer formerkey-19d2"}})}
 )
+DATABASE = ".claude-code-router/config.sqlite"
 NEW_LOG = ".claude-code-router/logs/ccr-20250101000000.log"
 
 CASES = [
@@ -108,14 +111,9 @@ CASES = [
     Case("ccr.global", global_ccr("3.1.1"), "fail", ("3.1.1", "takes config.json away")),
     Case("ccr.global", global_ccr("1.0.73"), "warn", ("1.0.73",), paste=False,
          then=lambda s: shutil.rmtree(s.home.root / "prefix")),
-    Case("ccr.generation3", file(".claude-code-router/config.sqlite", ""), "fail",
-         ("taken config.json away",)),
-    Case(
-        "ccr.generation3",
-        lambda s: (config()(s), s.put(".claude-code-router/config.sqlite-wal", "")),
-        "warn",
-        ("removes it",),
-    ),
+    Case("ccr.generation3", upgraded, "warn", ("dropped its routes",)),
+    Case("ccr.generation3", lambda s: (s.profile.unlink(), s.put(DATABASE, "no database")), "warn",
+         ("no configuration of CCR 3",)),
     Case("config.valid", words('"acme,vendor/main', '"acne,vendor/main'), "fail",
          ("Router.default", "acme,"), editor="sed -i s/acne/acme/"),
     Case("config.valid", words('"default": "acme,vendor/main-480b"',
@@ -190,6 +188,8 @@ CASES = [
         ("https://x.test", "settings.json"),
         editor="sed -i s/ANTHROPIC_BASE_URL/X/",
     ),
+    Case("client.points", ccr3_has_left, "fail", ("where nobody listens", "settings.json"),
+         fix=True),
     Case("client.points", file(".claude/settings.json", settings(apiKeyHelper="/bin/true")),
          "warn", ("apiKeyHelper",), editor="sed -i s/apiKeyHelper/X/"),
     Case("client.points", file(".claude/settings.json",

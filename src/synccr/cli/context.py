@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from synccr.cli.profile_options import ProfileOptions
-from synccr.config.keys import with_keys
+from synccr.config.keys import below, with_keys
 from synccr.config.reader import understand
-from synccr.config.store import Profiles, load_profiles, read_written
+from synccr.config.store import Profiles, load_profiles, offered_keys, read_written
 from synccr.errors import SynccrError
 from synccr.paths import Paths
 from synccr.redact import Redactor, is_secret_variable
@@ -43,6 +44,11 @@ class CommandContext:
         paths = Paths.from_environment()
         settings = load(paths.settings, os.environ, **options)
         return cls(paths, settings, with_keys(os.environ, paths.keys))
+
+    def with_offered_keys(self, config: Path | None) -> CommandContext:
+        """With the keys that a first start takes from CCR 3 and that keys.env is going to have."""
+        keys = offered_keys(self.paths, self.environ, config)
+        return replace(self, environ=below(self.environ, keys))
 
     def profiles(self, options: ProfileOptions) -> Profiles:
         """Both profiles; see :func:`synccr.config.store.load_profiles`."""

@@ -26,7 +26,7 @@ def serve(options: StartOptions) -> int:
         SynccrError: it could not start.
     """
     with channel_of(os.environ) as channel:
-        command = CommandContext.make()
+        command = CommandContext.make().with_offered_keys(options.profiles.config)
         terminal = Terminal(own_log(command.paths))
         if warning := warning_of(options.profiles.log_level, command.paths.ccr_logs):
             terminal.tell("log_level", warning, "", False)

@@ -26,7 +26,11 @@ def with_keys(environ: Mapping[str, str], path: Path) -> Mapping[str, str]:
     Raises:
         ConfigError: the file is there and cannot be read.
     """
-    kept = read_keys(path)
+    return below(environ, read_keys(path))
+
+
+def below(environ: Mapping[str, str], kept: Mapping[str, str]) -> Mapping[str, str]:
+    """``environ``, and below it keys that are kept; see :func:`with_keys`."""
     if not kept:
         return environ
     own = {
@@ -76,7 +80,7 @@ def write_keys(path: Path, values: Mapping[str, str]) -> None:
         ConfigError: the present file cannot be read.
     """
     for name, value in values.items():
-        if not value or not value.isascii() or not value.isprintable() or " " in value:
+        if not is_key(value):
             raise UsageError(
                 f"What was given for {name} is no key: it is empty, or has blanks or signs "
                 "that no key has.",
@@ -85,3 +89,14 @@ def write_keys(path: Path, values: Mapping[str, str]) -> None:
     kept = read_keys(path) | dict(values)
     lines = [f"{name}={shlex.quote(value)}" for name, value in kept.items()]
     write_atomic(path, ("\n".join(lines) + "\n").encode())
+
+
+def is_key(value: str) -> bool:
+    """Whether this can be a key: nothing but visible ASCII."""
+    return bool(value) and value.isascii() and value.isprintable() and " " not in value
+
+
+def variable_for(provider: str) -> str:
+    """A good name for the variable of a provider's key."""
+    word = re.sub(r"[^A-Z0-9]+", "_", provider.upper()).strip("_")
+    return f"{word}_API_KEY" if word[:1].isalpha() else "PROVIDER_API_KEY"

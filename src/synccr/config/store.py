@@ -4,9 +4,9 @@ People, and CCR's own page, edit that configuration where it lies. So each readi
 merge: of what was written, what stands there now, and the profile that it was made from. The
 result is that profile from then on.
 
-Three steps, each from data to data: :func:`find_source`, the file that serves a role;
-:func:`~synccr.config.edit_merge.merge`; :func:`local_key`, the key of the local port. Reading
-writes nothing; :func:`keep_adopted` does, before CCR's configuration is replaced.
+Three steps, each from data to data: :func:`find_source`, the file that serves a role, or what
+CCR 3 keeps; :func:`~synccr.config.edit_merge.merge`; :func:`local_key`, the key of the local port.
+Reading writes nothing; :func:`keep_adopted` does, before CCR's configuration is replaced.
 """
 
 from __future__ import annotations
@@ -18,18 +18,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from synccr.config.ccr3.database import NAME, Unreadable
+from synccr.config.ccr3.offer import offered
+from synccr.config.ccr3.profile import Taken
 from synccr.config.ccr_file import ConfigFile
 from synccr.config.combined_providers import NOTHING, Added, entries, tell_apart
 from synccr.config.edit_merge import merge
+from synccr.config.keys import below, write_keys
 from synccr.config.profile import PROXY_NAMES, Local, Profile, Role, derive_fallback
 from synccr.config.reader import parse_profile, read_file, read_profile, require_key, understand
+from synccr.errors import SynccrError
 from synccr.files import write_atomic
 from synccr.paths import Paths
 from synccr.redact import Redactor
 
 _RECORD = "written.json"
+_DECLINED = "ccr3-declined"
 
 FILES: Mapping[Role, str] = {
     "primary": "ccr-config.json",
@@ -45,11 +52,23 @@ class Source:
         path: the file.
         home: where changes of the profile go; another file when the person has none for it yet.
         shipped: it came with synccr.
+        taken: the profile that was made from it, which is a database of CCR 3's.
+        note: why it is not another one.
     """
 
     path: Path
     home: Path
     shipped: bool = False
+    taken: Taken | None = None
+    note: str = ""
+
+    def read(self) -> bytes:
+        """The profile.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        return _dump(self.taken.document) if self.taken else read_file(self.path)
 
 
 @dataclass(frozen=True)
@@ -95,6 +114,7 @@ class Profiles:
         local: the local port, for both.
         adopt: files to write before CCR's configuration is, so that a person's
             words there are kept: path and content.
+        keys: what to add to a file of keys before: path, and values by name.
         taken: an edit of CCR's configuration that is part of the profiles now.
         notes: what a person should know about where the profiles come from.
         watch: files whose change means new wishes.
@@ -104,6 +124,7 @@ class Profiles:
     fallback: Profile
     local: Local
     adopt: Mapping[Path, bytes] = field(default_factory=dict, repr=False)
+    keys: Mapping[Path, Mapping[str, str]] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
     watch: tuple[Path, ...] = ()
     taken: Edit | None = None
@@ -135,24 +156,29 @@ def load_profiles(
     port: int | None = None,
     log_level: str | None = None,
     keyless: bool = False,
+    source: Source | None = None,
 ) -> Profiles:
     """Read both profiles; writes nothing. ``keyless``: no provider needs to have its key yet.
+    ``source``: what is the primary, in the place of what :func:`find_source` finds.
 
     Raises:
         ConfigError: a profile cannot be used, or no provider has its key.
     """
     written = read_written(paths)
-    source = find_source(paths, "primary", config, first_run=written is None)
+    named = config or fallback_config or source
+    source = source or find_source(paths, "primary", config, environ, first_run=written is None)
     second = find_source(paths, "fallback", fallback_config)
-    content = read_file(source.path)
+    content = source.read()
+    keys = source.taken.keys if source.taken else {}
+    environ = below(environ, keys)
     primary = parse_profile(content, str(source.path), "primary", environ, shipped=source.shipped)
     fallback = _read_fallback(second, primary, environ)
-    adopt, notes = _found_in_ccr(source, content)
+    adopt, notes = _found_in_ccr(source, content, paths)
     edit = find_edit(paths, written)
     edited, other = primary, fallback
     if edit and edit.base.role == "fallback":
         edited, other = fallback, primary
-    if edit and (config or fallback_config) and edit.base.source != edited.source:
+    if edit and named and edit.base.source != edited.source:
         edit = None  # of another profile than the one that is named now
     if edit:
         home = (source if edited is primary else second).home
@@ -168,21 +194,72 @@ def load_profiles(
         require_key((primary, fallback))
     local = Local(port or primary.port, local_key(primary, written), log_level)
     watch = (source.home, second.home, paths.ccr_config)
-    return Profiles(primary, fallback, local, adopt, notes, watch, edit)
+    kept = {paths.keys: keys} if keys else {}
+    return Profiles(primary, fallback, local, adopt, kept, notes, watch, edit)
 
 
 def find_source(
-    paths: Paths, role: Role, option: Path | None, *, first_run: bool = False
+    paths: Paths,
+    role: Role,
+    option: Path | None,
+    environ: Mapping[str, str] = MappingProxyType({}),
+    *,
+    first_run: bool = False,
 ) -> Source:
     """The file that serves a role: the first of the option, the one in synccr's own configuration
-    directory, at the first run for the primary a ``config.json`` in CCR's directory that a person
-    wrote, and the shipped one."""
+    directory, at the first run for the primary what a person configured in CCR's directory
+    (``config.json``, else in CCR 3), and the shipped one.
+
+    Raises:
+        Torn: CCR 3 is writing its configuration.
+    """
     home = option or paths.config / FILES[role]
     if option or home.exists():
         return Source(home, home)
-    if first_run and ConfigFile(paths).changed_by_others():
-        return Source(paths.ccr_config, home)
-    return Source(shipped(role), home, shipped=True)
+    note = ""
+    if first_run:
+        if ConfigFile(paths).changed_by_others():
+            return Source(paths.ccr_config, home)
+        try:
+            if not is_declined(paths) and (found := source_in_ccr3(paths, environ)):
+                return found
+        except Unreadable as error:
+            note = f"{error} The profile that comes with synccr is used."
+    return Source(shipped(role), home, shipped=True, note=note)
+
+
+def source_in_ccr3(paths: Paths, environ: Mapping[str, str]) -> Source | None:
+    """What CCR 3 keeps, as the primary profile; None when there is nothing to use.
+
+    Raises:
+        Unreadable, Torn: it is there, and cannot be read.
+    """
+    if taken := offered(paths, environ):
+        return Source(paths.ccr / NAME, paths.config / FILES["primary"], taken=taken)
+    return None
+
+
+def offered_keys(
+    paths: Paths, environ: Mapping[str, str], config: Path | None = None
+) -> Mapping[str, str]:
+    """Keys of CCR 3's that are not in ``keys.env`` yet, as long as its configuration is the
+    primary profile."""
+    first_run = read_written(paths) is None
+    try:
+        source = find_source(paths, "primary", config, environ, first_run=first_run)
+    except SynccrError:  # load_profiles says it
+        return {}
+    return source.taken.keys if source.taken else {}
+
+
+def is_declined(paths: Paths) -> bool:
+    """Whether the person does not want CCR 3's configuration."""
+    return (paths.instance / _DECLINED).exists()
+
+
+def decline(paths: Paths) -> None:
+    """CCR 3's configuration is not to become the primary profile."""
+    write_atomic(paths.instance / _DECLINED, b"")
 
 
 def shipped(role: Role) -> Path:
@@ -216,6 +293,8 @@ def local_key(primary: Profile, written: Written | None) -> str | None:
 
 def keep_adopted(profiles: Profiles) -> None:
     """Write what must be kept; a file that is replaced leaves a dated copy."""
+    for path, values in profiles.keys.items():
+        write_keys(path, values)
     for path, content in profiles.adopt.items():
         if path.exists():
             keep_copy(path)
@@ -283,11 +362,20 @@ def _read_fallback(source: Source, primary: Profile, environ: Mapping[str, str])
     return understand(raw, profile.source, "fallback", environ, shipped=True)
 
 
-def _found_in_ccr(source: Source, content: bytes) -> tuple[dict[Path, bytes], tuple[str, ...]]:
+def _found_in_ccr(
+    source: Source, content: bytes, paths: Paths
+) -> tuple[dict[Path, bytes], tuple[str, ...]]:
     """What to write when a person's configuration of CCR becomes the primary; and a note."""
     if source.shipped or source.path == source.home:
-        return {}, ()
+        return {}, (source.note,) if source.note else ()
     note = f"{source.path} is the primary profile; it is kept as {source.home}."
+    if source.taken:
+        what = f"CCR 3's configuration ({source.path})"
+        if source.taken.upgraded:
+            what = f"The config.json that CCR 3 took over ({source.path}), with its routes,"
+        keys = f", its keys in {paths.keys}" if source.taken.keys else ""
+        first = f"{what} is the primary profile; it is kept as {source.home}{keys}."
+        note = " ".join((first, *source.taken.details()))
     return {source.home: content}, (note,)
 
 

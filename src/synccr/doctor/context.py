@@ -19,6 +19,7 @@ from synccr.ccr.loss import Loss, unservable
 from synccr.ccr.node import OLDEST, Node, find_node
 from synccr.ccr.package import Generation
 from synccr.ccr.package_source import configured_generation, losses_of
+from synccr.config.ccr3.database import NAME
 from synccr.config.profile import Profile, probe_targets, variables
 from synccr.config.store import FILES, Profiles, load_profiles, read_written
 from synccr.control import request
@@ -185,9 +186,17 @@ class Context:
         ]
         return [path for path in dict.fromkeys(candidates) if path.exists()]
 
+    def is_in_ccr3(self, profile: Profile) -> bool:
+        """Whether it stands in CCR 3's database, and in no file of its own before the first
+        start."""
+        return Path(profile.source) == self.paths.ccr / NAME
+
     def edit(self, profile: Profile) -> str:
         """The line that opens a profile; a shipped one is copied to where edits stay."""
         source = Path(profile.source)
+        if self.is_in_ccr3(profile):
+            own = self.paths.config / FILES[profile.role]
+            return f"{lines.synccr('init')} && {lines.edit(own)}"
         if not profile.shipped and source.is_file():
             return lines.edit(source)
         target = self.paths.config / FILES[profile.role]

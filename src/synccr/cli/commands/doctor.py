@@ -18,7 +18,8 @@ from synccr.cli.output import print_data, style, takes_colour
 from synccr.cli.profile_options import ProfileOptions
 from synccr.cli.result import Result
 from synccr.cli.running_instance import named_or_running
-from synccr.config.keys import with_keys
+from synccr.config.keys import below, with_keys
+from synccr.config.store import offered_keys
 from synccr.doctor.context import Context
 from synccr.doctor.registry import select
 from synccr.doctor.result import CheckResult
@@ -63,7 +64,7 @@ def run(
         options = named_or_running(paths.instance, options)
     context = Context(
         paths,
-        _environ(paths),
+        _environ(paths, options.config),
         config=options.config,
         fallback_config=options.fallback_config,
         port=options.port,
@@ -80,12 +81,14 @@ def run(
     return Result(display.summary(results, asked=fix), exit_code=code)
 
 
-def _environ(paths: Paths) -> Mapping[str, str]:
-    """The environment and the keys that are kept; ``keys.set`` says when they cannot be read."""
+def _environ(paths: Paths, config: Path | None) -> Mapping[str, str]:
+    """The environment and the keys that are kept, or will be at the first start; ``keys.set``
+    says when they cannot be read."""
     try:
-        return with_keys(os.environ, paths.keys)
+        kept = with_keys(os.environ, paths.keys)
     except ConfigError:
-        return os.environ
+        kept = os.environ
+    return below(kept, offered_keys(paths, kept, config))
 
 
 def document(results: Sequence[CheckResult]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated
@@ -15,10 +16,21 @@ from synccr.cli.output import print_note
 from synccr.cli.profile_options import ProfileOptions
 from synccr.cli.result import Note, Result
 from synccr.cli.survey import survey, survey_lines
-from synccr.config.keys import read_keys, write_keys
+from synccr.config.ccr_file import ConfigFile
+from synccr.config.keys import with_keys, write_keys
 from synccr.config.profile import variables
-from synccr.config.store import FILES, Profiles, keep_adopted, load_profiles
-from synccr.errors import NoModelServes, UsageError
+from synccr.config.store import (
+    FILES,
+    Profiles,
+    Source,
+    decline,
+    is_declined,
+    keep_adopted,
+    load_profiles,
+    read_written,
+    source_in_ccr3,
+)
+from synccr.errors import ConfigError, NoModelServes, UsageError
 from synccr.paths import Paths
 
 
@@ -45,16 +57,21 @@ def run(
 
     The key goes to keys.env in synccr's own configuration directory, mode 0600,
     and is never shown. A key that is set in the environment goes before it.
+    What you configured in CCR 3 is offered as the primary profile, keys and all.
     """
     paths = Paths.from_environment()
-    chosen = profile or _asked_profile(paths, asking=key_from is None)
-    profiles = load_profiles(paths, os.environ, config=chosen, keyless=True)
-    names = _key_names(profiles)
-    if key_from is not None:
-        found = _key_given(key_from, names)
-    else:
-        found = _keys_asked(names, {**read_keys(paths.keys), **os.environ})
-    if chosen:
+    asking = key_from is None and bool(sys.stdin and sys.stdin.isatty())
+    environ = with_keys(os.environ, paths.keys)
+    ccr3 = None if profile else _from_ccr3(paths, environ, asking=asking)
+    chosen = profile or (None if ccr3 else _asked_profile(paths, asking=asking))
+    profiles = load_profiles(paths, environ, config=chosen, source=ccr3, keyless=True)
+    taken = profiles.keys.get(paths.keys, {})
+    names = [name for name in _key_names(profiles) if key_from or name not in taken]
+    found = _keys_asked(names, environ) if key_from is None else _key_given(key_from, names)
+    if ccr3:
+        keep_adopted(profiles)
+        print_note(" ".join(profiles.notes))
+    elif chosen:
         print_note(f"The primary profile is now {_keep_profile(paths, chosen)}.")
     if found:
         write_keys(paths.keys, found)
@@ -69,9 +86,39 @@ def run(
     return Result([*survey_lines(asked), start])
 
 
+def _from_ccr3(paths: Paths, environ: Mapping[str, str], *, asking: bool) -> Source | None:
+    """What a person configured in CCR 3, when there is no other profile and they want it;
+    where nobody can be asked, when the next start would take it."""
+    first_run = read_written(paths) is None
+    if (paths.config / FILES["primary"]).exists() or (
+        first_run and ConfigFile(paths).changed_by_others()
+    ):
+        return None
+    try:
+        found = source_in_ccr3(paths, environ)
+    except ConfigError as error:
+        print_note(str(error))
+        return None
+    if found is None or found.taken is None:
+        return None
+    if not asking:
+        return found if first_run and not is_declined(paths) else None
+    what = "CCR 3 is configured here"
+    if found.taken.upgraded:
+        what = "CCR 3 took over the config.json of CCR 2 here, and dropped its routes"
+    print_note(f"{what} ({found.path}). {found.taken}")
+    for line in found.taken.details():
+        print_note(line)
+    print_note("Is that to be synccr's primary profile? CCR 3 keeps its own as it is. [Y/n]")
+    if input("> ").strip().lower() in ("", "y", "yes"):
+        return found
+    decline(paths)
+    return None
+
+
 def _asked_profile(paths: Paths, *, asking: bool) -> Path | None:
     """A file that a person names; None when there is a profile already, or nobody to ask."""
-    if not (asking and sys.stdin and sys.stdin.isatty()):
+    if not asking:
         return None
     if (paths.config / FILES["primary"]).exists() or not load_profiles(
         paths, os.environ, keyless=True
@@ -118,7 +165,7 @@ def _key_given(source: str, names: list[str]) -> dict[str, str]:
     return {name: value}
 
 
-def _keys_asked(names: list[str], known: dict[str, str]) -> dict[str, str]:
+def _keys_asked(names: list[str], known: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for name in names:
         if known.get(name):

@@ -18,6 +18,8 @@ from synccr.ccr.loss import Loss
 from synccr.ccr.node import WHEEL
 from synccr.ccr.package_source import UNKNOWN, PackageSource, named_version, own_command
 from synccr.ccr.v2.override_files import find_overrides
+from synccr.config.ccr3.database import NAME, Torn, Unreadable
+from synccr.config.ccr3.offer import offered
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
@@ -173,10 +175,14 @@ def global_ccr(context: Context) -> Diagnosis:
             "you type act as that version does.",
             same,
         )
+    remove = f"npm uninstall -g{at} {_PACKAGE}"
+    habits = "uses the same port and rewrites Claude Code's settings"
+    if (context.paths.ccr / NAME).exists():
+        return warn(f"{program} is Claude Code Router {version}: its start {habits}.", remove)
     return fail(
-        f"{program} is Claude Code Router {version}: it takes config.json away, uses the same "
-        "port and rewrites Claude Code's settings.",
-        f"npm uninstall -g{at} {_PACKAGE}",
+        f"{program} is Claude Code Router {version}: its first start takes config.json away, "
+        f"{habits}.",
+        remove,
     )
 
 
@@ -217,25 +223,39 @@ def _prefix(root: Path) -> Path | None:
 
 
 def generation3(context: Context) -> Diagnosis:
-    """CCR 3's database in the directory that CCR 2 reads."""
-    directory = context.paths.ccr
-    found = sorted(directory.glob("config.sqlite*"))
-    if not found:
+    """CCR 3's data in the directory that CCR 2 reads, too: no fault, but it may hold routes that
+    the person misses."""
+    path = context.paths.ccr / NAME
+    if not path.exists():
         return ok("no data of CCR 3 in the directory")
-    aside = directory / "ccr3"
-    words = " ".join(map(lines.quote, found))
-    fix = f"mkdir -p {lines.quote(aside)} && mv -- {words} {lines.quote(aside)}"
+    primary = context.profiles.primary
+    here = f"CCR 3 has its data here ({path})"
     if context.paths.ccr_config.exists():
+        here += ", and neither reads nor removes the config.json beside it"
+    if not (primary.shipped or context.is_in_ccr3(primary)):
+        return ok(f"{here}; synccr leaves it as it is and has a profile ({primary.source})")
+    try:
+        taken = offered(context.paths, context.environ)
+    except Torn as error:
+        return warn(error.what, lines.synccr("doctor", "ccr.generation3"))
+    except Unreadable as error:
+        return warn(error.what, _aside(context.paths.ccr))
+    if taken is None:
+        return ok(f"{here}, and no provider yet")
+    who = "synccr init" if primary.shipped else "the first synccr start"
+    if taken.upgraded:
         return warn(
-            f"CCR 3 was started here ({found[0]}). It imports config.json at its start and "
-            "removes it.",
-            fix,
+            f"CCR 3 took over the config.json of CCR 2 here and dropped its routes. {path} still "
+            f"has it, and {who} takes it as the primary profile. {taken}",
+            lines.synccr("init"),
         )
-    return fail(
-        f"CCR 3 has taken config.json away ({found[0]}); the routes that were only there are "
-        f"lost for CCR 2. synccr writes a new one at its start; copies: {directory}/config.json.*",
-        fix,
-    )
+    return ok(f"{here}; {who} takes it as the primary profile")
+
+
+def _aside(directory: Path) -> str:
+    aside = directory / "ccr3"
+    words = " ".join(map(lines.quote, sorted(directory.glob(f"{NAME}*"))))
+    return f"mkdir -p {lines.quote(aside)} && mv -- {words} {lines.quote(aside)}"
 
 
 def translation(context: Context) -> Diagnosis:

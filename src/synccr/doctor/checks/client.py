@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from synccr.config.store import keep_copy
 from synccr.doctor import lines
+from synccr.doctor.claude_settings import ORIGINAL, is_loopback, is_of_ccr3, without_ccr3
 from synccr.doctor.context import Context
 from synccr.doctor.result import Diagnosis, fail, ok, together, warn
+from synccr.files import write_atomic
 
 _INSTALL = "npm install -g @anthropic-ai/claude-code"
 _OTHER_CLOUDS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
 _ASK_TIMEOUT = 15.0
+_CONNECT_TIMEOUT = 2.0
 
 
 def present(context: Context) -> Diagnosis:
@@ -47,11 +53,13 @@ class Source:
         path: a settings file; None for the environment.
         env: the variables that it sets.
         helper: it names a program that provides the key.
+        of_ccr3: CCR 3 wrote it, and takes nothing of it back at its end.
     """
 
     path: Path | None
     env: Mapping[str, str]
     helper: bool = False
+    of_ccr3: bool = False
 
     def fix(self, name: str) -> str:
         """What takes a variable out."""
@@ -78,7 +86,8 @@ def sources(context: Context) -> Iterator[Source]:
         texts = {k: str(v) for k, v in env.items()} if isinstance(env, dict) else {}
         helper = bool(document.get("apiKeyHelper"))
         if texts or helper:
-            yield Source(path, texts, helper)
+            of_ccr3 = path not in context.managed and is_of_ccr3(document)
+            yield Source(path, texts, helper, of_ccr3)
     yield Source(None, context.environ)
 
 
@@ -95,14 +104,60 @@ def points(context: Context) -> Diagnosis:
     status = context.status
     number = context.profiles.local.port
     here = status["endpoint"] if status else f"http://127.0.0.1:{number}"
-    found = list(sources(context))
-    diagnoses = [*_elsewhere(found, here), *_own_keys(found, here)]
+    everything = list(sources(context))
+    found = [source for source in everything if not source.of_ccr3]
+    left = [
+        _of_ccr3(s.path, s, here, runs=bool(status)) for s in everything if s.path and s.of_ccr3
+    ]
+    diagnoses = [*left, *_elsewhere(found, here), *_own_keys(found, here)]
     if diagnoses:
         return together(diagnoses)
-    shell = next((s for s in found if s.env.get("ANTHROPIC_BASE_URL")), None)
+    shell = next((s for s in everything if s.env.get("ANTHROPIC_BASE_URL")), None)
     if shell is None:
         return ok("nothing overrides the router; start Claude Code with synccr code")
     return ok(f"ANTHROPIC_BASE_URL of {shell} leads to the router")
+
+
+def _of_ccr3(path: Path, source: Source, here: str, *, runs: bool) -> Diagnosis:
+    """What CCR 3 wrote leads to it as long as it runs, and to a dead port from then on."""
+    url = source.env.get("ANTHROPIC_BASE_URL", "")
+    to_us = runs and (not url or _same(url, here))
+    if url and not to_us and (not is_loopback(url) or _listens(url)):
+        return fail(
+            f"{path} leads Claude Code to {url} instead of {here}: CCR 3 wrote that. End CCR 3, "
+            "then: synccr doctor --fix client.points",
+            source.fix("ANTHROPIC_BASE_URL"),
+        )
+    what = f"leads Claude Code to {url}, where nobody listens"
+    if to_us or not url:
+        what = "makes Claude Code send CCR 3's key to synccr"
+    return fail(
+        f"{path} {what}: CCR 3 wrote that, and left it there.",
+        lines.synccr("doctor", "--fix", "client.points"),
+        lambda: _take_out(path),
+    )
+
+
+def _listens(url: str) -> bool:
+    """Whether anybody takes a connection there."""
+    try:
+        parts = urlsplit(url)
+        address = (parts.hostname or "", parts.port or 80)
+        with socket.create_connection(address, timeout=_CONNECT_TIMEOUT):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _take_out(path: Path) -> str:
+    document = _read(path)
+    if not is_of_ccr3(document):
+        return f"{path} has changed meanwhile."
+    mended = without_ccr3(document, _read(path.with_name(path.name + ORIGINAL)))
+    keep_copy(path)
+    content = json.dumps(mended, indent=2, ensure_ascii=False) + "\n"
+    write_atomic(path, content.encode(), mode=path.stat().st_mode & 0o777, follow=True)
+    return f"what CCR 3 wrote is out of {path}; a copy is beside it."
 
 
 def _elsewhere(found: list[Source], here: str) -> Iterator[Diagnosis]:

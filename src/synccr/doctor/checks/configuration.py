@@ -143,13 +143,17 @@ def api_key(context: Context) -> Diagnosis:
             "synccr code does so itself."
         )
 
+    fix = lines.synccr("doctor", "--fix", "apikey.local")
+    if pending := context.is_in_ccr3(profile):
+        fix = f"{lines.synccr('init')} && {fix}"
+    mendable = not pending and (not runs or "apikey.local" in context.named)
     return warn(
         f"{path} has no APIKEY: every program and every user of this machine can use your models "
         f"through port {context.profiles.local.port}, and read and change CCR's configuration "
         "there (/api/config)."
         + (" Once there is one, clients that run now are refused until they send it." * runs),
-        lines.synccr("doctor", "--fix", "apikey.local"),
-        None if runs and "apikey.local" not in context.named else mend,
+        fix,
+        mend if mendable else None,
     )
 
 

@@ -12,7 +12,7 @@ from synccr.ccr.v2.log_files import find_log
 from synccr.ccr.v2.pid_file import read_pid_file
 from synccr.config.combined_providers import entries
 from synccr.config.keyring import Keyring, holds_placeholder
-from synccr.config.keys import read_keys
+from synccr.config.keys import read_keys, variable_for
 from synccr.config.profile import Provider, variables
 from synccr.doctor import lines
 from synccr.doctor.context import Context
@@ -181,8 +181,7 @@ def _variable_for(context: Context, value: str) -> str:
     """A good name for the variable of a key that has none."""
     for provider in context.providers():
         if provider.key == value:
-            word = re.sub(r"[^A-Z0-9]+", "_", provider.name.upper()).strip("_")
-            return f"{word or 'PROVIDER'}_API_KEY" if word[:1].isalpha() else "PROVIDER_API_KEY"
+            return variable_for(provider.name)
     return "PROVIDER_API_KEY"
 
 
