@@ -275,7 +275,8 @@ def _lost(context: Context, loss: Loss) -> Diagnosis:
         leading = [name for name, ref in profile.routes.items() if ref in loss.models]
         if leading and Path(profile.source).is_file():  # else nobody wrote them
             routes = ", ".join(f"Router.{name}" for name in leading)
-            return fail(f"{loss} {routes} of {profile.source} lead there.", context.edit(profile))
+            lead = "leads" if len(leading) == 1 else "lead"
+            return fail(f"{loss} {routes} of {profile.source} {lead} there.", context.edit(profile))
     return warn(str(loss), context.edit(profiles.primary))
 
 
