@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from synccr.egress.provider_lookup import ProviderLookup
@@ -67,7 +67,7 @@ class AttemptServices:
         substitute: puts keys in the place of placeholders in an address and header values.
         permit: why a model is not asked now; None when it is.
         on_ended: hears of each attempt when it has ended.
-        redact: masks the keys that count.
+        redact: masks keys; it may learn of more.
         capture: takes bodies while a person wants them.
         done_alone: whether a model's streams end with ``[DONE]`` and no finish.
         clock: monotonic seconds.
@@ -80,7 +80,7 @@ class AttemptServices:
     substitute: Callable[[str, Fields], tuple[str, Fields]]
     permit: Callable[[Attempt, Turn | None], Failure | None]
     on_ended: Callable[[Turn | None, Attempt], None]
-    redact: Callable[[], Redactor] = Redactor
+    redact: Redactor = field(default_factory=Redactor)
     capture: Callable[[], Capture | None] = lambda: None
     done_alone: Callable[[ModelRef], bool] = lambda _ref: False
     clock: Callable[[], float] = time.monotonic
@@ -267,7 +267,7 @@ class AttemptRunner:
         """A failure as CCR can be answered: with an error's status, since CCR would follow a
         redirect, and without the key, which some providers quote."""
         status = failure.http_status if 400 <= failure.http_status < 600 else 502
-        redact = self._services.redact()
+        redact = self._services.redact
         body = failure.body or own_body(failure.trouble, failure.detail)
         return replace(
             failure,

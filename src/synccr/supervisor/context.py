@@ -63,8 +63,8 @@ class CurrentConfig:
     """Settings and profiles that count now: both may be read again while CCR runs.
 
     Attributes:
-        redactor: masks the keys of all profiles that counted since the start: what repeats one
-            may have begun before an edit.
+        redactor: one for the whole run. It masks the keys of all profiles that counted since the
+            start: what repeats one may have begun before an edit, and outlast it.
     """
 
     settings: Settings
