@@ -27,7 +27,6 @@ from synccr.config.profile import PROXY_NAMES, Local, Profile, Role, derive_fall
 from synccr.config.reader import parse_profile, read_file, read_profile, require_key, understand
 from synccr.files import write_atomic
 from synccr.paths import Paths
-from synccr.redact import Redactor
 
 _RECORD = "written.json"
 
@@ -107,11 +106,6 @@ class Profiles:
     notes: tuple[str, ...] = ()
     watch: tuple[Path, ...] = ()
     taken: Edit | None = None
-
-    @property
-    def redactor(self) -> Redactor:
-        """Masks every key of both profiles and of the local port."""
-        return Redactor(self.secrets)
 
     @property
     def secrets(self) -> tuple[str, ...]:

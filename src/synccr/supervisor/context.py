@@ -72,7 +72,7 @@ class CurrentConfig:
     redactor: Redactor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.redactor = self.profiles.redactor
+        self.redactor = Redactor(self.profiles.secrets)
 
     def use(self, profiles: Profiles) -> None:
         """Go on with other profiles."""
