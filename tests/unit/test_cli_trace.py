@@ -63,7 +63,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
 @asynccontextmanager
 async def served(paths: Paths, log: TraceLog) -> AsyncIterator[Stage]:
     journal, background = Journal(paths.instance / "journal.jsonl"), Background()
-    tracing = Tracing(paths.instance, journal, lambda: Redactor([KEY]), background, log)
+    tracing = Tracing(paths.instance, journal, Redactor([KEY]), background, log)
     parts = cast("Any", SimpleNamespace(tracing=tracing))
     server = ControlServer(paths.instance, Starting(parts).answer)
     await server.start()

@@ -234,7 +234,7 @@ async def test_notices_are_clean_and_journaled(tmp_path: Path, hook: tuple[str, 
     shown: list[str] = []
     for path in ("/fine", "/broken"):
         notices = Notifier.from_setting(
-            url + path, journal, lambda: Redactor([KEY]), os.environ, unseen=True
+            url + path, journal, Redactor([KEY]), os.environ, unseen=True
         )
         tell = notices.with_notifications(lambda _kind, text, _todo, _notify: shown.append(text))
         begin = time.monotonic()
@@ -256,9 +256,9 @@ async def test_notices_are_clean_and_journaled(tmp_path: Path, hook: tuple[str, 
 async def test_nobody_is_messaged_who_looks(tmp_path: Path) -> None:
     """With a terminal the line there is enough; an unusable setting is journaled, no more."""
     journal = Journal(tmp_path / "journal.jsonl")
-    seen = Notifier.from_setting("desktop", journal, Redactor, os.environ, unseen=False)
+    seen = Notifier.from_setting("desktop", journal, Redactor(), os.environ, unseen=False)
     assert seen.to.way == "off"
-    broken = Notifier.from_setting("x 'y", journal, Redactor, os.environ, unseen=True)
+    broken = Notifier.from_setting("x 'y", journal, Redactor(), os.environ, unseen=True)
     broken.notify("swapped", "text")
     assert list(journal.read()) == []
     assert "quotation" in str(broken.unusable)

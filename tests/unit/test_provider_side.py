@@ -46,14 +46,12 @@ class Scene:
         }
         document = {"Providers": [entry], "Router": {"default": "acme,m"}}
         both = [understand(document, role, role, {}) for role in ("primary", "fallback")]
-        self.profiles = SimpleNamespace(
-            primary=both[0], fallback=both[1], proxy=None, redactor=Redactor([KEY])
-        )
+        self.profiles = SimpleNamespace(primary=both[0], fallback=both[1], proxy=None)
         self.quotas: list[tuple[str, Mapping[str, str]]] = []
         dispatcher = TurnDispatcher(Journal(tmp_path / "j"), TraceLog(), b"secret")
         self.provider_side = ProviderSide(
             *(dispatcher, cast("Any", self.profiles), {}, ()),
-            *(SilenceLimits(90, 900), lambda *limits: self.quotas.append(limits)),
+            *(Redactor([KEY]), SilenceLimits(90, 900), lambda *limits: self.quotas.append(limits)),
         )
 
     async def stream(self) -> bool:

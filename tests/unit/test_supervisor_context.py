@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any, cast
@@ -60,7 +61,7 @@ def test_no_key_of_a_profile_is_shown() -> None:
     assert "acme" in shown
 
 
-def test_a_key_that_an_edit_brings_is_not_written_down(tmp_path: Path) -> None:
+async def test_a_key_that_an_edit_brings_is_not_written_down(tmp_path: Path) -> None:
     """Nor is one that an edit takes away: a CCR that drains may still repeat it."""
     keys = ["the-first-of-acme", "the-next-of-acme"]
 
@@ -73,9 +74,19 @@ def test_a_key_that_an_edit_brings_is_not_written_down(tmp_path: Path) -> None:
     found = replace(context(tmp_path), load=lambda: having(keys[0]))
     found.paths.instance.mkdir(parents=True)
     parts = Parts(found, cast("Any", None), None)
+    parts.tracing.answer({"capture": 60})
+    capture = parts.tracing.log.capture
+    assert capture is not None
     parts.config.use(having(keys[1]))
-    parts.journal.write("swap_failed", text=f"CCR said {keys[0]} and {keys[1]}.")
-    assert [entry["text"] for entry in parts.journal.read()] == [f"CCR said {MASK} and {MASK}."]
+    said = f"CCR said {keys[0]} and {keys[1]}."
+    parts.journal.write("swap_failed", text=said)
+    capture.write(1, 1, "answer", said.encode())
+    parts.tracing.answer({"capture": 0})
+    masked = f"CCR said {MASK} and {MASK}."
+    assert [one["text"] for one in parts.journal.read() if one["kind"] == "swap_failed"] == [masked]
+    lines = capture.path.read_text().splitlines()
+    assert "".join(json.loads(line)["text"] for line in lines) == masked
+    assert parts.notifier.redact(said) == masked
 
 
 def test_it_does_not_change(tmp_path: Path) -> None:

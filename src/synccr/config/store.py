@@ -33,7 +33,6 @@ from synccr.config.reader import parse_profile, read_file, read_profile, require
 from synccr.errors import SynccrError
 from synccr.files import write_atomic
 from synccr.paths import Paths
-from synccr.redact import Redactor
 
 _RECORD = "written.json"
 _DECLINED = "ccr3-declined"
@@ -128,11 +127,6 @@ class Profiles:
     notes: tuple[str, ...] = ()
     watch: tuple[Path, ...] = ()
     taken: Edit | None = None
-
-    @property
-    def redactor(self) -> Redactor:
-        """Masks every key of both profiles and of the local port."""
-        return Redactor(self.secrets)
 
     @property
     def secrets(self) -> tuple[str, ...]:

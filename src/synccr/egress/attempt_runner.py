@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from synccr.config.profile import Provider
@@ -73,7 +73,7 @@ class AttemptServices:
         permit: why a model is not asked now; None when it is.
         on_ended: hears of each attempt when it has ended.
         provider_at: the provider whose address one of ours stands for.
-        redact: masks the keys that count.
+        redact: masks keys; it may learn of more.
         capture: takes bodies while a person wants them.
         done_alone: whether a model's streams end with ``[DONE]`` and no finish.
         clock: monotonic seconds.
@@ -87,7 +87,7 @@ class AttemptServices:
     permit: Callable[[Attempt, Turn | None], Failure | None]
     on_ended: Callable[[Turn | None, Attempt], None]
     provider_at: Callable[[str], Provider | None] = lambda _place: None
-    redact: Callable[[], Redactor] = Redactor
+    redact: Redactor = field(default_factory=Redactor)
     capture: Callable[[], Capture | None] = lambda: None
     done_alone: Callable[[ModelRef], bool] = lambda _ref: False
     clock: Callable[[], float] = time.monotonic
@@ -291,7 +291,7 @@ class AttemptRunner:
         redirect, and without the key, which some providers quote."""
         status = failure.http_status if 400 <= failure.http_status < 600 else 502
         status = self._twice.get(status, status)
-        redact = self._services.redact()
+        redact = self._services.redact
         body = failure.body or own_body(failure.trouble, failure.detail)
         return replace(
             failure,

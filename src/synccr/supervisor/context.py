@@ -63,8 +63,8 @@ class CurrentConfig:
     """Settings and profiles that count now: both may be read again while CCR runs.
 
     Attributes:
-        redactor: masks the keys of all profiles that counted since the start: what repeats one
-            may have begun before an edit.
+        redactor: one for the whole run. It masks the keys of all profiles that counted since the
+            start: what repeats one may have begun before an edit, and outlast it.
     """
 
     settings: Settings
@@ -72,7 +72,7 @@ class CurrentConfig:
     redactor: Redactor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.redactor = self.profiles.redactor
+        self.redactor = Redactor(self.profiles.secrets)
 
     def use(self, profiles: Profiles) -> None:
         """Go on with other profiles."""

@@ -59,6 +59,7 @@ class Endpoints:
             profiles,
             context.environ,
             tuple(read_keys(context.paths.keys)),
+            config.redactor,
             SilenceLimits(settings.silence_timeout, settings.silence_ceiling),
             parts.quotas.observe_headers,
         )

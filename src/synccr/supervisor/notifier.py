@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from synccr.background import Background
@@ -64,7 +64,7 @@ class Notifier:
 
     to: Target
     journal: Journal
-    redact: Callable[[], Redactor]
+    redact: Redactor
     environ: Mapping[str, str] = field(repr=False)
     unusable: str | None = None
     limiter: RateLimiter = field(default_factory=RateLimiter)
@@ -75,7 +75,7 @@ class Notifier:
         cls,
         setting: str,
         journal: Journal,
-        redact: Callable[[], Redactor],
+        redact: Redactor,
         environ: Mapping[str, str],
         *,
         unseen: bool,
@@ -105,7 +105,7 @@ class Notifier:
         """Send a message in the background, unless the limiter says no."""
         if self.to.way == "off" or not self.limiter.allows(kind, text, now().mono):
             return
-        line = self.redact().line
+        line = self.redact.line
         notice = Notice(kind, line(text), line(todo), stamp(utc_now()))
         self._sending.spawn(self._send(notice))
 
@@ -122,7 +122,7 @@ class Notifier:
     def _clean(self, text: str) -> str:
         if self.to.url:
             text = text.replace(self.to.url, "(the address)")
-        return self.redact().line(text, 200)
+        return self.redact.line(text, 200)
 
     async def close(self) -> None:
         """Messages under way get a moment, then they are given up."""

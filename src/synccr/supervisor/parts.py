@@ -49,9 +49,7 @@ class Parts:
         self.seen_files = signature(config.profiles.watch)
         self.journal = Journal(paths.instance / "journal.jsonl", config.redactor)
         self.background = Background()
-        self.tracing = Tracing(
-            paths.instance, self.journal, lambda: config.profiles.redactor, self.background
-        )
+        self.tracing = Tracing(paths.instance, self.journal, config.redactor, self.background)
         self.notifier = self._notifier()
         self.tell = self.notifier.with_notifications(context.tell)
         self.quotas = QuotaWatcher(
@@ -88,7 +86,7 @@ class Parts:
         notifier = Notifier.from_setting(
             self.context.settings.notify,
             self.journal,
-            lambda: self.config.profiles.redactor,
+            self.config.redactor,
             self.context.environ,
             unseen=self.context.unseen,
         )

@@ -12,6 +12,7 @@ from synccr.egress.egress import Egress
 from synccr.egress.silence_limits import SilenceLimits
 from synccr.models.report import ModelRef, Report, Status
 from synccr.models.shape import Shape
+from synccr.redact import Redactor
 from synccr.supervisor.public_port import most_clients
 from synccr.supervisor.turn_dispatcher import TurnDispatcher
 from synccr.transport import Transport
@@ -29,6 +30,7 @@ class ProviderSide:
         profiles: those that count first.
         environ: with the keys.
         kept: names that ``keys.env`` holds.
+        redact: masks the keys that count, and counted.
         silence: how long models may be silent.
         quotas: hears of a provider's rate limits, in the headers of its answers.
     """
@@ -39,6 +41,7 @@ class ProviderSide:
         profiles: Profiles,
         environ: Mapping[str, str],
         kept: Iterable[str],
+        redact: Redactor,
         silence: SilenceLimits,
         quotas: Callable[[str, Mapping[str, str]], None],
     ) -> None:
@@ -61,7 +64,7 @@ class ProviderSide:
             provider_at=self._providers.at,
             permit=dispatcher.policy.permit,
             on_ended=self._attempt_ended,
-            redact=lambda: self._redactor,
+            redact=redact,
             capture=lambda: dispatcher.trace.capture,
             done_alone=self._done_alone.__contains__,
         )
@@ -72,7 +75,6 @@ class ProviderSide:
         self._finishing.clear()  # a name may stand for another server now
         self._providers.use(profiles.primary, profiles.fallback)
         self._transport.proxy = profiles.proxy
-        self._redactor = profiles.redactor
 
     async def start(self) -> None:
         """Open the egress.

@@ -6,7 +6,6 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,14 +33,14 @@ class Tracing:
     Attributes:
         instance: directory of captures.
         journal: hears of a capture.
-        redactor: for what is captured from now on.
+        redactor: for what is captured; it may learn of keys meanwhile.
         background: ends a capture in time.
         log: the last turns.
     """
 
     instance: Path
     journal: Journal
-    redactor: Callable[[], Redactor]
+    redactor: Redactor
     background: Background
     log: TraceLog = field(default_factory=TraceLog)
 
@@ -75,7 +74,7 @@ class Tracing:
         name = f"capture-{utc_now():%Y%m%dT%H%M%S%f}Z.jsonl"
         path = private_directory(self.instance) / name
         try:
-            capture = Capture(path, time.monotonic() + seconds, LIMIT, self.redactor())
+            capture = Capture(path, time.monotonic() + seconds, LIMIT, self.redactor)
         except OSError as error:
             raise SynccrError(
                 f"{path} cannot be made: {error.strerror}.", "Run: synccr doctor disk"

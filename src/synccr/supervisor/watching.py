@@ -49,7 +49,7 @@ class Watchers:
             config.settings.recovery_interval_max,
             journal,
             tell,
-            lambda text: config.profiles.redactor.line(text, 400),
+            lambda text: config.redactor.line(text, 400),
         )
         self.ccr = CcrWatcher(config, loop.post, self.overrides.on_error, parts.background)
 

@@ -55,4 +55,4 @@ class CcrWatcher:
         """Keys that a provider repeats go no further."""
         if isinstance(failure, e.ProviderFailed):
             self.on_error(failure.provider, failure.model)
-        self.post(failure.redacted(self.config.profiles.redactor))
+        self.post(failure.redacted(self.config.redactor))
