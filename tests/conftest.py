@@ -14,11 +14,10 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from home import KEY, LONG, MAIN, SPARE, Home
+from home import DEFAULT_CCR, KEY, LONG, MAIN, SPARE, Home
 from once import once
 from provider import FakeProvider
 from synccr.ccr.package_source import PackageSource
-from synccr.settings import Settings
 
 # No deadlines: what takes 200 ms on a quiet machine takes a second on a busy one.
 settings.register_profile("thorough", deadline=None)
@@ -53,14 +52,42 @@ def npm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except OSError:
         usable = False
 
-    def fill(place: Path) -> None:
-        cache = str(own if usable else place)
-        environ = {**os.environ, "npm_config_cache": cache}
-        asyncio.run(PackageSource(Settings().ccr_version, environ, place / "checked").now())
+    cache = own if usable else once(tmp_path_factory, "npm", lambda _: None)
+    _install(DEFAULT_CCR, cache, tmp_path_factory)
+    return cache
 
-    place = once(tmp_path_factory, "npm", fill)
-    Home.installed = place / "checked"
-    return own if usable else place
+
+def _install(version: str, npm_cache: Path, factory: pytest.TempPathFactory) -> None:
+    """Homes have this version from now on."""
+    environ = {**os.environ, "npm_config_cache": str(npm_cache)}
+    Home.installed[version] = once(
+        factory,
+        f"ccr-{version}",
+        lambda place: asyncio.run(PackageSource(version, environ, place).now()),
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test marked ``ccr`` runs on each version that the mark nearest to it names."""
+    mark = metafunc.definition.get_closest_marker("ccr")
+    if mark is None:
+        return
+    others = pytest.mark.long if mark.kwargs.get("long", True) else ()
+    metafunc.parametrize(
+        "ccr_version",
+        [v if v == DEFAULT_CCR else pytest.param(v, marks=others) for v in mark.args],
+        indirect=True,
+    )
+
+
+@pytest.fixture
+def ccr_version(
+    request: pytest.FixtureRequest, npm_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The version of CCR that the test is about; homes have it installed."""
+    version: str = getattr(request, "param", DEFAULT_CCR)
+    _install(version, npm_cache, tmp_path_factory)
+    return version
 
 
 @pytest.fixture
@@ -71,9 +98,9 @@ def provider() -> Iterator[FakeProvider]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, npm_cache: Path) -> Iterator[Home]:
+def home(tmp_path: Path, npm_cache: Path, ccr_version: str) -> Iterator[Home]:
     """An empty home; whatever runs in it at the end is a failure."""
-    home = Home(tmp_path / "home", npm_cache)
+    home = Home(tmp_path / "home", npm_cache, ccr_version)
     yield home
     left = home.processes()
     for process in left:

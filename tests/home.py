@@ -19,10 +19,13 @@ import psutil
 
 from ports import free_port
 from provider import FakeProvider
+from synccr.settings import Settings
 
 MAIN, SPARE, LONG = "vendor/main-480b", "vendor/spare-32b", "vendor/long-v3"
 KEY = "canary-2f7d90b1c4e85a36"
 """Never to be seen outside the environment."""
+
+DEFAULT_CCR = Settings().ccr_version
 
 _KEPT = ("COVERAGE", "npm_config_r", "NODE_EXTRA_CA")
 """What of the caller's environment a home has too: how npm reaches its registry."""
@@ -55,18 +58,20 @@ class Home:
 
     root: Path
     npm_cache: Path
+    ccr_version: str = DEFAULT_CCR
     port: int = field(default_factory=free_port)
     env: dict[str, str] = field(default_factory=dict)
 
-    installed: ClassVar[Path | None] = None
-    """A cache of synccr with CCR installed in it; each home has it, as after a first start. The
-    files are shared: a test replaces one, and never writes into it."""
+    installed: ClassVar[dict[str, Path]] = {}
+    """Caches of synccr with a version of CCR installed in each; a home has that of its version,
+    as after a first start. The files are shared: a test replaces one, and never writes into it."""
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        if self.installed and not self.cache.exists():
+        installed = self.installed.get(self.ccr_version)
+        if installed and not self.cache.exists():
             shutil.copytree(
-                self.installed / "ccr", self.cache / "ccr", symlinks=True, copy_function=os.link
+                installed / "ccr", self.cache / "ccr", symlinks=True, copy_function=os.link
             )
         self.env = {
             "PATH": os.environ["PATH"],
@@ -76,6 +81,8 @@ class Home:
             "LANG": "C.UTF-8",
             **{n: v for n, v in os.environ.items() if n.startswith(_KEPT)},
         }
+        if self.ccr_version != DEFAULT_CCR:
+            self.env["SYNCCR_CCR_VERSION"] = self.ccr_version
 
     @property
     def ccr(self) -> Path:
@@ -161,11 +168,12 @@ class Home:
         return [entry for entry in found if kind in (None, entry["kind"])]
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that runs with this HOME."""
+        """Everything that runs with this HOME, or with one below it."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.environ().get("HOME") == str(self.root):
+                home = Path(process.environ().get("HOME", "/"))
+                if home.is_relative_to(self.root):
                     found.append(process)
         return [p for p in found if p.pid != os.getpid()]
 

@@ -318,6 +318,22 @@ describe("the person's own router", () => {
     assert.equal(await to(say("hi")), "e,deep");
   });
 
+  it("sees the person's home, which is not CCR's", async () => {
+    process.env.SYNCCR_HOME = "/home/person";
+    try {
+      custom("module.exports = () => (require('node:os').homedir() === '/home/person' ? 'acme,deep' : '');");
+      assert.equal(await to(say("hi")), "e,deep");
+    } finally {
+      process.env.HOME = os.userInfo().homedir;
+      delete process.env.SYNCCR_HOME;
+    }
+  });
+
+  it("is not asked for a warm-up", async () => {
+    custom("module.exports = () => 'acme,deep';");
+    assert.equal(await to(say("hi"), { "x-synccr-warm-up": "1" }), undefined);
+  });
+
   it("may change the request", async () => {
     custom("module.exports = (req) => { req.body.temperature = 0.5; };");
     assert.equal((await route(say("hi"))).body.temperature, 0.5);

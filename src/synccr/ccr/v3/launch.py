@@ -89,8 +89,8 @@ class Launcher3:
                 translated.routes,
             )
             kept = egress.environ.get("NODE_OPTIONS", "")
-            environ = environ_of(package, egress.environ, context.paths) | {
-                **directory.environ(),
+            environ = {
+                **directory.environ(environ_of(package, egress.environ, context.paths)),
                 "NODE_OPTIONS": f"{kept} --max-old-space-size={HEAP_LIMIT}".lstrip(),
                 "CCR_WEB_AUTH_TOKEN": secrets.token_urlsafe(24),
             }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ ROUTER = Path(__file__).parent / "node_side" / "router.cjs"
 """What routes requests in CCR's process."""
 
 _OWNER = "owner.json"
+_PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 
 
 class RunDirectory:
@@ -79,9 +81,28 @@ class RunDirectory:
         """
         write_atomic(self.ccr / "routes.json", json.dumps(routes).encode())
 
-    def environ(self) -> dict[str, str]:
-        """What makes CCR keep all that is its own below here, and no prompt at all."""
-        return {
+    def environ(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """``environ`` for a CCR that keeps all below here, and no prompt at all.
+
+        Its home is here, too: it writes settings of Claude Code, Codex and Claude Desktop below
+        ``HOME`` even where its own directory is another. The person's own router gets theirs
+        back (`router.cjs`). What else would change CCR, or lead it past the egress, is left out.
+        """
+        kept = {
+            name: value
+            for name, value in environ.items()
+            if not name.upper().startswith("CCR_") and name.lower() not in _PROXIES
+        }
+        variable = "USERPROFILE" if os.name == "nt" else "HOME"
+        home = environ.get(variable, "")
+        npm = {  # for who runs npx
+            "npm_config_cache": str(Path(home, ".npm")),
+            "npm_config_userconfig": str(Path(home, ".npmrc")),
+        }
+        return {**npm, **kept} | {
+            "SYNCCR_HOME": home,
+            variable: str(self.path),
+            "XDG_CONFIG_HOME": str(self.path / ".config"),
             "CCR_INTERNAL_HOME_DIR": str(self.path),
             "CCR_INTERNAL_APP_DATA_DIR": str(self.path / "app-data"),
             "CCR_INTERNAL_USER_DATA_DIR": str(self.path / "user-data"),

@@ -158,6 +158,9 @@ async function rewriteSystem(body, file) {
 /** What the person's own router says; when it says nothing, or throws, the routes count. */
 async function custom({ custom: file, config, routes }, req, context) {
   if (!file) return undefined;
+  // CCR's own home is its directory; a person's router looks for files in theirs.
+  const home = process.platform === "win32" ? "USERPROFILE" : "HOME";
+  if (process.env.SYNCCR_HOME) process.env[home] = process.env.SYNCCR_HOME;
   try {
     const chosen = await require(file)(req, { ...config, Router: routes }, context);
     if (typeof chosen === "string" || !chosen) return chosen || undefined;
