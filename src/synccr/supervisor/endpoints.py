@@ -139,14 +139,11 @@ class Endpoints:
     def _refusal(self, method: bytes, target: bytes, head: Head) -> Response | None:
         """How a request is refused before CCR has anything of it; None for one that may go on."""
         key = self.stage.filled_in(self.stage.api_key)
-        guard = (
-            self._browser_guard
-            if not key
-            else key_guard(key)
-            if self._dispatcher.secret_opens
-            else None
-        )
-        return guard(method, target, head) if guard else None
+        if not key:
+            return self._browser_guard(method, target, head)
+        if self._dispatcher.secret_opens:
+            return key_guard(key)(method, target, head)
+        return None  # CCR asks for the key by itself
 
     async def _answer(self, verb: str, args: dict[str, Any]) -> Any:
         return await self.stage.answer(verb, args)
