@@ -12,7 +12,7 @@ from ccr_kit import NAME, fake_node
 
 from synccr.ccr import package_source as package_module
 from synccr.ccr.generations import V2, V3
-from synccr.ccr.node import Node
+from synccr.ccr.node import OLDEST, Node, OldestNode
 from synccr.ccr.npm import NotInRegistry
 from synccr.ccr.package import Generation
 from synccr.ccr.package_source import PackageSource, configured_generation, own_command
@@ -26,8 +26,8 @@ async def test_node_is_looked_up_before_each_launch(
     nodes = [fake_node(tmp_path / "first"), fake_node(tmp_path / "second")]
     asked: list[Node] = []
 
-    def find(environ: Mapping[str, str], cache: Path, oldest: tuple[int, int]) -> Node:
-        assert oldest == (20, 0)
+    def find(environ: Mapping[str, str], cache: Path, oldest: OldestNode) -> Node:
+        assert oldest is OLDEST
         return nodes[len(asked)]
 
     async def provide(version: str, node: Node, *_: Any, **__: Any) -> Path:

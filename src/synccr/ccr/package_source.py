@@ -18,7 +18,7 @@ from pathlib import Path
 from synccr.ccr.generations import V2, V3, generation_of
 from synccr.ccr.installation import provide
 from synccr.ccr.loss import Loss
-from synccr.ccr.node import Node, find_node, new_enough, node_on_path, number
+from synccr.ccr.node import Node, find_node, needed, new_enough, node_on_path
 from synccr.ccr.npm import NAME, NotInRegistry
 from synccr.ccr.package import Generation, Package
 from synccr.config.profile import Profile
@@ -201,7 +201,7 @@ def _check_node(
     if node and not new_enough(node.version, generation.oldest_node):
         raise RuntimeMissing(
             f"ccr_command would run on Node {node.version} ({node.path}), and Claude Code Router "
-            f"{generation.name} needs {number(generation.oldest_node)} or newer.",
+            f"{generation.name} needs {needed(generation.oldest_node, node.version)}.",
             "Put a newer Node first on PATH, or set ccr_version in place of ccr_command.",
         )
 
