@@ -189,6 +189,22 @@ async def test_a_version_that_cannot_be_run_here(
         assert caught.value.exit_code == 6
 
 
+@pytest.mark.parametrize(
+    ("version", "command", "pinned"),
+    [
+        ("2.0.0", "", True),
+        ("1.0.73", "", True),
+        ("3.1.1", "", True),
+        ("2.0.1", "", False),
+        ("9.0.0", "", False),
+        ("2.0.0", "ccr", False),
+    ],
+)
+def test_what_npm_surely_has(version: str, command: str, pinned: bool) -> None:
+    """Versions with a lock file of ours."""
+    assert PackageSource(version, {}, Path(), command).pinned is pinned
+
+
 async def test_a_version_that_npm_does_not_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

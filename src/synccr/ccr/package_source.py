@@ -68,6 +68,11 @@ class PackageSource:
         """
         return configured_generation(self.version, self.command)
 
+    @property
+    def pinned(self) -> bool:
+        """Whether it is a version whose lock file comes with synccr, so that npm has it."""
+        return not self.command and any(self.version in one.pins for one in (V2, V3))
+
     async def check(self) -> None:
         """See to it, in a moment, that this machine can run what is named; npm is not asked.
 
