@@ -178,7 +178,12 @@ async def test_a_version_that_cannot_be_run_here(
     """``check`` says so, and so does each launch: with where it is set, before npm is asked."""
     monkeypatch.setattr("synccr.ccr.node.places", lambda _: iter(()))
     source = PackageSource(version, {"PATH": ""}, tmp_path, origin=lambda: origin)
-    for ask in (source.check, source.now):
+
+    async def generation() -> object:
+        return source.generation
+
+    asks = [source.check, source.now, *([generation] if "supported" in what else [])]
+    for ask in asks:
         with pytest.raises(RuntimeMissing) as caught:
             await ask()
         said = caught.value.what

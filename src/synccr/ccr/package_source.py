@@ -66,7 +66,10 @@ class PackageSource:
         Raises:
             RuntimeMissing: none that synccr knows.
         """
-        return configured_generation(self.version, self.command)
+        try:
+            return configured_generation(self.version, self.command)
+        except RuntimeMissing as error:
+            raise self._with_origin(error, "The command" if self.command else "It") from error
 
     @property
     def pinned(self) -> bool:
@@ -115,10 +118,7 @@ class PackageSource:
             raise self._with_origin(error, "The command") from error
 
     async def _node(self) -> tuple[Generation, Node]:
-        try:
-            generation = generation_of(self.version)
-        except RuntimeMissing as error:
-            raise self._with_origin(error, "It") from error
+        generation = self.generation
         try:
             # A shim of a version manager may take its time, and requests go on meanwhile.
             node = await asyncio.to_thread(
