@@ -145,6 +145,12 @@ def losses_of(settings: Settings, *profiles: Profile) -> tuple[Loss, ...]:
     return tuple(dict.fromkeys(loss for one in profiles for loss in generation.losses(one)))
 
 
+def configured_version(settings: Settings) -> str:
+    """Which CCR settings name, as far as that is known without a look."""
+    command = settings.ccr_command
+    return named_version(command) if command else settings.ccr_version
+
+
 def configured_generation(version: str, command: str = "") -> Generation:
     """The generation that the settings name; 2.x for a command that does not tell.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import shutil
@@ -16,7 +15,13 @@ from synccr.ccr.generations import generation_of
 from synccr.ccr.installation import Installation, Pin
 from synccr.ccr.loss import Loss
 from synccr.ccr.node import WHEEL
-from synccr.ccr.package_source import UNKNOWN, PackageSource, named_version, own_command
+from synccr.ccr.package_source import (
+    UNKNOWN,
+    PackageSource,
+    configured_version,
+    named_version,
+    own_command,
+)
 from synccr.ccr.v2.override_files import find_overrides
 from synccr.config.ccr3.database import NAME, Torn, Unreadable
 from synccr.config.ccr3.offer import offered
@@ -260,7 +265,7 @@ def _aside(directory: Path) -> str:
 
 def translation(context: Context) -> Diagnosis:
     """What the profiles have and this CCR does not do."""
-    version = context.settings.ccr_version
+    version = configured_version(context.settings)
     found = [*(_lost(context, loss) for loss in context.losses), *_presets(context, version)]
     if not found:
         return ok(f"Claude Code Router {version} does all that the profiles have")
@@ -281,13 +286,12 @@ def _lost(context: Context, loss: Loss) -> Diagnosis:
 
 
 def _presets(context: Context, version: str) -> Iterator[Diagnosis]:
-    with contextlib.suppress(RuntimeMissing):  # `package` tells
-        if generation_of(version).presets:
-            return
-        for one in find_overrides(context.paths.ccr):
-            if one.kind == "preset":
-                what = f"CCR {version} has no presets: nothing answers at /preset/{one.name}."
-                yield warn(f"{one.file}: {what}", lines.edit(context.paths.settings))
+    if context.generation is None or context.generation.presets:
+        return
+    for one in find_overrides(context.paths.ccr):
+        if one.kind == "preset":
+            what = f"CCR {version} has no presets: nothing answers at /preset/{one.name}."
+            yield warn(f"{one.file}: {what}", lines.edit(context.paths.settings))
 
 
 def runtime(context: Context) -> Diagnosis:
