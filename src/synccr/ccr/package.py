@@ -23,8 +23,9 @@ class Generation:
         oldest_node: which Node is new enough for it.
         arguments: what makes its program serve.
         overrides: npm's, for versions that are not pinned.
-        apart: it runs in a directory that a ``ccr`` which a person types does not use, and its
-            port is opened by a key of synccr's own, whatever the profile says.
+        apart: it runs in a directory that a ``ccr`` which a person types does not use, is told
+            no provider's key or address, and its port is opened by a key of synccr's own,
+            whatever the profile says.
         losses: what of a profile it does not do.
         presets: it serves CCR 2's presets.
         log: it keeps a log.

@@ -164,6 +164,14 @@ def configured_generation(version: str, command: str = "") -> Generation:
     return _generation_in(command) if command else generation_of(version)
 
 
+def keeps_log(settings: Settings) -> bool:
+    """Whether the CCR that settings name keeps a log; so does one that is not known."""
+    try:
+        return configured_generation(settings.ccr_version, settings.ccr_command).log
+    except RuntimeMissing:
+        return True
+
+
 def own_command(line: str, environ: Mapping[str, str], cache: Path | None = None) -> Package:
     """A person's own way to run CCR, such as ``npx -y @musistudio/claude-code-router@2.0.0``.
 

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from synccr.ccr.package_source import configured_generation, configured_version
+from synccr.ccr.package_source import configured_version, keeps_log
 from synccr.ccr.v2.log_files import unread
 from synccr.cli.context import redactor
 from synccr.cli.options import Follow
@@ -30,7 +30,7 @@ def run(follow: Follow = False) -> None:
     """
     paths = Paths.from_environment()
     settings = load(paths.settings, os.environ)
-    if not configured_generation(settings.ccr_version, settings.ccr_command).log:
+    if not keeps_log(settings):
         raise SynccrError(
             f"Claude Code Router {configured_version(settings)} keeps no log.",
             "See what came of each request: synccr trace; and what synccr did: synccr events",
