@@ -22,7 +22,7 @@ import pytest
 from ccr_kit import NAME, fake_node, make_paths
 
 from synccr.ccr.node import Place
-from synccr.doctor.checks import ccr, configuration, keys, network, running, system
+from synccr.doctor.checks import ccr, ccr3, configuration, keys, network, running, system
 from synccr.doctor.context import Context
 from synccr.doctor.registry import CHECKS, select
 from synccr.errors import UsageError, out_of_order
@@ -159,7 +159,7 @@ def test_what_ccr_3_does_not_do(
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"Providers": [*document["Providers"], VERTEX]}))
     environ = {**found.environ, "SYNCCR_CCR_VERSION": version}
-    told = ccr.translation(replace(found, environ=environ))
+    told = ccr3.translation(replace(found, environ=environ))
     assert (told.level, words in told.detail) == (level, True)
     assert level == "ok" or told.fix
 
@@ -171,7 +171,9 @@ def test_presets_are_of_ccr_2(context: Context, version: str, level: str) -> Non
     preset = context.paths.ccr / "presets" / "work"
     preset.mkdir(parents=True)
     (preset / "manifest.json").write_text('{"Router": {"default": "a,b"}}')
-    told = ccr.translation(replace(found, environ={**found.environ, "SYNCCR_CCR_VERSION": version}))
+    told = ccr3.translation(
+        replace(found, environ={**found.environ, "SYNCCR_CCR_VERSION": version})
+    )
     assert (told.level, "/preset/work" in told.detail) == (level, level == "warn")
 
 
