@@ -8,13 +8,14 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from synccr.ccr.launch_context import EgressAddress, StartFailed, TryAgain, unwritable
+from synccr.ccr.launch_context import EgressAddress
 from synccr.ccr.liveness import answers, refuses
 from synccr.ccr.orphans import Register
 from synccr.ccr.output import last_error
 from synccr.ccr.package import Package
 from synccr.ccr.process import ProcessId
 from synccr.ccr.spawn import environ_of, serving, spawn
+from synccr.ccr.start_failure import StartFailed, TryAgain, unwritable
 from synccr.ccr.v2.backend import Backend2
 from synccr.ccr.v2.log_files import last_logged_error
 from synccr.ccr.v2.pid_file import (

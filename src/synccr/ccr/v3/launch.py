@@ -11,18 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from synccr.ccr.launch_context import (
-    EgressAddress,
-    LaunchContext,
-    StartFailed,
-    TryAgain,
-    unwritable,
-)
+from synccr.ccr.launch_context import EgressAddress, LaunchContext
 from synccr.ccr.liveness import answers
 from synccr.ccr.output import last_error
 from synccr.ccr.package import Package
 from synccr.ccr.process import ProcessId, identify
 from synccr.ccr.spawn import environ_of, serving, spawn
+from synccr.ccr.start_failure import StartFailed, TryAgain, unwritable
 from synccr.ccr.v3.backend import Backend3
 from synccr.ccr.v3.run_directory import RunDirectory
 from synccr.ccr.v3.translation import Translation, translate
