@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ccr3_capture import DATA, HOME, ORIGIN, PORT
-from synccr.config.ccr3.database import NAME
+from synccr.config.ccr3.database import DATABASE
 
 _TABLES = """
 CREATE TABLE app_config (
@@ -48,7 +48,7 @@ def lay_out(home: Path, name: str, *, origin: str = ORIGIN, port: int = PORT) ->
     for path in [home / ".claude", home / ".claude-code-router"]:
         for each in [path, *path.rglob("*")]:
             each.chmod(0o700 if each.is_dir() or each.parent.name == "bin" else 0o600)
-            if each.is_file() and not each.name.startswith(NAME):
+            if each.is_file() and not each.name.startswith(DATABASE):
                 each.write_text(_with(each.read_text(), words))
     own = home / ".claude-code-router"
     if (origin, port) != (ORIGIN, PORT):
@@ -60,10 +60,10 @@ def _rewrite(directory: Path, words: Mapping[str, str]) -> None:
     """Other words in the database, which stays as CCR 3 leaves it: nearly all in ``-wal``."""
     beside = directory.with_name("beside")
     beside.mkdir()
-    parts = (NAME, f"{NAME}-wal")
+    parts = (DATABASE, f"{DATABASE}-wal")
     for part in parts:
         shutil.copyfile(directory / part, beside / part)
-    with closing(sqlite3.connect(beside / NAME)) as database:
+    with closing(sqlite3.connect(beside / DATABASE)) as database:
         database.execute("PRAGMA wal_autocheckpoint = 0")
         database.create_function("anew", 1, lambda found: _anew(found, words))
         database.execute("UPDATE app_config SET value_json = anew(value_json)")
@@ -101,7 +101,7 @@ def write_database(
         imported: each ``config.json`` that it took over, the oldest first.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(directory / NAME)
+    database = sqlite3.connect(directory / DATABASE)
     database.execute("PRAGMA journal_mode = wal")
     database.executescript(_TABLES)
     text = document if isinstance(document, str) else json.dumps(document)

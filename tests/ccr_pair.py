@@ -21,7 +21,10 @@ from synccr.ccr.package import Package
 from synccr.ccr.package_source import PackageSource
 from synccr.ccr.v2.launch import Launcher
 from synccr.ccr.v3.launch import Launcher3
+from synccr.config.reader import understand
+from synccr.egress.addressed import with_limit_renamed
 from synccr.paths import Paths
+from synccr.probe.dialects import renames_limit
 
 CCR2, CCR3 = "2.0.0", "3.1.1"
 ENDINGS = {
@@ -125,9 +128,18 @@ class Pair:
         """The same request to both."""
         assert self._second
         assert self._third
-        return await self._asked(self._second, body, {}), await self._asked(
-            self._third, body, {"authorization": f"Bearer {_SECRET}"}
-        )
+        second = await self._asked(self._second, body, {})
+        third = await self._asked(self._third, body, {"authorization": f"Bearer {_SECRET}"})
+        return second, third._replace(seen=self._sent_on(third.seen))
+
+    def _sent_on(self, seen: Seen) -> Seen:
+        """What the egress would make of it."""
+        providers = understand(dict(self.config), "test", "primary", {}).providers
+        asked = next((p for p in providers if p.name == seen.provider), None)
+        if asked is None or not renames_limit(asked, seen.model):
+            return seen
+        body = with_limit_renamed(json.dumps(seen.body).encode())
+        return seen._replace(body=json.loads(body))
 
     async def _asked(
         self, backend: Backend, body: Mapping[str, Any], headers: Mapping[str, str]

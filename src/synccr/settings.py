@@ -94,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.on_trouble_floor:
             ModelRef.parse(self.on_trouble_floor)
         if not _VERSION.fullmatch(self.ccr_version):
-            raise ValueError("`ccr_version` must be an exact version such as 2.0.0")
+            raise ValueError("`ccr_version` must be an exact version such as 2.0.0 or 3.1.1")
 
     def on_trouble_of(self, route: str) -> OnTrouble:
         """What becomes of a request of this route; ``named`` when a person named the model."""
@@ -189,7 +189,7 @@ def _suggestion(name: str, origin: str) -> str:
 
 
 _TAKES = {
-    "ccr_version": "an exact version",
+    "ccr_version": "an exact version, such as 2.0.0 or 3.1.1",
     "ccr_command": "a command line, such as npx -y @musistudio/claude-code-router@2.0.0",
     "on_trouble": "a word (move, wait or stop), or one for each route (default=move,named=stop)",
     "on_trouble_floor": "a model as provider,model",

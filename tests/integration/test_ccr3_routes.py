@@ -308,6 +308,7 @@ USES: Mapping[str, list[Any]] = {
     "sampling-some": [["sampling", {"temperature": 0, "top_k": None}]],
     "maxtoken": [["maxtoken", {"max_tokens": 500}]],
     "both": [["maxtoken", {"max_tokens": 500}], ["sampling", {"max_tokens": 300, "top_p": 1}]],
+    "rename": ["maxcompletiontokens"],
     "rename-capped": [["maxtoken", {"max_tokens": 500}], "maxcompletiontokens"],
     "custom": [["customparams", CUSTOM_PARAMS]],
     "custom-after": [["sampling", {"top_p": 0.5}], ["customparams", {"top_p": 0.2, "top_k": 3}]],

@@ -22,13 +22,13 @@ import pytest
 from ports import free_port
 from processes import started
 from synccr.ccr.generations import V2
-from synccr.ccr.launch_context import StartFailed
 from synccr.ccr.node import Node, find_node
 from synccr.ccr.npm import NAME
 from synccr.ccr.orphans import Register, end_orphans, find_orphans
 from synccr.ccr.package import Package
 from synccr.ccr.package_source import PackageSource
 from synccr.ccr.process import ProcessId, identify, is_alive
+from synccr.ccr.start_failure import StartFailed
 from synccr.ccr.v2.backend import Backend2
 from synccr.ccr.v2.launch import Launcher
 from synccr.ccr.v2.log_watch import follow

@@ -15,7 +15,7 @@ import pytest
 from ccr3_capture import NATIVE, UPGRADED
 from ccr3_kit import checksums, lay_out, write_database
 from synccr.config.ccr3 import database
-from synccr.config.ccr3.database import NAME, Torn, Unreadable, read_database
+from synccr.config.ccr3.database import DATABASE, Torn, Unreadable, read_database
 
 SECRET = "key-that-nobody-sees-91c0"
 
@@ -56,12 +56,12 @@ def test_while_it_is_written(tmp_path: Path) -> None:
             assert stored
             assert stored.document == {"n": number}
             assert checksums(tmp_path) == before
-        assert (tmp_path / f"{NAME}-wal").stat().st_size > 0
+        assert (tmp_path / f"{DATABASE}-wal").stat().st_size > 0
 
 
 def test_there_is_none(tmp_path: Path) -> None:
     assert read_database(tmp_path) is None
-    (tmp_path / f"{NAME}-wal").write_bytes(b"x")
+    (tmp_path / f"{DATABASE}-wal").write_bytes(b"x")
     assert read_database(tmp_path) is None
     assert read_database(tmp_path / "none") is None
 
@@ -77,7 +77,7 @@ def document(text: str) -> Callable[[Path], None]:
 
 def wal_is_gone(path: Path) -> None:
     lay_out(path.parent / "home", "native")
-    path.write_bytes((path.parent / "home/.claude-code-router" / NAME).read_bytes())
+    path.write_bytes((path.parent / "home/.claude-code-router" / DATABASE).read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -96,17 +96,17 @@ def wal_is_gone(path: Path) -> None:
 )
 def test_what_is_no_configuration(tmp_path: Path, make: Callable[[Path], object]) -> None:
     """One sentence says so; nothing of what it holds is shown."""
-    make(tmp_path / NAME)
+    make(tmp_path / DATABASE)
     with pytest.raises(Unreadable) as caught:
         read_database(tmp_path)
-    assert str(tmp_path / NAME) in caught.value.what
+    assert str(tmp_path / DATABASE) in caught.value.what
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pipes with a name")
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / NAME)
+    os.mkfifo(tmp_path / DATABASE)
     with pytest.raises(Unreadable, match="it is no file"):
         read_database(tmp_path)
 
@@ -116,7 +116,7 @@ def test_a_file_that_is_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     directory = lay_out(tmp_path, "native")
-    size = (directory / f"{NAME}{part}").stat().st_size
+    size = (directory / f"{DATABASE}{part}").stat().st_size
     monkeypatch.setattr(database, "_LARGEST", size - 1)
     with pytest.raises(Unreadable, match="large"):
         read_database(directory)
@@ -133,7 +133,7 @@ def test_it_changes_while_it_is_copied(
     def reading(path: Path) -> bytes:
         nonlocal done
         content = read(path)
-        if path.name == NAME and (times is None or done < times):
+        if path.name == DATABASE and (times is None or done < times):
             done += 1
             writer.execute("UPDATE app_config SET value_json = ?", (json.dumps({"n": done}),))
             writer.commit()
@@ -161,10 +161,10 @@ def test_the_log_goes_away_while_it_is_copied(
     writer = write_database(tmp_path, {"n": 1})
 
     def reading(path: Path) -> bytes:
-        if path.name != NAME and not after:
+        if path.name != DATABASE and not after:
             writer.close()
         content = read(path)
-        if path.name != NAME:
+        if path.name != DATABASE:
             writer.execute("UPDATE app_config SET value_json = '{\"n\": 2}'")
             writer.commit()
             writer.close()
@@ -214,7 +214,7 @@ def test_a_key_that_is_stored_otherwise(tmp_path: Path) -> None:
 
 def test_tables_of_an_earlier_version(tmp_path: Path) -> None:
     """Without those for keys and imports there is the document all the same."""
-    with closing(sqlite3.connect(tmp_path / NAME)) as writer:
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as writer:
         writer.execute("CREATE TABLE app_config (key TEXT, value_json TEXT)")
         writer.execute("INSERT INTO app_config VALUES ('default', '{\"a\": 1}'), ('x', 'y')")
         writer.commit()

@@ -12,7 +12,7 @@ import pytest
 from ccr3_capture import UPGRADED
 from ccr3_kit import checksums, lay_out, write_database
 from synccr.config.ccr3 import database
-from synccr.config.ccr3.database import NAME, Torn
+from synccr.config.ccr3.database import DATABASE, Torn
 from synccr.config.ccr3.offer import offered
 from synccr.config.ccr_file import ConfigFile
 from synccr.config.keys import read_keys
@@ -60,10 +60,10 @@ def test_the_first_start_takes_it(paths: Paths, name: str) -> None:
     before = checksums(directory)
     profiles = adopted(paths)
     assert not any(p.unset for p in profiles.primary.providers)
-    assert profiles.primary.source == str(directory / NAME)
+    assert profiles.primary.source == str(directory / DATABASE)
     assert str(profiles.primary.routes["default"]) == "acme,vendor/main-480b"
     (note,) = profiles.notes
-    for word in (str(directory / NAME), str(own_file(paths)), str(paths.keys)):
+    for word in (str(directory / DATABASE), str(own_file(paths)), str(paths.keys)):
         assert word in note
     assert ("Not taken: provider off" in note) == (name == "native")
     assert "key-of" not in note
@@ -71,7 +71,7 @@ def test_the_first_start_takes_it(paths: Paths, name: str) -> None:
     assert own_file(paths).stat().st_mode & 0o777 == 0o600
     assert paths.keys.stat().st_mode & 0o777 == 0o600
     assert checksums(directory) == before
-    (directory / NAME).unlink()
+    (directory / DATABASE).unlink()
     again = load_profiles(paths, read_keys(paths.keys))
     assert again.notes == ()
     assert again.primary.raw == profiles.primary.raw
@@ -100,8 +100,8 @@ def has_run(paths: Paths) -> None:
 
 
 def has_no_provider(paths: Paths) -> None:
-    (paths.ccr / f"{NAME}-wal").unlink()
-    (paths.ccr / NAME).unlink()
+    (paths.ccr / f"{DATABASE}-wal").unlink()
+    (paths.ccr / DATABASE).unlink()
     write_database(paths.ccr, {"Providers": []}).close()
 
 
@@ -112,7 +112,7 @@ def test_what_goes_before_it(paths: Paths, make: Callable[[Paths], None]) -> Non
     make(paths)
     profiles = load_profiles(paths, {}, keyless=True)
     assert profiles.keys == {}
-    assert profiles.primary.source != str(paths.ccr / NAME)
+    assert profiles.primary.source != str(paths.ccr / DATABASE)
     assert offered_keys(paths, {}) == {}
 
 
@@ -139,11 +139,11 @@ def test_the_keys_of_a_first_start(paths: Paths) -> None:
 def test_one_that_cannot_be_read_is_told(paths: Paths) -> None:
     """The shipped profile is used as before."""
     paths.ccr.mkdir(parents=True)
-    (paths.ccr / NAME).write_bytes(b"no database")
+    (paths.ccr / DATABASE).write_bytes(b"no database")
     profiles = load_profiles(paths, {}, keyless=True)
     assert profiles.primary.shipped
     (note,) = profiles.notes
-    assert str(paths.ccr / NAME) in note
+    assert str(paths.ccr / DATABASE) in note
     assert "comes with synccr" in note
     keep_adopted(profiles)
     assert not own_file(paths).exists()

@@ -19,8 +19,9 @@ from synccr.ccr.package_source import losses_of
 from synccr.ccr.v3.losses import losses
 from synccr.ccr.v3.transformers import EFFORTS, Edits, edits
 from synccr.ccr.v3.translation import Translation, translate
-from synccr.config.profile import Profile
+from synccr.config.profile import Profile, Role
 from synccr.config.reader import understand
+from synccr.config.store import shipped
 from synccr.models.report import ModelRef
 from synccr.paths import Paths
 from synccr.probe.dialects import used
@@ -76,14 +77,9 @@ def done(use: Use, effort: str = "", model: str = "m") -> Edits:
         ([["maxtoken", {"max_tokens": True}]], {}, None, set()),
         (["deepseek"], {}, 8192, set()),
         (["deepseek", ["maxtoken", {"max_tokens": 9}]], {}, 9, set()),
-        (["maxcompletiontokens"], {}, None, {"max_tokens"}),
-        (
-            [["maxtoken", {"max_tokens": 5}], "maxcompletiontokens"],
-            {"max_completion_tokens": 5},
-            None,
-            {"max_tokens"},
-        ),
-        (["maxcompletiontokens", ["maxtoken", {"max_tokens": 5}]], {}, None, {"max_tokens"}),
+        (["maxcompletiontokens"], {}, None, set()),
+        ([["maxtoken", {"max_tokens": 5}], "maxcompletiontokens"], {}, 5, set()),
+        (["maxcompletiontokens", ["maxtoken", {"max_tokens": 5}]], {}, None, set()),
         (
             [["openrouter", {"provider": {"only": ["a"]}}]],
             {"provider": {"only": ["a"]}},
@@ -355,18 +351,16 @@ ROUTES = {"default": "acme,m", "longContext": "acme,m", "image": "acme,m", "webS
          ["Providers.acme.transformer"]),
         (document(provider(transformer={"use": ["vertex-claude", "tooluse"]})),
          ["Providers.acme.models"]),
-        (document(provider(transformer={"use": ["maxcompletiontokens"]})),
-         ["Providers.acme.transformer"]),
+        (document(provider(transformer={"use": ["maxcompletiontokens"]})), []),
         (document(provider(transformer={"use": ["gemini"]})), ["Providers.acme.transformer"]),
         (document(provider("acme", "anthropic/claude-9")), ["Providers.acme.transformer"]),
         (document(provider("acme", "claude-9", transformer={"use": ["cleancache"]})), []),
         (document(provider("acme", "claude-9", transformer={"use": ["Anthropic"]})), []),
         (document(provider(tokenizer={"default": {}})), ["Providers.acme.tokenizer"]),
-        (document(Router=ROUTES), ["Router.longContext", "Router.image", "Router.webSearch"]),
-        (document(provider(transformer={"use": ["Anthropic"]}), Router=ROUTES),
-         ["Router.longContext", "Router.image"]),
+        (document(Router=ROUTES), ["Router.image", "Router.webSearch"]),
+        (document(provider(transformer={"use": ["Anthropic"]}), Router=ROUTES), ["Router.image"]),
         (document(Router=ROUTES, forceUseImageAgent=True),
-         ["Router.longContext", "Router.image", "forceUseImageAgent", "Router.webSearch"]),
+         ["Router.image", "forceUseImageAgent", "Router.webSearch"]),
         (document(forceUseImageAgent=True), []),
         (document(CUSTOM_ROUTER_PATH="x.js"), ["CUSTOM_ROUTER_PATH"]),
         (document(plugins=[{"name": "token-speed", "enabled": True}, {"name": "x"}]), ["plugins"]),
@@ -377,6 +371,12 @@ ROUTES = {"default": "acme,m", "longContext": "acme,m", "image": "acme,m", "webS
 def test_losses_are_named_by_their_place(written: dict[str, Any], places: list[str]) -> None:
     """And nothing is called a loss that is none."""
     assert [loss.place for loss in losses(profile_of(written))] == places
+
+
+@pytest.mark.parametrize("role", ["primary", "fallback"])
+def test_the_shipped_profiles_lose_nothing(role: Role) -> None:
+    """So nobody who has no profile of their own is warned at each start."""
+    assert losses(profile_of(json.loads(shipped(role).read_bytes()))) == ()
 
 
 @pytest.mark.parametrize(

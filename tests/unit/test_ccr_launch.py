@@ -23,11 +23,11 @@ from ccr_kit import (
 from ports import free_port
 from processes import started
 from synccr.ccr.generations import V2
-from synccr.ccr.launch_context import StartFailed
 from synccr.ccr.liveness import answers
 from synccr.ccr.orphans import Register, find_orphans
 from synccr.ccr.package import Package
 from synccr.ccr.process import identify
+from synccr.ccr.start_failure import StartFailed
 from synccr.ccr.v2 import launch as module
 from synccr.ccr.v2.pid_file import read_pid_file, write_pid_file
 from synccr.errors import RuntimeMissing, SynccrError, Taken

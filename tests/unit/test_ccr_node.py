@@ -14,7 +14,7 @@ from pytest_subprocess import FakeProcess
 
 from synccr.ccr import node as node_module
 from synccr.ccr.generations import V2, V3
-from synccr.ccr.node import WHEEL, find_node, new_enough, node_on_path, places
+from synccr.ccr.node import WHEEL, OldestNode, find_node, new_enough, node_on_path, places
 from synccr.errors import RuntimeMissing
 
 ROOT = Path(__file__).parents[2]
@@ -77,15 +77,38 @@ def test_too_old_is_passed_over(tmp_path: Path, fp: FakeProcess) -> None:
 
 
 @pytest.mark.parametrize(
+    ("version", "for_2", "for_3"),
+    [
+        ("9.20.0", False, False),
+        ("18.20.8", False, False),
+        ("20.0.0", True, False),
+        ("20.20.2", True, False),
+        ("21.7.3", True, False),
+        ("22.9.0", True, False),
+        ("22.13.1", True, False),
+        ("22.14.0", True, True),
+        ("22.20.0", True, True),
+        ("23.0.0", True, False),
+        ("23.5.0", True, False),
+        ("23.6.0", True, True),
+        ("23.11.1", True, True),
+        ("24.0.0", True, True),
+        ("26.1.0", True, True),
+    ],
+)
+def test_which_node_is_new_enough(version: str, for_2: bool, for_3: bool) -> None:
+    """For CCR 3 one with Node-API 10: 22.14 has it, 23.0 to 23.5 do not."""
+    found = [new_enough(version, generation.oldest_node) for generation in (V2, V3)]
+    assert found == [for_2, for_3]
+
+
+@pytest.mark.parametrize(
     ("on_path", "oldest", "taken"),
     [
-        ("20.20.2", (20, 0), True),
-        ("20.20.2", (22, 14), False),
-        ("22.13.1", (22, 14), False),
-        ("22.14.0", (22, 14), True),
-        ("22.9.0", (22, 14), False),
-        ("24.0.0", (22, 14), True),
-        ("9.20.0", (20, 0), False),
+        ("20.20.2", V2.oldest_node, True),
+        ("20.20.2", V3.oldest_node, False),
+        ("22.14.0", V3.oldest_node, True),
+        ("23.5.0", V3.oldest_node, False),
     ],
 )
 def test_how_old_it_may_be(
@@ -93,7 +116,7 @@ def test_how_old_it_may_be(
     fp: FakeProcess,
     monkeypatch: pytest.MonkeyPatch,
     on_path: str,
-    oldest: tuple[int, int],
+    oldest: OldestNode,
     taken: bool,
 ) -> None:
     """What is asked for decides whether the Node on PATH is taken, or the wheel behind it."""
@@ -106,14 +129,24 @@ def test_how_old_it_may_be(
 
 
 @pytest.mark.parametrize(
-    ("oldest", "words"), [((20, 0), "Node 20 or"), ((22, 14), "Node 22.14 or")]
+    ("oldest", "there", "words", "why"),
+    [
+        (V2.oldest_node, "18.0.0", "Node 20 or newer", "18.0.0, too old: 20 or newer"),
+        (V3.oldest_node, "20.9.0", "Node 22.14 or newer", "20.9.0, too old: 22.14 or newer"),
+        (V3.oldest_node, "23.5.0", "Node 22.14 or newer", "23.5.0, too old: 23.6 or newer"),
+    ],
 )
-def test_the_hint_names_what_is_needed(tmp_path: Path, oldest: tuple[int, int], words: str) -> None:
-    """Both sentences do."""
+def test_the_hint_names_what_is_needed(
+    tmp_path: Path, fp: FakeProcess, oldest: OldestNode, there: str, words: str, why: str
+) -> None:
+    """Both sentences do, and each Node that is too old says by what."""
+    node = put_node(tmp_path / "bin")
+    fp.register([str(node), "--version"], stdout=f"v{there}\n")
     with pytest.raises(RuntimeMissing) as caught:
         find_node(environ(tmp_path), None, oldest)
-    assert f"No {words} newer was found" in caught.value.what
-    assert f"install {words} newer" in caught.value.todo
+    assert f"No {words} was found" in caught.value.what
+    assert why in caught.value.what
+    assert f"install {words}" in caught.value.todo
 
 
 def test_the_wheel_is_new_enough_for_every_ccr() -> None:
@@ -131,7 +164,15 @@ def test_the_wheel_is_new_enough_for_every_ccr() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a script for sh")
 @pytest.mark.parametrize(
-    ("version", "wheel"), [("v22.14.0", False), ("v24.1.0", False), ("v22.13.1", True), ("", True)]
+    ("version", "wheel"),
+    [
+        ("v22.14.0", False),
+        ("v24.1.0", False),
+        ("v22.13.1", True),
+        ("", True),
+        ("v23.5.0", True),
+        ("v23.6.1", False),
+    ],
 )
 def test_which_machine_gets_the_wheel(tmp_path: Path, version: str, wheel: bool) -> None:
     """scripts/environment, and so scripts/demo, take the machine's Node if it runs every CCR."""

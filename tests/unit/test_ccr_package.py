@@ -12,7 +12,7 @@ from ccr_kit import NAME, fake_node
 
 from synccr.ccr import package_source as package_module
 from synccr.ccr.generations import V2, V3
-from synccr.ccr.node import Node
+from synccr.ccr.node import OLDEST, Node, OldestNode
 from synccr.ccr.npm import NotInRegistry
 from synccr.ccr.package import Generation
 from synccr.ccr.package_source import PackageSource, configured_generation, own_command
@@ -26,8 +26,8 @@ async def test_node_is_looked_up_before_each_launch(
     nodes = [fake_node(tmp_path / "first"), fake_node(tmp_path / "second")]
     asked: list[Node] = []
 
-    def find(environ: Mapping[str, str], cache: Path, oldest: tuple[int, int]) -> Node:
-        assert oldest == (20, 0)
+    def find(environ: Mapping[str, str], cache: Path, oldest: OldestNode) -> Node:
+        assert oldest is OLDEST
         return nodes[len(asked)]
 
     async def provide(version: str, node: Node, *_: Any, **__: Any) -> Path:
@@ -178,7 +178,12 @@ async def test_a_version_that_cannot_be_run_here(
     """``check`` says so, and so does each launch: with where it is set, before npm is asked."""
     monkeypatch.setattr("synccr.ccr.node.places", lambda _: iter(()))
     source = PackageSource(version, {"PATH": ""}, tmp_path, origin=lambda: origin)
-    for ask in (source.check, source.now):
+
+    async def generation() -> object:
+        return source.generation
+
+    asks = [source.check, source.now, *([generation] if "supported" in what else [])]
+    for ask in asks:
         with pytest.raises(RuntimeMissing) as caught:
             await ask()
         said = caught.value.what
@@ -187,6 +192,22 @@ async def test_a_version_that_cannot_be_run_here(
         assert (subject in said) == bool(origin)
         assert caught.value.todo
         assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize(
+    ("version", "command", "pinned"),
+    [
+        ("2.0.0", "", True),
+        ("1.0.73", "", True),
+        ("3.1.1", "", True),
+        ("2.0.1", "", False),
+        ("9.0.0", "", False),
+        ("2.0.0", "ccr", False),
+    ],
+)
+def test_what_npm_surely_has(version: str, command: str, pinned: bool) -> None:
+    """Versions with a lock file of ours."""
+    assert PackageSource(version, {}, Path(), command).pinned is pinned
 
 
 async def test_a_version_that_npm_does_not_have(

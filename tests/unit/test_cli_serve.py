@@ -63,6 +63,9 @@ def test_a_level_that_writes_prompts_is_said(level: str | None) -> None:
     warning = warning_of(level, Path("/home/x/logs"))
     assert (warning is not None) is (level in ("info", "debug", "trace"))
     assert warning is None or ("every prompt" in warning and "/home/x/logs" in warning)
+    unkept = warning_of(level, Path("/home/x/logs"), kept=False)
+    assert (unkept is None) is (warning is None)
+    assert unkept is None or "keeps no log" in unkept
 
 
 def test_a_supervisor_carries_no_parser_and_no_client() -> None:

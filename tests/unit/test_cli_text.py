@@ -310,6 +310,24 @@ def test_logs_of_all_starts(
     assert shown(capsys) == ["n4", "n5"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CCR_VERSION", "3.1.1"),
+        ("CCR_COMMAND", "npx -y @musistudio/claude-code-router@3.1.1"),
+    ],
+)
+def test_a_ccr_that_keeps_no_log(
+    ccr_logs: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Says so, and what shows its troubles, although another one has left logs."""
+    log(ccr_logs / "ccr-20260101000001.log", 1)
+    monkeypatch.setenv(f"SYNCCR_{name}", value)
+    with pytest.raises(SynccrError, match=r"3\.1\.1 keeps no log") as caught:
+        logs.run()
+    assert "synccr trace" in caught.value.todo
+
+
 def test_logs_are_followed_over_a_swap(
     ccr_logs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

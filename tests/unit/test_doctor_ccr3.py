@@ -16,11 +16,11 @@ from ccr3_capture import UPGRADED
 from ccr3_kit import checksums, lay_out, write_database
 from ports import free_port
 from synccr.config.ccr3 import database
-from synccr.config.ccr3.database import NAME
+from synccr.config.ccr3.database import DATABASE
 from synccr.config.ccr_file import ConfigFile
 from synccr.config.keys import below
 from synccr.config.store import FILES, decline, offered_keys, recorded
-from synccr.doctor.checks import ccr, client, configuration
+from synccr.doctor.checks import ccr, ccr3, client, configuration
 from synccr.doctor.context import Context
 from synccr.doctor.result import Diagnosis
 from synccr.paths import Paths
@@ -83,7 +83,7 @@ def no_provider(paths: Paths) -> None:
 
 
 def garbage(paths: Paths) -> None:
-    (paths.ccr / NAME).write_bytes(b"no database")
+    (paths.ccr / DATABASE).write_bytes(b"no database")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_whose_data_it_is(
     """Data of CCR 3 are no fault; routes that are missed are told, with what brings them back."""
     make(paths)
     before = checksums(paths.ccr)
-    found = ccr.generation3(context(paths))
+    found = ccr3.generation3(context(paths))
     assert found.level == level
     for word in words:
         assert word in found.detail
@@ -125,7 +125,7 @@ def test_data_that_are_being_written(paths: Paths, monkeypatch: pytest.MonkeyPat
     numbers = iter(range(1000))
     monkeypatch.setattr(database, "_PAUSE", 0)
     monkeypatch.setattr(database, "_state", lambda _: ((next(numbers),), None))
-    found = ccr.generation3(where)
+    found = ccr3.generation3(where)
     assert (found.level, "is writing it" in found.detail) == ("warn", True)
 
 
@@ -156,8 +156,8 @@ def test_a_profile_that_is_ccr_3s_is_edited_where_it_will_be(paths: Paths) -> No
     assert "init &&" in line
     assert str(paths.config / FILES["primary"]) in line
     old = {k: v for k, v in UPGRADED.items() if k != "APIKEY"}
-    (paths.ccr / NAME).unlink()
-    (paths.ccr / f"{NAME}-wal").unlink()
+    (paths.ccr / DATABASE).unlink()
+    (paths.ccr / f"{DATABASE}-wal").unlink()
     files = (json.dumps(old).encode(),)
     with closing(write_database(paths.ccr, UPGRADED, imported=files)):
         open_port = configuration.api_key(context(paths))

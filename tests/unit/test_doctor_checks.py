@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import pytest
 from ccr_kit import NAME, fake_node, make_paths
 
 from synccr.ccr.node import Place
-from synccr.doctor.checks import ccr, configuration, keys, network, running, system
+from synccr.doctor.checks import ccr, ccr3, configuration, keys, network, running, system
 from synccr.doctor.context import Context
 from synccr.doctor.registry import CHECKS, select
 from synccr.errors import UsageError, out_of_order
@@ -158,7 +159,7 @@ def test_what_ccr_3_does_not_do(
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"Providers": [*document["Providers"], VERTEX]}))
     environ = {**found.environ, "SYNCCR_CCR_VERSION": version}
-    told = ccr.translation(replace(found, environ=environ))
+    told = ccr3.translation(replace(found, environ=environ))
     assert (told.level, words in told.detail) == (level, True)
     assert level == "ok" or told.fix
 
@@ -170,7 +171,9 @@ def test_presets_are_of_ccr_2(context: Context, version: str, level: str) -> Non
     preset = context.paths.ccr / "presets" / "work"
     preset.mkdir(parents=True)
     (preset / "manifest.json").write_text('{"Router": {"default": "a,b"}}')
-    told = ccr.translation(replace(found, environ={**found.environ, "SYNCCR_CCR_VERSION": version}))
+    told = ccr3.translation(
+        replace(found, environ={**found.environ, "SYNCCR_CCR_VERSION": version})
+    )
     assert (told.level, "/preset/work" in told.detail) == (level, level == "warn")
 
 
@@ -187,6 +190,19 @@ def test_a_key_that_stands_in_a_profile(context: Context, key: str, level: str) 
         assert "ccr-config.json" in (found.fix or "")
         assert "synccr init" in (found.fix or "").replace("-m ", "")
         assert "canary" not in found.detail + (found.fix or "")
+
+
+def test_what_is_of_ccr_2_is_not_said_of_ccr_3(context: Context) -> None:
+    """It keeps no log, has no ``/api/config``, and gets no provider's key."""
+    two = with_profile(context, "canary-123456", LOG_LEVEL="debug")
+    shutil.copy(context.paths.config / "ccr-config.json", context.paths.ccr_config)
+    three = replace(two, environ={**two.environ, "SYNCCR_CCR_VERSION": "3.1.1"})
+    for check in (keys.literal, configuration.log_level):
+        assert check(two).level != "ok"
+        assert check(three).level == "ok"
+    open_to_all = [configuration.api_key(on) for on in (two, three)]
+    assert [found.level for found in open_to_all] == ["warn", "warn"]
+    assert ["/api/config" in found.detail for found in open_to_all] == [True, False]
 
 
 @pytest.mark.parametrize(("more", "level"), [({}, "ok"), ({"APIKEY": "$ACME_API_KEY"}, "warn")])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from synccr.config.profile import Profile, Provider
@@ -65,7 +68,7 @@ def test_the_providers_own_address_and_key(path: str, url: str, key: dict[bytes,
     current = known(provider())
     found = addressed(f"/to/{current.places['acme']}{path}", current.at)
     assert found is not None
-    sent = found.outgoing("POST", CLIENT, b"{}")
+    sent = found.outgoing("POST", CLIENT, b"{}", "m")
     fields = dict(sent.headers)
     assert len(fields) == len(sent.headers)
     assert (sent.method, sent.url, sent.body) == ("POST", url, b"{}")
@@ -74,6 +77,33 @@ def test_the_providers_own_address_and_key(path: str, url: str, key: dict[bytes,
     assert keys == {b"content-type": b"application/json", **key, **version}
     assert fields[b"user-agent"].startswith(b"synccr/")
     assert found.ref("m") == ModelRef("acme", "m")
+
+
+RENAMED = {"use": ["maxcompletiontokens"]}
+
+
+@pytest.mark.parametrize(
+    ("transformer", "path", "body", "sent"),
+    [
+        (RENAMED, "chat/completions", b'{"max_tokens":5,"n":1.0}',
+         b'{"n":1.0,"max_completion_tokens":5}'),
+        ({"m": RENAMED}, "chat/completions", b'{"max_tokens":5}', b'{"max_completion_tokens":5}'),
+        ({"n": RENAMED}, "chat/completions", b'{"max_tokens":5}', b'{"max_tokens":5}'),
+        (RENAMED, "chat/completions", b'{"n":1.0}', b'{"n":1.0}'),
+        (RENAMED, "chat/completions", b"no json", b"no json"),
+        (RENAMED, "chat/completions", b'"\xff"', b'"\xff"'),
+        (RENAMED, "messages", b'{"max_tokens":5}', b'{"max_tokens":5}'),
+        ({}, "chat/completions", b'{ "max_tokens": 5 }', b'{ "max_tokens": 5 }'),
+    ],
+)  # fmt: skip
+def test_the_limit_has_the_name_that_a_model_wants(
+    transformer: dict[str, Any], path: str, body: bytes, sent: bytes
+) -> None:
+    """CCR's ``maxcompletiontokens``, which CCR 3 does not have."""
+    current = known(replace(provider(), transformer=transformer))
+    found = addressed(f"/to/{current.places['acme']}/v1/{path}", current.at)
+    assert found is not None
+    assert found.outgoing("POST", CLIENT, body, "m").body == sent
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from ccr_kit import fake_node, make_paths
 
-from synccr.ccr.node import Node
+from synccr.ccr.generations import V2, V3
+from synccr.ccr.node import Node, OldestNode
+from synccr.ccr.package import Generation
 from synccr.errors import SynccrError
 from synccr.service import launchd, service_for, windows
 from synccr.service.definition import Command, Service, Surroundings
@@ -233,24 +235,24 @@ def test_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "oldest"),
+    ("settings", "generation"),
     [
-        ("", (20, 0)),
-        ('ccr_version = "3.1.1"', (22, 14)),
-        ('ccr_command = "npx @musistudio/claude-code-router@3.1.1"', (22, 14)),
-        ('ccr_command = "npx @musistudio/claude-code-router@2.0.0"', (20, 0)),
-        ('ccr_version = "4.0.0"', (20, 0)),
-        ("ccr_version = 3", (20, 0)),
+        ("", V2),
+        ('ccr_version = "3.1.1"', V3),
+        ('ccr_command = "npx @musistudio/claude-code-router@3.1.1"', V3),
+        ('ccr_command = "npx @musistudio/claude-code-router@2.0.0"', V2),
+        ('ccr_version = "4.0.0"', V2),
+        ("ccr_version = 3", V2),
     ],
 )
 def test_the_node_of_the_service(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, oldest: tuple[int, int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, generation: Generation
 ) -> None:
     """It is that of the CCR which the file names: the service has no variable of this shell. One
     that cannot be started can be removed all the same."""
-    asked: list[tuple[int, int]] = []
+    asked: list[OldestNode] = []
 
-    def find(_environ: object, _cache: object, oldest: tuple[int, int]) -> Node:
+    def find(_environ: object, _cache: object, oldest: OldestNode) -> Node:
         asked.append(oldest)
         return fake_node(tmp_path / "node")
 
@@ -258,7 +260,7 @@ def test_the_node_of_the_service(
     paths = make_paths(tmp_path)
     paths.config.mkdir()
     paths.settings.write_text(settings)
-    monkeypatch.setenv("SYNCCR_CCR_VERSION", "3.1.1" if oldest == (20, 0) else "2.0.0")
+    monkeypatch.setenv("SYNCCR_CCR_VERSION", "3.1.1" if generation is V2 else "2.0.0")
     found = surroundings(paths, os.environ)
-    assert asked == [oldest]
+    assert asked == [generation.oldest_node]
     assert str(tmp_path / "node") in found.path

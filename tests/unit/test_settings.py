@@ -18,7 +18,7 @@ SECONDS = "a number of seconds above 0 to 10000000; without it, it is 30"
         ("PREFLIGHT_TIMEOUT", "-1", "cannot be '-1'", SECONDS),
         ("PREFLIGHT_TIMEOUT", "soon", "cannot be 'soon'", SECONDS),
         ("PREFLIGHT_ATTEMPTS", "21", "cannot be '21'", "a whole number from 1 to 20"),
-        ("CCR_VERSION", "latest", "cannot be 'latest'", "an exact version; without it, it is 2.0"),
+        ("CCR_VERSION", "latest", "cannot be 'latest'", "an exact version, such as 2.0.0 or 3"),
         ("ON_TROUBLE", "flee", "cannot be 'flee'", "a word (move, wait or stop)"),
         ("ON_TROUBLE", "default=flee", "cannot be what stands there", "without it, it is move"),
         ("ON_TROUBLE_FLOOR", "main", "cannot be 'main'", "provider,model; without it, it is none"),

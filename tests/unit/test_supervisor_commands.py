@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from collections.abc import Awaitable, Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -19,6 +22,7 @@ from synccr.settings import Settings
 from synccr.supervisor.starting import Starting
 from synccr.turns.trace import TraceLog
 
+Answer = Callable[[], Awaitable[object]]
 KEY = "sk-canary-0123456789abcdef"
 
 
@@ -110,16 +114,81 @@ async def test_a_restart_from_the_page(stage: Starting) -> None:
     assert (await stage.restart_from_page(asked(x_api_key=KEY))).status == 503
 
 
+class Packages:
+    """Where CCR comes from: each of its answers is a coroutine function."""
+
+    def __init__(self, now: Answer, check: Answer | None = None) -> None:
+        self.now, self.check = now, check
+        self.pinned = check is not None
+
+
+async def refuse() -> None:
+    raise RuntimeMissing("CCR cannot be run.", "Set another.")
+
+
+async def agree() -> None:
+    """It can be run."""
+
+
+class ChosenError(Exception):
+    """The models were asked, and CCR is there."""
+
+
+def begin(
+    stage: Starting, monkeypatch: pytest.MonkeyPatch, packages: Packages, preflight: Answer
+) -> Coroutine[Any, Any, object]:
+    """Start until a configuration is to be chosen."""
+    parts = cast("Any", stage.parts)
+    parts.packages, parts.predecessor, parts.quotas = lambda _: packages, None, None
+    parts.context.paths, parts.context.skip_preflight = SimpleNamespace(instance=None), False
+    prober = SimpleNamespace(preflight=lambda *_, **__: preflight())
+    parts.context.on_probe, parts.progress = None, lambda _: None
+    parts.journal = SimpleNamespace(write=lambda *_, **__: None)
+    monkeypatch.setattr("synccr.supervisor.starting.Prober", lambda *_: prober)
+    monkeypatch.setattr(stage, "_choose", Mock(side_effect=ChosenError))
+    return stage.start(cast("Any", SimpleNamespace(provider_side=None)))
+
+
+@pytest.mark.parametrize("packages", [Packages(agree, refuse), Packages(refuse)])
 async def test_ccr_that_cannot_be_run_is_told_before_a_model_is_asked(
+    stage: Starting, monkeypatch: pytest.MonkeyPatch, packages: Packages
+) -> None:
+    """A question costs money and half a minute. What npm may not have is fetched first."""
+    preflight = Mock()
+    with pytest.raises(RuntimeMissing, match="cannot be run"):
+        await begin(stage, monkeypatch, packages, preflight)
+    preflight.assert_not_called()
+
+
+async def test_ccr_is_fetched_while_the_models_are_asked(
     stage: Starting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A question costs money and half a minute."""
+    """Each takes seconds: neither waits for the other one's end."""
+    both = asyncio.Barrier(2)
 
-    async def refuse() -> None:
-        raise RuntimeMissing("CCR cannot be run.", "Set another.")
+    async def meet() -> tuple[()]:
+        await both.wait()
+        return ()
 
-    parts = cast("Any", stage.parts)
-    parts.packages = lambda _: SimpleNamespace(now=refuse)
-    monkeypatch.setattr("synccr.supervisor.starting.Prober", lambda *_: pytest.fail("asked"))
-    with pytest.raises(RuntimeMissing, match="cannot be run"):
-        await stage.start(cast("Any", None))
+    async with asyncio.timeout(30):
+        with pytest.raises(ChosenError):
+            await begin(stage, monkeypatch, Packages(meet, agree), meet)
+
+
+async def test_no_model_is_waited_for_when_ccr_cannot_be_had(
+    stage: Starting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is being asked is ended."""
+    ended = asyncio.Event()
+
+    async def ask() -> tuple[()]:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return ()
+
+    async with asyncio.timeout(30):
+        with pytest.raises(RuntimeMissing):
+            await begin(stage, monkeypatch, Packages(refuse, agree), ask)
+        await ended.wait()

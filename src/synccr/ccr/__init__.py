@@ -9,6 +9,7 @@ package,             what to run; looked up before each launch
 package_source
 launch_context,      what a launch is given; start one of whichever generation
 launchers, spawn
+start_failure        why it did not come up
 backend, liveness    one running CCR: asked, seen to die, ended
 output               what it prints
 process              which process is which; started to end with us, ended with its tree

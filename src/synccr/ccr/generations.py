@@ -29,12 +29,13 @@ V3: Final = Generation(
     "3.x",
     frozenset({"3"}),
     PINS_3,
-    (22, 14),
+    {22: 14, 23: 6},  # Node-API 10, for better-sqlite3 13; an older one ends with a signal
     ("serve", "--no-open"),
     OVERRIDES,
     apart=True,
     losses=_lost_in_3,
     presets=False,
+    log=False,
 )
 
 

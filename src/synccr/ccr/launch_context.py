@@ -10,7 +10,6 @@ from synccr.ccr.backend import Backend
 from synccr.ccr.orphans import Register
 from synccr.ccr.package import Package
 from synccr.ccr.process import ProcessId
-from synccr.errors import SynccrError
 from synccr.paths import Paths
 from synccr.redact import Redactor
 
@@ -81,20 +80,3 @@ class Starter(Protocol):
             SynccrError: a directory cannot be written.
         """
         ...
-
-
-class StartFailed(SynccrError):
-    """CCR did not come up.
-
-    Attributes:
-        exit_code_of_ccr: what it exited with; negative for a signal; None when it
-            still ran and was ended because it did not answer in time.
-    """
-
-    def __init__(self, what: str, exit_code_of_ccr: int | None) -> None:
-        super().__init__(what, "See: synccr logs")
-        self.exit_code_of_ccr = exit_code_of_ccr
-
-
-class TryAgain(Exception):
-    """The start was lost to a coincidence, such as a port that was taken meanwhile."""

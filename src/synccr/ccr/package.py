@@ -8,6 +8,7 @@ from pathlib import Path
 
 from synccr.ccr.installation import Pin
 from synccr.ccr.loss import Loss
+from synccr.ccr.node import OldestNode
 from synccr.config.profile import Profile
 
 
@@ -19,24 +20,27 @@ class Generation:
         name: for people.
         majors: first numbers of its versions.
         pins: its known versions.
-        oldest_node: major and minor of the oldest Node that it runs on.
+        oldest_node: which Node is new enough for it.
         arguments: what makes its program serve.
         overrides: npm's, for versions that are not pinned.
-        apart: it runs in a directory that a ``ccr`` which a person types does not use, and its
-            port is opened by a key of synccr's own, whatever the profile says.
+        apart: it runs in a directory that a ``ccr`` which a person types does not use, is told
+            no provider's key or address, and its port is opened by a key of synccr's own,
+            whatever the profile says.
         losses: what of a profile it does not do.
         presets: it serves CCR 2's presets.
+        log: it keeps a log.
     """
 
     name: str
     majors: frozenset[str]
     pins: Mapping[str, Pin] = field(repr=False)
-    oldest_node: tuple[int, int]
+    oldest_node: OldestNode
     arguments: tuple[str, ...]
     overrides: Mapping[str, str] = field(default_factory=dict, repr=False)
     apart: bool = False
     losses: Callable[[Profile], tuple[Loss, ...]] = lambda _profile: ()
     presets: bool = True
+    log: bool = True
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from synccr.ccr.generations import V2, V3, generation_of
 from synccr.ccr.installation import provide
 from synccr.ccr.loss import Loss
-from synccr.ccr.node import Node, find_node, new_enough, node_on_path, number
+from synccr.ccr.node import Node, find_node, needed, new_enough, node_on_path
 from synccr.ccr.npm import NAME, NotInRegistry
 from synccr.ccr.package import Generation, Package
 from synccr.config.profile import Profile
@@ -66,7 +66,15 @@ class PackageSource:
         Raises:
             RuntimeMissing: none that synccr knows.
         """
-        return configured_generation(self.version, self.command)
+        try:
+            return configured_generation(self.version, self.command)
+        except RuntimeMissing as error:
+            raise self._with_origin(error, "The command" if self.command else "It") from error
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is a version whose lock file comes with synccr, so that npm has it."""
+        return not self.command and any(self.version in one.pins for one in (V2, V3))
 
     async def check(self) -> None:
         """See to it, in a moment, that this machine can run what is named; npm is not asked.
@@ -110,10 +118,7 @@ class PackageSource:
             raise self._with_origin(error, "The command") from error
 
     async def _node(self) -> tuple[Generation, Node]:
-        try:
-            generation = generation_of(self.version)
-        except RuntimeMissing as error:
-            raise self._with_origin(error, "It") from error
+        generation = self.generation
         try:
             # A shim of a version manager may take its time, and requests go on meanwhile.
             node = await asyncio.to_thread(
@@ -140,6 +145,12 @@ def losses_of(settings: Settings, *profiles: Profile) -> tuple[Loss, ...]:
     return tuple(dict.fromkeys(loss for one in profiles for loss in generation.losses(one)))
 
 
+def configured_version(settings: Settings) -> str:
+    """Which CCR settings name, as far as that is known without a look."""
+    command = settings.ccr_command
+    return named_version(command) if command else settings.ccr_version
+
+
 def configured_generation(version: str, command: str = "") -> Generation:
     """The generation that the settings name; 2.x for a command that does not tell.
 
@@ -151,6 +162,14 @@ def configured_generation(version: str, command: str = "") -> Generation:
         RuntimeMissing: none that synccr knows.
     """
     return _generation_in(command) if command else generation_of(version)
+
+
+def keeps_log(settings: Settings) -> bool:
+    """Whether the CCR that settings name keeps a log; so does one that is not known."""
+    try:
+        return configured_generation(settings.ccr_version, settings.ccr_command).log
+    except RuntimeMissing:
+        return True
 
 
 def own_command(line: str, environ: Mapping[str, str], cache: Path | None = None) -> Package:
@@ -201,7 +220,7 @@ def _check_node(
     if node and not new_enough(node.version, generation.oldest_node):
         raise RuntimeMissing(
             f"ccr_command would run on Node {node.version} ({node.path}), and Claude Code Router "
-            f"{generation.name} needs {number(generation.oldest_node)} or newer.",
+            f"{generation.name} needs {needed(generation.oldest_node, node.version)}.",
             "Put a newer Node first on PATH, or set ccr_version in place of ccr_command.",
         )
 

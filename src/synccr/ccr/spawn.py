@@ -76,7 +76,7 @@ async def spawn(
     except OSError as error:
         raise RuntimeMissing(
             f"{package.command[0]} could not be run: {error.strerror}.",
-            "See: synccr logs",
+            "See: synccr doctor",
         ) from error
     finally:
         if started:

@@ -14,7 +14,10 @@ Run Claude Code Router so that a model you cannot use never ends your session.
 
 synccr checks every configured model, writes a healed configuration for Claude Code Router
 (CCR), runs CCR, watches it, and moves to your fallback when a model runs out of credit, goes
-away or breaks down."""
+away or breaks down.
+
+That is CCR 2.0.0, unless ccr_version in synccr.toml, or SYNCCR_CCR_VERSION, says otherwise: 3.1.1
+for CCR 3."""
 FIRST_STEPS = """\
   First steps:
     synccr init     asks for your provider's key, and whether your models can serve

@@ -26,7 +26,7 @@ Config = Annotated[
         "--config",
         metavar="FILE",
         readable=False,
-        help="The primary profile, in CCR's own format.",
+        help="The primary profile, in the form of CCR 2's config.json.",
     ),
 ]
 FallbackConfig = Annotated[

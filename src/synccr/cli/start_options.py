@@ -60,10 +60,18 @@ def plain(arguments: Sequence[str]) -> StartOptions | None:
     return StartOptions(ProfileOptions(**named), skip_preflight)
 
 
-def warning_of(level: str | None, logs: Path) -> str | None:
-    """What a level of CCR's log means for a person; None when it keeps nothing but errors."""
+def warning_of(level: str | None, logs: Path, *, kept: bool = True) -> str | None:
+    """What a level of CCR's log means for a person; None when it keeps nothing but errors.
+
+    Args:
+        level: as asked for.
+        logs: where they are.
+        kept: whether this CCR keeps any.
+    """
     if level not in _LOUD:
         return None
+    if not kept:
+        return "This CCR keeps no log, whatever its level."
     return (
         f"CCR's log keeps level {level}: every prompt is written to {logs}. Provider keys given "
         "as $NAME are not, because CCR has placeholders for them."

@@ -1,1 +1,1 @@
-"""Profiles, in CCR's own format, and what is done to them."""
+"""Profiles, in the form of CCR 2's ``config.json``, and what is done to them."""

@@ -1,4 +1,4 @@
-"""Profiles: a CCR configuration in CCR's own format, read and understood.
+"""Profiles: a configuration in the form of CCR 2's ``config.json``, read and understood.
 
 CCR replaces ``$NAME`` and ``${NAME}`` in ``Providers`` and ``APIKEY`` from the
 environment (an unset name stays as it is) and nowhere else; so do we, and the

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from synccr.config.ccr3.database import NAME, Unreadable
+from synccr.config.ccr3.database import DATABASE, Unreadable
 from synccr.config.ccr3.offer import offered
 from synccr.config.ccr3.profile import Taken
 from synccr.config.ccr_file import ConfigFile
@@ -229,7 +229,7 @@ def source_in_ccr3(paths: Paths, environ: Mapping[str, str]) -> Source | None:
         Unreadable, Torn: it is there, and cannot be read.
     """
     if taken := offered(paths, environ):
-        return Source(paths.ccr / NAME, paths.config / FILES["primary"], taken=taken)
+        return Source(paths.ccr / DATABASE, paths.config / FILES["primary"], taken=taken)
     return None
 
 

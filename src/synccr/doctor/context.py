@@ -19,7 +19,7 @@ from synccr.ccr.loss import Loss, unservable
 from synccr.ccr.node import OLDEST, Node, find_node
 from synccr.ccr.package import Generation
 from synccr.ccr.package_source import configured_generation, losses_of
-from synccr.config.ccr3.database import NAME
+from synccr.config.ccr3.database import DATABASE
 from synccr.config.profile import Profile, probe_targets, variables
 from synccr.config.store import FILES, Profiles, load_profiles, read_written
 from synccr.control import request
@@ -189,7 +189,7 @@ class Context:
     def is_in_ccr3(self, profile: Profile) -> bool:
         """Whether it stands in CCR 3's database, and in no file of its own before the first
         start."""
-        return Path(profile.source) == self.paths.ccr / NAME
+        return Path(profile.source) == self.paths.ccr / DATABASE
 
     def edit(self, profile: Profile) -> str:
         """The line that opens a profile; a shipped one is copied to where edits stay."""

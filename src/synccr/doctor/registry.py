@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from synccr.doctor.checks import (
     ccr,
+    ccr3,
     client,
     configuration,
     keys,
@@ -30,10 +31,10 @@ CHECKS: tuple[Check, ...] = (
     Check("npm.present", "npm", ccr.npm),
     Check("ccr.package", "Claude Code Router, the pinned version", ccr.package),
     Check("ccr.global", "A global ccr", ccr.global_ccr),
-    Check("ccr.generation3", "Data of CCR 3", ccr.generation3),
+    Check("ccr.generation3", "Data of CCR 3", ccr3.generation3),
     Check("ccr.orphans", "CCR without a supervisor", running.orphans),
     Check("config.valid", "Profiles", configuration.valid),
-    Check("ccr.translation", "Profiles on this CCR", ccr.translation),
+    Check("ccr.translation", "Profiles on this CCR", ccr3.translation),
     Check("config.written", "The configuration CCR reads", configuration.written),
     Check("fallback.inflight", "Another model for a failed request", configuration.in_flight),
     Check("keys.set", "Provider keys are set", keys.are_set),

@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
+import msgspec
+
 from synccr.config.profile import Provider
 from synccr.models.report import ModelRef
-from synccr.probe.dialects import CHAT, GEMINI, MESSAGES, RESPONSES, ProbeDialect
+from synccr.probe.dialects import CHAT, GEMINI, MESSAGES, RESPONSES, ProbeDialect, renames_limit
 from synccr.transport import Outgoing
 
 _PATH: Final = re.compile(r"/to/([a-z0-9]+)(/[^?]*)")
@@ -42,20 +44,34 @@ class Addressed(NamedTuple):
     url: str
 
     def outgoing(
-        self, method: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
+        self, method: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, model: str
     ) -> Outgoing:
-        """The request as the provider gets it."""
+        """The request as the provider gets it, for the model of that name there."""
         own = {
             name.encode(): value.encode("latin-1", "replace")
             for name, value in self.dialect.headers(self.provider).items()
         }
         passed = _KEPT | (_ANTHROPIC if self.dialect is MESSAGES else frozenset())
         kept = {name: value for name, value in headers if name in passed}
+        if self.dialect is CHAT and renames_limit(self.provider, model):
+            body = with_limit_renamed(body)
         return Outgoing(method, self.url, tuple((own | kept).items()), body)
 
     def ref(self, model: str) -> ModelRef:
         """The model of that name there."""
         return ModelRef(self.provider.name, model)
+
+
+def with_limit_renamed(body: bytes) -> bytes:
+    """A body with ``max_completion_tokens`` in place of ``max_tokens``: CCR 3 has only the old
+    name. All other values keep their bytes."""
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body
+    if (limit := fields.pop("max_tokens", None)) is not None:
+        fields["max_completion_tokens"] = limit
+    return msgspec.json.encode(fields)
 
 
 def addressed(target: str, at: Callable[[str], Provider | None]) -> Addressed | None:

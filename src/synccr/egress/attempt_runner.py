@@ -142,8 +142,9 @@ class AttemptRunner:
             return None
         self._shape = read_shape(found.url, body)
         self._twice = ASKED_TWICE
-        request = found.outgoing(connection.method, connection.headers, body)
-        return request, found.ref(self._shape.model)
+        model = self._shape.model
+        request = found.outgoing(connection.method, connection.headers, body, model)
+        return request, found.ref(model)
 
     def _led(self, body: bytes) -> tuple[Outgoing, ModelRef | None]:
         """What a CCR asks that was led here on its way to a provider."""

@@ -100,6 +100,12 @@ def used(section: object) -> tuple[TransformerUse, ...]:
     return tuple(entries)
 
 
+def renames_limit(provider: Provider, model: str) -> bool:
+    """Whether this model is to be sent ``max_completion_tokens`` in place of ``max_tokens``."""
+    entries = used(provider.transformer) + used(provider.transformer.get(model))
+    return any(entry.name == "maxcompletiontokens" for entry in entries)
+
+
 class ProbeDialect(ABC):
     """One form of asking for a completion.
 
@@ -204,8 +210,7 @@ class ChatProbe(ProbeDialect):
         like: Shape | None = None,
     ) -> ProbeRequest:
         ask = super().ask(provider, model, tools=tools, forced=forced, like=like)
-        entries = used(provider.transformer) + used(provider.transformer.get(model))
-        if any(entry.name == "maxcompletiontokens" for entry in entries):
+        if renames_limit(provider, model):
             body = dict(ask.json or {})
             body["max_completion_tokens"] = body.pop("max_tokens")
             return replace(ask, json=body)

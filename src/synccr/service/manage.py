@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from synccr.ccr.node import OLDEST, find_node
+from synccr.ccr.node import OLDEST, OldestNode, find_node
 from synccr.ccr.package_source import configured_generation
 from synccr.errors import SynccrError
 from synccr.files import private_directory, write_atomic
@@ -98,7 +98,7 @@ def surroundings(paths: Paths, environ: Mapping[str, str]) -> Surroundings:
     )
 
 
-def _oldest_node(paths: Paths) -> tuple[int, int]:
+def _oldest_node(paths: Paths) -> OldestNode:
     """For the CCR that the service will run, which has none of this shell's settings."""
     try:
         settings = load(paths.settings, {})

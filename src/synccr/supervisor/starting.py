@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from synccr.supervisor.running import Running
 
 
 class Starting(Stage):
-    """Sees to CCR, asks the models, and chooses a configuration."""
+    """Asks the models while CCR is fetched, and chooses a configuration."""
 
     def status(self) -> dict[str, Any]:
         return self.start_status() | self.origin_status()
@@ -41,10 +42,9 @@ class Starting(Stage):
             SynccrError: there is no CCR, or no model serves.
         """
         parts, config = self.parts, self.parts.config
-        package = await parts.packages(config.settings).now()  # else said before a model is asked
         instance = parts.context.paths.instance
         prober = Prober(config, instance, parts.quotas, endpoints.provider_side)
-        reports = await self._preflight(prober)
+        package, reports = await self._package_and_preflight(prober)
         choice = self._choose(reports)
         if not parts.predecessor:
             await end_orphans(parts.context.paths)
@@ -65,6 +65,19 @@ class Starting(Stage):
         )
         parts.progress(f"starting Claude Code Router {package.version}")
         return Running(endpoints, prober, state), choice.why
+
+    async def _package_and_preflight(self, prober: Prober) -> tuple[Package, tuple[Report, ...]]:
+        """CCR is fetched, should it have to be, while the models are asked; but a version that
+        cannot be run, or that npm may not have, is said before."""
+        packages = self.parts.packages(self.parts.config.settings)
+        await (packages.check() if packages.pinned else packages.now())
+        package = asyncio.create_task(packages.now())
+        preflight = asyncio.create_task(self._preflight(prober))
+        try:
+            return await asyncio.gather(package, preflight)
+        finally:
+            package.cancel()
+            preflight.cancel()
 
     async def _preflight(self, prober: Prober) -> tuple[Report, ...]:
         parts, context = self.parts, self.parts.context

@@ -8,13 +8,14 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from synccr.ccr.launch_context import EgressAddress, StartFailed, TryAgain
+from synccr.ccr.launch_context import EgressAddress
 from synccr.ccr.liveness import answers, refuses
 from synccr.ccr.orphans import Register
 from synccr.ccr.output import last_error
 from synccr.ccr.package import Package
 from synccr.ccr.process import ProcessId
 from synccr.ccr.spawn import environ_of, serving, spawn
+from synccr.ccr.start_failure import StartFailed, TryAgain, unwritable
 from synccr.ccr.v2.backend import Backend2
 from synccr.ccr.v2.log_files import last_logged_error
 from synccr.ccr.v2.pid_file import (
@@ -25,7 +26,7 @@ from synccr.ccr.v2.pid_file import (
     write_pid_file,
 )
 from synccr.ccr.v2.preload import led_command, led_environ
-from synccr.errors import SynccrError, Taken
+from synccr.errors import Taken
 from synccr.files import close_to_writers, private_directory
 from synccr.paths import Paths
 from synccr.ports import free_port, is_free
@@ -33,6 +34,7 @@ from synccr.redact import Redactor
 
 _STEP = 0.01
 _ATTEMPTS = 4
+_TODO = "See: synccr logs"
 _SAYS_RUNNING = ("server is running", "already running")
 
 
@@ -90,7 +92,7 @@ class Launcher:
             except TryAgain as lost:
                 last = lost
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise unwritable(error, self.paths.ccr) from error
             else:
                 return backend
             finally:
@@ -99,7 +101,7 @@ class Launcher:
                         backend.kill()
                         await backend.stop(0)
                     self._name_again(named)
-        raise StartFailed(f"CCR could not be started: {last}.", None)
+        raise StartFailed(f"CCR could not be started: {last}.", todo=_TODO)
 
     def _clear_pid_file(self, ours: Collection[ProcessId]) -> int | None:
         """Take the pid file out of CCR's way; the pid of ours that it named."""
@@ -114,7 +116,7 @@ class Launcher:
         try:
             remove_pid_file(self.paths)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(error, self.paths.ccr) from error
         return owner.identity.pid if isinstance(owner, Ours) else None
 
     def _name_again(self, pid: int | None) -> None:
@@ -124,12 +126,6 @@ class Launcher:
                 remove_pid_file(self.paths)
             else:
                 write_pid_file(self.paths, pid)
-
-    def _unwritable(self, error: OSError) -> SynccrError:
-        return SynccrError(
-            f"{error.filename or self.paths.ccr} cannot be written: {error.strerror or error}.",
-            "Free space on the disk, or make the directory writable, then try again.",
-        )
 
     async def _spawn(self, package: Package, port: int) -> Backend2:
         directory = private_directory(self.paths.ccr)
@@ -165,11 +161,7 @@ class Launcher:
                 return
             await asyncio.sleep(_STEP)
         detail = self._detail(backend)
-        raise StartFailed(
-            f"CCR did not answer /health on port {backend.port} within "
-            f"{self.start_timeout:g} s{detail and f' (it said: {detail})'}.",
-            None,
-        )
+        raise StartFailed.silent(backend.port, self.start_timeout, detail, _TODO)
 
     def _died(self, backend: Backend2) -> Exception:
         """Why it died, or that it is worth another try."""
@@ -181,8 +173,7 @@ class Launcher:
         # CCR exits before its log is written, so that its own word on the port is often lost.
         if "EADDRINUSE" in detail or (code == 1 and not is_free(backend.port)):
             return TryAgain(f"port {backend.port} was taken by another process")
-        ended = f"was ended by signal {-code}" if code and code < 0 else f"exited with code {code}"
-        return StartFailed(f"CCR {ended} while starting: {detail or 'it gave no reason'}.", code)
+        return StartFailed.exited(code, detail, _TODO)
 
     def _detail(self, backend: Backend2) -> str:
         pid = backend.root.pid if backend.package.entry else None

@@ -45,9 +45,6 @@ def _of_provider(place: str, models: Sequence[Asked]) -> Iterator[Loss]:
     if refs := tuple(one.ref for one in models if one.dialect is GEMINI):
         what = "CCR 3 asks Google for whole answers"
         yield Loss(place, what, "text comes at the end, all at once", refs)
-    if refs := _using(models, "maxcompletiontokens"):
-        what = "CCR 3 cannot rename max_tokens"
-        yield Loss(place, what, "the client's own limit is not passed on", refs)
     for name in dict.fromkeys(
         u.name for one in models for u in one.uses if _has_variable(u.values)
     ):
@@ -64,9 +61,6 @@ def _of_providers(profile: Profile) -> Iterator[Loss]:
 
 def _of_document(profile: Profile, models: Sequence[Asked]) -> Iterator[Loss]:
     raw, routes = profile.raw, profile.routes
-    if "longContext" in routes:
-        what = "prompts are measured by an estimate, and not by what the provider counted last"
-        yield Loss("Router.longContext", what, "near the threshold one may go the other way")
     if "image" in routes:
         what = "CCR 3 has no image agent"
         consequence = "images of earlier turns are not looked at again"

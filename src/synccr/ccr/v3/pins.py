@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from synccr.ccr.installation import Pin
 from synccr.ccr.npm import NAME
@@ -36,12 +35,3 @@ OVERRIDES: Mapping[str, str] = {
 }
 """npm's, for a version that is not pinned. An alias counts where the registry answers that it does
 not have the package; it is one that is there anyway, since better-sqlite3 names it."""
-
-HEAP_LIMIT: Final = 1024
-"""MiB of JavaScript objects in each process of CCR (``--max-old-space-size`` in ``NODE_OPTIONS``).
-
-Without it V8 lets garbage grow as the machine's memory allows: on 25 GB the gateway takes 886 MB
-after 58 thousand requests and gives none back. With it, 362 MB after 50 thousand, as fast; with 256
-no less. It must not be small: the gateway dies with 256 on ten requests of 10 MB at once or two of
-30, with 512 on twenty of 10 or six of 30; with 1024 it serves those, and takes 1.5 GB meanwhile.
-"""

@@ -80,6 +80,7 @@ class _Request:
     of_client: set[str] = field(default_factory=lambda: set(_OF_CLIENT))
     dropped: set[str] = field(default_factory=set)
     cap: int | float | None = None
+    renamed: bool = False
     schemas: bool = False
 
     def take_out(self, *names: str) -> None:
@@ -88,7 +89,7 @@ class _Request:
             self.extra.pop(name, None)
 
     def limit(self, most: object) -> None:
-        if isinstance(most, bool) or not isinstance(most, int | float):
+        if self.renamed or isinstance(most, bool) or not isinstance(most, int | float):
             return
         if isinstance(self.extra.get("max_tokens"), int | float):
             self.extra["max_tokens"] = min(self.extra["max_tokens"], most)
@@ -138,11 +139,8 @@ def _reasoning(request: _Request, values: Mapping[str, Any]) -> None:
 
 
 def _renamed(request: _Request, _values: Mapping[str, Any]) -> None:
-    most = request.extra.get("max_tokens", request.cap)
-    request.take_out("max_tokens")
-    request.cap = None
-    if most is not None:
-        request.extra["max_completion_tokens"] = most
+    """The egress gives ``max_tokens`` its other name, by which no later transformer finds it."""
+    request.renamed = True
 
 
 def _cerebras(request: _Request, _values: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ def run(
     ] = False,
     ccr: Annotated[
         str | None,
-        typer.Option("--ccr", metavar="VERSION", help="Show it with this Claude Code Router."),
+        typer.Option("--ccr", metavar="VERSION", help="Show it with this CCR, such as 3.1.1."),
     ] = None,
 ) -> Result:
     """Show the whole main job on an embedded provider: no key, no account, no configuration.

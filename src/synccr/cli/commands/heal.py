@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from synccr.ccr.loss import Loss
+from synccr.ccr.package_source import configured_version
 from synccr.cli.context import CommandContext
 from synccr.cli.options import Config, FallbackConfig, Fresh, Json, Port
 from synccr.cli.output import style
@@ -69,9 +70,8 @@ def run(
     else:
         outcome = f"Nothing written: synccr runs (pid {runs.pid}) and keeps {where} healed."
     notes = [outcome, *([f"What was there before: {backup}"] if backup else [])]
-    lost = [
-        f"On Claude Code Router {context.settings.ccr_version}, {loss}" for loss in found.losses
-    ]
+    version = configured_version(context.settings)
+    lost = [f"On Claude Code Router {version}, {loss}" for loss in found.losses]
     notes = [*lost, *notes]
     return Result([*_change_lines(healed.changes), *map(Note, notes)])
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
 import sys
 import time
 
+from synccr.ccr.package_source import configured_version, keeps_log
 from synccr.ccr.v2.log_files import unread
 from synccr.cli.context import redactor
 from synccr.cli.options import Follow
@@ -14,6 +16,7 @@ from synccr.cli.output import print_data, print_note, reader_gone
 from synccr.errors import SynccrError
 from synccr.paths import Paths
 from synccr.redact import Redactor
+from synccr.settings import load
 
 _MOST = 1000
 """Lines of CCR's logs that are shown."""
@@ -21,9 +24,19 @@ _LEVELS = {10: "trace", 20: "debug", 30: "info", 40: "warn", 50: "error", 60: "f
 
 
 def run(follow: Follow = False) -> None:
-    """Show the latest of CCR's own logs, errors made readable and keys masked."""
+    """Show the latest of CCR's own logs, errors made readable and keys masked.
+
+    CCR 3 keeps none: synccr trace shows what came of each request.
+    """
+    paths = Paths.from_environment()
+    settings = load(paths.settings, os.environ)
+    if not keeps_log(settings):
+        raise SynccrError(
+            f"Claude Code Router {configured_version(settings)} keeps no log.",
+            "See what came of each request: synccr trace; and what synccr did: synccr events",
+        )
     redact = redactor()
-    where = Paths.from_environment().ccr_logs
+    where = paths.ccr_logs
     if not any(where.glob("ccr-*.log")):
         raise SynccrError(f"CCR has written no log in {where}.", "Run: synccr start")
     # CCR begins a file at each start, and two may write at one time: all of them count.

@@ -23,7 +23,7 @@ from synccr.errors import ConfigError
 if TYPE_CHECKING:
     import sqlite3
 
-NAME = "config.sqlite"
+DATABASE = "config.sqlite"
 _PARTS = ("", "-wal")
 _LARGEST = 64 * 1024 * 1024
 """Bytes of each file; 3.1.1's have some hundred thousand."""
@@ -78,9 +78,9 @@ def read_database(directory: Path) -> Stored | None:
     Raises:
         Unreadable, Torn: it is there, and cannot be read.
     """
-    path = directory / NAME
+    path = directory / DATABASE
     with tempfile.TemporaryDirectory(prefix="synccr-") as private:
-        copy = Path(private, NAME)
+        copy = Path(private, DATABASE)
         try:
             if not _copy(path, copy):
                 return None
@@ -99,10 +99,10 @@ def _copy(path: Path, copy: Path) -> bool:
             return False
         with contextlib.suppress(FileNotFoundError):  # then its state has changed, too
             for part, found in zip(_PARTS, before, strict=True):
-                target = copy.with_name(NAME + part)
+                target = copy.with_name(DATABASE + part)
                 target.unlink(missing_ok=True)
                 if found is not None:
-                    target.write_bytes(_content(path.with_name(NAME + part)))
+                    target.write_bytes(_content(path.with_name(DATABASE + part)))
         if _state(path) == before:
             return True
         time.sleep(_PAUSE)
@@ -114,7 +114,7 @@ def _copy(path: Path, copy: Path) -> bool:
 
 def _state(path: Path) -> tuple[tuple[int, ...] | None, ...]:
     """What changes with the content of each file; None for one that is not there."""
-    return tuple(map(_stamp, (path.with_name(NAME + part) for part in _PARTS)))
+    return tuple(map(_stamp, (path.with_name(DATABASE + part) for part in _PARTS)))
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from synccr.config.ccr3.database import NAME, Unreadable, read_database
+from synccr.config.ccr3.database import DATABASE, Unreadable, read_database
 from synccr.config.ccr3.profile import Taken, old_document, take
 from synccr.config.ccr_file import ConfigFile
 from synccr.config.reader import understand
@@ -36,13 +36,13 @@ def offered(paths: Paths, environ: Mapping[str, str]) -> Taken | None:
             return replace(taken, left=(*taken.left, *passed_over))
         # What CCR 3 has now may be used all the same.
         passed_over = (f"the old config.json, which cannot be used: {why}",)
-    raise Unreadable(f"{paths.ccr / NAME} cannot be a profile: {why}", "Mend it in CCR 3.")
+    raise Unreadable(f"{paths.ccr / DATABASE} cannot be a profile: {why}", "Mend it in CCR 3.")
 
 
 def _unusable(taken: Taken, environ: Mapping[str, str]) -> str:
     """Why it cannot be a profile; empty when it can."""
     try:
-        understand(taken.document, NAME, "primary", {**taken.keys, **environ})
+        understand(taken.document, DATABASE, "primary", {**taken.keys, **environ})
     except ConfigError as error:
         return error.what
     return ""

@@ -1,31 +1,31 @@
-"""Node, npm and the packages: the pinned CCR, a global one, and what CCR 3 did."""
+"""Node, npm and the packages: the pinned CCR and a global one."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from synccr.ccr.generations import generation_of
 from synccr.ccr.installation import Installation, Pin
-from synccr.ccr.loss import Loss
 from synccr.ccr.node import WHEEL
-from synccr.ccr.package_source import UNKNOWN, PackageSource, named_version, own_command
-from synccr.ccr.v2.override_files import find_overrides
-from synccr.config.ccr3.database import NAME, Torn, Unreadable
-from synccr.config.ccr3.offer import offered
+from synccr.ccr.npm import NAME as _PACKAGE
+from synccr.ccr.package_source import (
+    UNKNOWN,
+    PackageSource,
+    named_version,
+    own_command,
+)
+from synccr.config.ccr3.database import DATABASE
 from synccr.doctor import lines
 from synccr.doctor.context import Blocked, Context
 from synccr.doctor.result import Diagnosis, fail, ok, skip, together, warn
 from synccr.errors import RuntimeMissing
 
-_PACKAGE = "@musistudio/claude-code-router"
 _ASK_NPM = 12.0
 _OWN = "your own command runs Claude Code Router"
 
@@ -177,7 +177,7 @@ def global_ccr(context: Context) -> Diagnosis:
         )
     remove = f"npm uninstall -g{at} {_PACKAGE}"
     habits = "uses the same port and rewrites Claude Code's settings"
-    if (context.paths.ccr / NAME).exists():
+    if (context.paths.ccr / DATABASE).exists():
         return warn(f"{program} is Claude Code Router {version}: its start {habits}.", remove)
     return fail(
         f"{program} is Claude Code Router {version}: its first start takes config.json away, "
@@ -220,74 +220,6 @@ def _prefix(root: Path) -> Path | None:
     if modules.name != "node_modules":
         return None
     return modules.parent.parent if modules.parent.name == "lib" else modules.parent
-
-
-def generation3(context: Context) -> Diagnosis:
-    """CCR 3's data in the directory that CCR 2 reads, too: no fault, but it may hold routes that
-    the person misses."""
-    path = context.paths.ccr / NAME
-    if not path.exists():
-        return ok("no data of CCR 3 in the directory")
-    primary = context.profiles.primary
-    here = f"CCR 3 has its data here ({path})"
-    if context.paths.ccr_config.exists():
-        here += ", and neither reads nor removes the config.json beside it"
-    if not (primary.shipped or context.is_in_ccr3(primary)):
-        return ok(f"{here}; synccr leaves it as it is and has a profile ({primary.source})")
-    try:
-        taken = offered(context.paths, context.environ)
-    except Torn as error:
-        return warn(error.what, lines.synccr("doctor", "ccr.generation3"))
-    except Unreadable as error:
-        return warn(error.what, _aside(context.paths.ccr))
-    if taken is None:
-        return ok(f"{here}, and no provider yet")
-    who = "synccr init" if primary.shipped else "the first synccr start"
-    if taken.upgraded:
-        return warn(
-            f"CCR 3 took over the config.json of CCR 2 here and dropped its routes. {path} still "
-            f"has it, and {who} takes it as the primary profile. {taken}",
-            lines.synccr("init"),
-        )
-    return ok(f"{here}; {who} takes it as the primary profile")
-
-
-def _aside(directory: Path) -> str:
-    aside = directory / "ccr3"
-    words = " ".join(map(lines.quote, sorted(directory.glob(f"{NAME}*"))))
-    return f"mkdir -p {lines.quote(aside)} && mv -- {words} {lines.quote(aside)}"
-
-
-def translation(context: Context) -> Diagnosis:
-    """What the profiles have and this CCR does not do."""
-    version = context.settings.ccr_version
-    found = [*(_lost(context, loss) for loss in context.losses), *_presets(context, version)]
-    if not found:
-        return ok(f"Claude Code Router {version} does all that the profiles have")
-    return together(found)
-
-
-def _lost(context: Context, loss: Loss) -> Diagnosis:
-    if not loss.unservable:
-        return warn(str(loss), lines.edit(context.paths.settings))
-    profiles = context.profiles
-    for profile in (profiles.primary, profiles.fallback):
-        leading = [name for name, ref in profile.routes.items() if ref in loss.models]
-        if leading and Path(profile.source).is_file():  # else nobody wrote them
-            routes = ", ".join(f"Router.{name}" for name in leading)
-            lead = "leads" if len(leading) == 1 else "lead"
-            return fail(f"{loss} {routes} of {profile.source} {lead} there.", context.edit(profile))
-    return warn(str(loss), context.edit(profiles.primary))
-
-
-def _presets(context: Context, version: str) -> Iterator[Diagnosis]:
-    with contextlib.suppress(RuntimeMissing):  # `package` tells
-        if generation_of(version).presets:
-            return
-        for one in find_overrides(context.paths.ccr):
-            if one.kind == "preset":
-                what = f"CCR {version} has no presets: nothing answers at /preset/{one.name}."
-                yield warn(f"{one.file}: {what}", lines.edit(context.paths.settings))
 
 
 def runtime(context: Context) -> Diagnosis:

@@ -202,6 +202,8 @@ def literal(context: Context) -> Diagnosis:
         for profile in (profiles.fallback, profiles.primary)
         for name in Keyring.of([profile.raw], context.environ).literal
     }
+    if context.generation and context.generation.apart:
+        return ok("CCR gets no provider's key; all stay with synccr")
     if not found:
         return ok("CCR gets placeholders; the keys stay with synccr")
     return together(
