@@ -98,6 +98,27 @@ def test_an_upstream_that_never_answers(home: Home, provider: FakeProvider) -> N
         assert home.status()["relay"]["carried"] == 1
 
 
+@pytest.mark.ccr("3.1.1")  # CCR 2 changes no route as it runs
+def test_a_silent_request_when_routes_change_in_place(home: Home, provider: FakeProvider) -> None:
+    """It keeps its model, which may be reading a long prompt, for as long as silence is allowed;
+    then the model that serves by now gets it."""
+    home.env["SYNCCR_SILENCE_CEILING"] = "5"
+    home.use(provider)
+    with home.running() as running, ThreadPoolExecutor(1) as pool:
+        before = home.status()["ccr"]
+        provider.set(MAIN, "never")
+        provider.forget()
+        waiting = pool.submit(ask, running.url, "patient")
+        running.until(lambda: provider.requests(MAIN))
+        assert home.run("swap", "fallback").returncode == 0
+        assert answered(ask(running.url, "meanwhile"), "meanwhile")
+        assert not waiting.done()
+        assert answered(waiting.result(60), "patient")
+        assert home.status()["ccr"] == before
+    asked = [record.model for record in provider.requests() if b"patient" in record.raw]
+    assert asked == [MAIN, SPARE]
+
+
 @pytest.mark.parametrize("move", ["swap", "restart"])
 def test_a_stream_ends_where_it_began(home: Home, provider: FakeProvider, move: str) -> None:
     """A stream that runs during a swap or a restart is finished by its backend."""
