@@ -7,11 +7,12 @@ import stat
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 import fault_kit as kit
 from fault_kit import FULL, Ledger
-from home import Home, message
+from home import KEY, Home, message
 from provider import FakeProvider
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
@@ -223,3 +224,115 @@ def test_a_package_that_was_changed_is_not_run(
         assert f"Claude Code Router {home.ccr_version}" in done.stderr
         assert not (home.root / "ran").exists()
     kit.assert_whole(home)
+
+
+ASKED_OF_PRIVATE_PORTS = [
+    ("POST", "/v1/messages", message("x")),
+    ("POST", "/v1/messages/count_tokens", message("x")),
+    ("GET", "/v1/models", None),
+    ("GET", "/__ccr/remote/capabilities", None),
+    ("POST", "/v1/oauth/token", {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}),
+    ("POST", "/api/ccr/rpc", {"method": "getConfig", "args": []}),
+    ("POST", "/api/config", {"Providers": []}),
+    ("GET", "/api/config", None),
+]
+NOBODYS: list[dict[str, str]] = [
+    {},
+    {"authorization": "Bearer wrong", "x-api-key": "wrong", "x-ccr-web-auth": "wrong"},
+    {"Host": "evil.example", "Origin": "http://evil.example"},
+]
+
+
+@kit.BOTH
+def test_private_ports_refuse_a_stranger(
+    home: Home, provider: FakeProvider, ledger: Ledger
+) -> None:
+    """Without an APIKEY: whoever finds CCR's own ports, its management's or the egress's gets
+    nothing done there, and learns nothing."""
+    home.use(provider)
+    supervisor = kit.start(home)
+    try:
+        before, pid = kit.written(home), kit.status(home)["ccr"]["pid"]
+        ports = {
+            connection.laddr.port
+            for process in home.processes()
+            for connection in process.net_connections(kind="tcp")
+            if connection.status == psutil.CONN_LISTEN
+        } - {home.port}
+        assert len(ports) == 2 + len(kit.gateways(home))
+        provider.forget()
+        for port in ports:
+            statuses = set()
+            for method, path, body in ASKED_OF_PRIVATE_PORTS:
+                for headers in NOBODYS:
+                    with ledger.fault("stranger at a private port"):
+                        url = f"http://127.0.0.1:{port}{path}"
+                        answer = httpx.request(method, url, json=body, headers=headers, timeout=30)
+                        assert 400 <= answer.status_code < 500, (port, method, path, answer.text)
+                        assert KEY not in answer.text
+                        statuses.add(answer.status_code)
+            assert statuses & {401, 403}, port
+        assert provider.requests() == []
+        assert kit.written(home) == before
+        assert kit.status(home)["ccr"]["pid"] == pid
+    finally:
+        kit.stop(supervisor)
+    kit.assert_whole(home)
+
+
+FORGED = {
+    "empty": "",
+    "text": "mine",
+    "other": '{"pid": 1, "started": "then"}',
+    "wrong": '["1", 2]',
+    "deep": "[" * 100_000,
+    "gone": f"[{2**22}, 'long ago']",
+}
+"""Contents of ``owner.json``."""
+
+
+@pytest.mark.ccr(kit.CCR3)
+def test_planted_run_directories(
+    home: Home, provider: FakeProvider, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Where CCR 3 is to run there is a link to somebody's directory, or there are links and
+    forged owners: what they lead to stays as it is, and the start works or says why not."""
+    home.use(provider)
+    kit.stop(kit.start(home))
+    somebodys = tmp_path / "somebodys"
+    somebodys.mkdir()
+    (somebodys / "run-theirs").mkdir()
+    victim = _victim(somebodys / "run-theirs")
+    place = kit.instance(home) / "ccr3"
+    with ledger.fault("planted link for the directory of CCR 3"):
+        place.rmdir()
+        place.symlink_to(somebodys)
+        done = home.run("start", "--detach")
+        assert done.returncode in kit.EXITS - {0}, done.stderr
+        assert str(place) in done.stderr
+        assert "Traceback" not in done.stderr
+        place.unlink()
+    with ledger.fault("planted links in the directory of CCR 3"):
+        place.mkdir(mode=0o700)
+        (place / "run-link").symlink_to(somebodys)
+        (place / "file").write_bytes(SECRET)
+        for name, content in FORGED.items():
+            (place / f"run-{name}").mkdir()
+            (place / f"run-{name}" / "owner.json").write_text(content)
+        (place / "run-linked").mkdir()
+        (place / "run-linked" / "owner.json").symlink_to(victim)
+        supervisor = kit.start(home)
+        assert kit.status(home)["state"] == "running"
+        assert {path.name for path in kit.run_directories(home) if path.is_dir()} == {
+            next(iter(_of_ccr(home))).name,
+            "run-link",
+        }
+        kit.stop(supervisor)
+    assert victim.read_bytes() == SECRET
+    assert sorted(somebodys.rglob("*")) == [victim.parent, victim]
+
+
+def _of_ccr(home: Home) -> set[Path]:
+    """Where the CCRs of a home run."""
+    found = {process.environ()["CCR_INTERNAL_HOME_DIR"] for process in kit.ccr_processes(home)}
+    return {Path(path) for path in found}
