@@ -131,7 +131,7 @@ ASLEEP_FOR = [(6 * HOUR, 6 * HOUR), (5 * DAY, 5 * DAY)]
 SET = [(6 * HOUR, 0), (-2 * DAY, 0), (400 * DAY, 0), (0, 0)]
 
 
-@kit.cases("jumps", [ASLEEP_FOR, SET], [[ASLEEP_FOR[0], SET[1]]])
+@kit.cases("jumps", [ASLEEP_FOR, SET], [SET[:2]])
 def test_the_clocks_jump(
     home: Home,
     provider: FakeProvider,

@@ -121,7 +121,7 @@ def settled(home: Home, provider: FakeProvider) -> Home:
 def watched(home: Home) -> Iterator[Watch]:
     """What must hold at every moment and at the end."""
     before = theirs(home)
-    ours = [home.root / ".local/state/synccr", home.root / "tmp"]
+    ours = [home.root / ".local/state/synccr", home.root / "tmp", home.ccr, home.cache]
     umask = os.umask(0)
     try:
         with Watch([home.root], ours, home.cache / "ccr") as watch:
