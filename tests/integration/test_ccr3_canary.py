@@ -111,6 +111,7 @@ def settled(home: Home, provider: FakeProvider) -> Home:
     keys = home.config / "keys.env"
     keys.write_text(f"ACME_KEY={home.env.pop('ACME_KEY')}\n")
     keys.chmod(0o600)
+    home.cache.chmod(0o700)
     temporary = home.root / "tmp"
     temporary.mkdir(mode=0o700)
     home.env |= {"TMPDIR": str(temporary), "SYNCCR_SWAP_COOLDOWN": "0"}
