@@ -39,8 +39,10 @@ TROUBLES: dict[str, Any] = {
 """Behaviours of the main model from its third turn on."""
 
 CLIENTS = ("claude", "newest_claude")
-CCR3 = ("auth", "billing", "cut", "rate_limited", "error_first", "stream_error", "html")
-CCR3 += ("empty_answer",)
+CCR3 = [
+    *("auth", "billing", "cut", "rate_limited"),
+    *("error_first", "stream_error", "html", "empty_answer"),
+]
 """What CCR 3 alone would answer in another way than CCR 2, or hide."""
 ALONE = ("auth", "rate_limited", "error_first")
 """Of these, what is tried on CCR 3 alone."""

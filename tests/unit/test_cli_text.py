@@ -23,6 +23,8 @@ from synccr.cli.status_text import lines, plan_lines, turns_line
 from synccr.cli.status_watch import latest, sparkline, traffic_lines, view
 from synccr.config.keys import read_keys, with_keys, write_keys
 from synccr.errors import ConfigError, SynccrError, UsageError
+from synccr.journal import Journal
+from synccr.paths import Paths
 from synccr.supervisor.traffic_rate import SPAN, Traffic
 from synccr.turns.resent_log import Entry
 
@@ -293,6 +295,20 @@ def log(path: Path, *seconds: int) -> None:
 
 def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [text.rpartition(" ")[2] for text in capsys.readouterr().out.splitlines()]
+
+
+def test_a_ccr_without_a_log_has_the_journal(
+    ccr_logs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of a hint to start what may run; a log of CCR 2 is not taken for its own."""
+    monkeypatch.setenv("SYNCCR_CCR_VERSION", "3.1.1")
+    log(ccr_logs / "ccr-20260101000001.log", 1)
+    Journal(Paths.from_environment().instance / "journal.jsonl").write("crashed", pid=7)
+    logs.run()
+    said = capsys.readouterr()
+    assert "Claude Code Router 3.x keeps no log; this is synccr's journal." in said.err
+    assert "crashed" in said.out
+    assert "n1" not in said.out
 
 
 def test_logs_of_all_starts(

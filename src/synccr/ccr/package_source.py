@@ -133,11 +133,18 @@ class PackageSource:
 def losses_of(settings: Settings, *profiles: Profile) -> tuple[Loss, ...]:
     """What of some profiles the CCR does not do that settings name, each once; nothing for one
     that is not known."""
-    try:
-        generation = configured_generation(settings.ccr_version, settings.ccr_command)
-    except RuntimeMissing:
+    generation = known_generation(settings)
+    if generation is None:
         return ()
     return tuple(dict.fromkeys(loss for one in profiles for loss in generation.losses(one)))
+
+
+def known_generation(settings: Settings) -> Generation | None:
+    """The generation that the settings name; None when synccr knows none such."""
+    try:
+        return configured_generation(settings.ccr_version, settings.ccr_command)
+    except RuntimeMissing:
+        return None
 
 
 def configured_generation(version: str, command: str = "") -> Generation:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from synccr.ccr.package import Generation
 from synccr.cli.profile_options import ProfileOptions
 
 LOG_LEVELS = ("error", "warn", "info", "debug", "trace")
@@ -60,8 +61,10 @@ def plain(arguments: Sequence[str]) -> StartOptions | None:
     return StartOptions(ProfileOptions(**named), skip_preflight)
 
 
-def warning_of(level: str | None, logs: Path) -> str | None:
+def warning_of(level: str | None, logs: Path, generation: Generation | None) -> str | None:
     """What a level of CCR's log means for a person; None when it keeps nothing but errors."""
+    if level and generation and not generation.log:
+        return f"Claude Code Router {generation.name} keeps no log; --log-level changes nothing."
     if level not in _LOUD:
         return None
     return (

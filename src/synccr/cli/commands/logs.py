@@ -1,14 +1,17 @@
-"""``synccr logs``: CCR's own."""
+"""``synccr logs``: CCR's own, or what synccr saw of a CCR that keeps none."""
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import json
 import sys
 import time
 
+from synccr.ccr.package_source import known_generation
 from synccr.ccr.v2.log_files import unread
-from synccr.cli.context import redactor
+from synccr.cli.context import CommandContext, redactor
+from synccr.cli.journal_lines import show_journal
 from synccr.cli.options import Follow
 from synccr.cli.output import print_data, print_note, reader_gone
 from synccr.errors import SynccrError
@@ -21,7 +24,14 @@ _LEVELS = {10: "trace", 20: "debug", 30: "info", 40: "warn", 50: "error", 60: "f
 
 
 def run(follow: Follow = False) -> None:
-    """Show the latest of CCR's own logs, errors made readable and keys masked."""
+    """Show the latest of CCR's own logs, errors made readable and keys masked.
+
+    CCR 3 keeps no log: then what synccr saw of it, as synccr events shows it.
+    """
+    if name := _without_log():
+        print_note(f"Claude Code Router {name} keeps no log; this is synccr's journal.", "dim")
+        show_journal(follow=follow)
+        return
     redact = redactor()
     where = Paths.from_environment().ccr_logs
     if not any(where.glob("ccr-*.log")):
@@ -39,6 +49,14 @@ def run(follow: Follow = False) -> None:
         for line in unread(where, done):
             if found := _entry(line):
                 _print_entry(found, redact)
+
+
+def _without_log() -> str:
+    """The generation that is run, when it keeps no log."""
+    with contextlib.suppress(SynccrError):
+        generation = known_generation(CommandContext.make().settings)
+        return "" if generation is None or generation.log else generation.name
+    return ""
 
 
 def _entry(line: bytes) -> tuple[float, str, str] | None:

@@ -89,6 +89,9 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def log_level(context: Context) -> Diagnosis:
     """What CCR's log keeps on disk."""
+    generation = context.generation
+    if generation and not generation.log:
+        return ok(f"Claude Code Router {generation.name} keeps no log")
     path = context.paths.ccr_config
     document = _read(path)
     if document is None:
@@ -147,10 +150,11 @@ def api_key(context: Context) -> Diagnosis:
     if pending := context.is_in_ccr3(profile):
         fix = f"{lines.synccr('init')} && {fix}"
     mendable = not pending and (not runs or "apikey.local" in context.named)
+    apart = context.generation and context.generation.apart
+    reads = "" if apart else ", and read and change CCR's configuration there (/api/config)"
     return warn(
         f"{path} has no APIKEY: every program and every user of this machine can use your models "
-        f"through port {context.profiles.local.port}, and read and change CCR's configuration "
-        "there (/api/config)."
+        f"through port {context.profiles.local.port}{reads}."
         + (" Once there is one, clients that run now are refused until they send it." * runs),
         fix,
         mend if mendable else None,
