@@ -91,8 +91,8 @@ class StartFailed(SynccrError):
             still ran and was ended because it did not answer in time.
     """
 
-    def __init__(self, what: str, exit_code_of_ccr: int | None) -> None:
-        super().__init__(what, "See: synccr logs")
+    def __init__(self, what: str, exit_code_of_ccr: int | None, see: str = "synccr logs") -> None:
+        super().__init__(what, f"See: {see}")
         self.exit_code_of_ccr = exit_code_of_ccr
 
 

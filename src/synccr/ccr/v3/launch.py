@@ -27,6 +27,7 @@ from synccr.ports import free_port, is_free
 
 _MANAGED = "CCR web management is running at"
 """What CCR says when it has started: from then on it handles SIGTERM."""
+_SEE = "synccr doctor"  # CCR 3 keeps no log
 _STEP = 0.02
 _ATTEMPTS = 4
 
@@ -70,7 +71,7 @@ class Launcher3:
                 if backend and not ready:
                     backend.kill()
                     await backend.stop(0)
-        raise StartFailed(f"CCR could not be started: {last}.", None)
+        raise StartFailed(f"CCR could not be started: {last}.", None, _SEE)
 
     async def _spawn(self, package: Package, config: Mapping[str, Any]) -> Backend3:
         context, egress = self.context, self.context.egress()
@@ -140,6 +141,7 @@ class Launcher3:
             f"CCR did not answer /health on port {backend.port} within "
             f"{timeout:g} s{detail and f' (it said: {detail})'}.",
             None,
+            _SEE,
         )
 
     def _died(self, backend: Backend3) -> StartFailed:
@@ -147,7 +149,9 @@ class Launcher3:
         backend.last_words()
         detail = self._detail(backend)
         ended = f"was ended by signal {-code}" if code and code < 0 else f"exited with code {code}"
-        return StartFailed(f"CCR {ended} while starting: {detail or 'it gave no reason'}.", code)
+        return StartFailed(
+            f"CCR {ended} while starting: {detail or 'it gave no reason'}.", code, _SEE
+        )
 
     def _detail(self, backend: Backend3) -> str:
         said = backend.output
