@@ -189,6 +189,7 @@ def test_what_the_person_names(home: Home, provider: FakeProvider, claude: Path)
         openai, anthropic = provider.requests()
         body = {"model": "claude-sonnet-4", "messages": [{"role": "user", "content": "one two"}]}
         counted = httpx.post(f"{running.url}/v1/messages/count_tokens", json=body)
+        listed = httpx.get(f"{running.url}/v1/models?limit=1000").json()["data"]
         assert len(provider.requests()) == 2
     assert (openai.model, anthropic.model) == (SPARE, MAIN)
     assert openai.key_ok
@@ -200,3 +201,4 @@ def test_what_the_person_names(home: Home, provider: FakeProvider, claude: Path)
     assert anthropic.headers["user-agent"].startswith("claude-cli/")
     assert anthropic.body["thinking"]
     assert counted.json()["input_tokens"] > 0
+    assert {f"acme,{SPARE}", f"direct,{MAIN}"} <= {row["id"] for row in listed}
