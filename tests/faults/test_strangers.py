@@ -226,7 +226,7 @@ def test_a_package_that_was_changed_is_not_run(
     kit.assert_whole(home)
 
 
-ASKED_OF_PRIVATE_PORTS = [
+ASKED_OF_PRIVATE_PORTS: list[tuple[str, str, object]] = [
     ("POST", "/v1/messages", message("x")),
     ("POST", "/v1/messages/count_tokens", message("x")),
     ("GET", "/v1/models", None),

@@ -281,6 +281,23 @@ def test_a_log_level_that_a_person_asked_for(
     assert (finding.level, finding.repair is not None) == (level, fixable)
 
 
+@pytest.mark.parametrize(
+    ("version", "level", "words", "interface"),
+    [("2.0.0", "fail", "writes every prompt", True), ("3.1.1", "ok", "keeps no log", False)],
+)
+def test_what_ccr_3_has_not(
+    context: Context, version: str, level: str, words: str, interface: bool
+) -> None:
+    """Neither a log nor an interface to its configuration on the public port."""
+    with_profile(context, "$ACME_API_KEY", LOG_LEVEL="debug")
+    source = context.paths.config / "ccr-config.json"
+    context.paths.ccr_config.write_text(source.read_text())
+    current = replace(context, environ={**context.environ, "SYNCCR_CCR_VERSION": version}).again()
+    found = configuration.log_level(current)
+    assert (found.level, words in found.detail) == (level, True)
+    assert ("/api/config" in configuration.api_key(current).detail) is interface
+
+
 def test_npm_is_missing(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Node without npm cannot fetch CCR."""
     for npm, level in ((False, "fail"), (True, "ok")):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from synccr.ccr.package_source import configured_version, keeps_log
+from synccr.ccr.package_source import configured_version
 from synccr.ccr.v2.override_files import find_overrides, troubles
 from synccr.config.ccr_file import ConfigFile
 from synccr.config.profile import Profile
@@ -90,7 +90,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def log_level(context: Context) -> Diagnosis:
     """What CCR's log keeps on disk."""
-    if not keeps_log(context.settings):
+    generation = context.generation
+    if generation and not generation.log:
         return ok(f"Claude Code Router {configured_version(context.settings)} keeps no log")
     path = context.paths.ccr_config
     document = _read(path)
