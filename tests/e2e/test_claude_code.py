@@ -9,7 +9,11 @@ import pytest
 from home import KEY, MAIN, SPARE, Home
 from provider import FakeProvider
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(900),
+    pytest.mark.ccr("2.0.0", "3.1.1", long=False),
+]
 
 
 def test_claude_code_answers_while_its_main_model_has_no_credit(

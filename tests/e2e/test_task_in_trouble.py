@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from home import MAIN, SPARE, Home
+from home import LONG, MAIN, SPARE, Home
 from provider import FakeProvider
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -21,6 +21,9 @@ WORDS = "I am about to take the third step, and I say so at some length."
 
 TROUBLES: dict[str, Any] = {
     "billing": "billing",
+    "auth": "auth",
+    "rate_limited": "rate_limited",
+    "error_first": "error_first",
     "html": "html",
     "json_error": "json_error",
     "empty_answer": {"preset": "empty_answer", "text": "", "tools": "ignore"},
@@ -34,6 +37,20 @@ TROUBLES: dict[str, Any] = {
     "cut_in_a_call": "cut",
 }
 """Behaviours of the main model from its third turn on."""
+
+CLIENTS = ("claude", "newest_claude")
+CCR3 = [
+    *("auth", "billing", "cut", "rate_limited"),
+    *("error_first", "stream_error", "html", "empty_answer"),
+]
+"""What CCR 3 alone would answer in another way than CCR 2, or hide."""
+ALONE = ("auth", "rate_limited", "error_first")
+"""Of these, what is tried on CCR 3 alone."""
+CASES = [
+    *(("2.0.0", one, client) for one in TROUBLES if one not in ALONE for client in CLIENTS),
+    *(("3.1.1", one, CLIENTS[number % 2]) for number, one in enumerate(CCR3)),
+]
+QUICK = ("2.0.0", "billing", "claude")
 
 
 def call(tool: str, **arguments: Any) -> dict[str, Any]:
@@ -58,11 +75,9 @@ def taken(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "client", ["claude", pytest.param("newest_claude", marks=pytest.mark.long)]
-)
-@pytest.mark.parametrize(
-    "trouble",
-    ["billing", *(pytest.param(name, marks=pytest.mark.long) for name in [*TROUBLES][1:])],
+    ("ccr_version", "trouble", "client"),
+    [pytest.param(*case, marks=() if case == QUICK else pytest.mark.long) for case in CASES],
+    indirect=["ccr_version"],
 )
 def test_a_task_is_finished_unaided(
     home: Home,
@@ -86,7 +101,7 @@ def test_a_task_is_finished_unaided(
     script = {"script": steps(folder), "text": DONE}
     home.use(provider)
     with home.running():
-        for model in (MAIN, SPARE):
+        for model in (MAIN, SPARE, LONG):
             provider.set(model, script)
         task = home.begin(
             "code", "-p", "take the five steps", "--allowedTools", "Bash,Read", cwd=folder

@@ -11,7 +11,12 @@ from home import MAIN, Home
 from pages import DOCS
 from provider import FakeProvider
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.long,
+    pytest.mark.timeout(900),
+    pytest.mark.ccr("2.0.0", "3.1.1"),
+]
 
 SHOWN = {
     "billing": "API Error: 402 No model answered",

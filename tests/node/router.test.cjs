@@ -63,6 +63,10 @@ const to = async (body, headers) => (await route(body, headers)).chosen;
 const words = (count) => "word ".repeat(count);
 const say = (content, more = {}) => ({ model: "claude-sonnet-4-5", messages: [{ role: "user", content }], ...more });
 const image = () => ({ type: "image", source: { type: "base64", media_type: "image/png", data: "aGk=" } });
+const remind = ({ messages, ...rest }) => ({
+  messages: [...messages, { role: "system", content: "Agents: none." }],
+  ...rest,
+});
 const system = (text) => [{ type: "text", text: "one" }, { type: "text", text }];
 const TAG = "<CCR-SUBAGENT-MODEL>acme,deep</CCR-SUBAGENT-MODEL>";
 const SEARCH = [{ type: "web_search_20250305", name: "web_search" }];
@@ -109,6 +113,7 @@ describe("routes, in CCR 2's order", () => {
     ["an image", say([image()]), "e,eyes"],
     ["an image before all others", say([image(), { type: "text", text: words(200) }], { thinking: THINKING }), "e,eyes"],
     ["an image in a result", say([{ type: "tool_result", content: [image()] }]), "e,eyes"],
+    ["an image, then a word of the client's", remind(say([image()])), "e,eyes"],
   ]) {
     it(`${what} -> ${wanted}`, async () => assert.equal(await to(body), wanted));
   }
@@ -167,6 +172,29 @@ describe("what is made of a request", () => {
       image(),
       image(),
     ]);
+  });
+
+  it("what the client tells the model becomes a part of the message before it", async () => {
+    const text = (words) => ({ type: "text", text: words });
+    const reminder = (words) => text(`<system-reminder>\n${words}\n</system-reminder>`);
+    const turns = [
+      { role: "user", content: "hi" },
+      { role: "system", content: "Agents: none." },
+      { role: "assistant", content: "hello" },
+      { role: "system", content: [text("Tools: none."), { type: "tool_addition" }, text("Skills: none.")] },
+      { role: "user", content: [text("go")] },
+    ];
+    const folded = [
+      { role: "user", content: [text("hi"), reminder("Agents: none.")] },
+      { role: "assistant", content: "hello" },
+      { role: "user", content: [reminder("Tools: none."), reminder("Skills: none.")] },
+      { role: "user", content: [text("go")] },
+    ];
+    const { body } = await route(say("", { messages: structuredClone(turns) }));
+    assert.deepEqual(body.messages, folded);
+    write({ models: { "acme,big": { to: "e,Big", anthropic: true } } });
+    const raw = await route(say("", { messages: structuredClone(turns) }));
+    assert.deepEqual(raw.body.messages, turns);
   });
 
   it("images of earlier turns are taken out, but for the image route's own model", async () => {

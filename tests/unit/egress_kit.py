@@ -78,7 +78,14 @@ class Scene:
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.egress.port, limit=1 << 22)
 
-    def request(self, turn: Turn | None = None, *, stream: bool = True, **fields: str) -> bytes:
+    def request(
+        self,
+        turn: Turn | None = None,
+        *,
+        stream: bool = True,
+        path: str = "/v1/chat/completions",
+        **fields: str,
+    ) -> bytes:
         body = json.dumps({"model": "main", "stream": stream, "messages": []}).encode()
         headers = {
             "host": "x",
@@ -90,13 +97,19 @@ class Scene:
             **{name.replace("_", "-"): value for name, value in fields.items()},
         }
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        return f"POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n".encode() + body
+        return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
-    async def ask(self, turn: Turn | None = None, *, stream: bool = True) -> Seen:
+    async def ask(
+        self,
+        turn: Turn | None = None,
+        *,
+        stream: bool = True,
+        path: str = "/v1/chat/completions",
+    ) -> Seen:
         """One request of CCR on a connection of its own, and the answer's end."""
         reader, writer = await self.connect()
         try:
-            writer.write(self.request(turn, stream=stream))
+            writer.write(self.request(turn, stream=stream, path=path))
             async with asyncio.timeout(10):
                 return await read_message(reader)
         finally:
@@ -153,7 +166,8 @@ async def stage(
     provider = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 22)
     port = provider.sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    lookup = ProviderLookup((Provider("acme", url, "real-key", ("main", "spare")),))
+    acme = Provider("acme", url, "real-key", ("main", "spare"))
+    lookup = ProviderLookup((acme,))
     services = AttemptServices(
         turns=Turns(),
         transport=Transport(environ={}),
@@ -162,6 +176,7 @@ async def stage(
         substitute=Keys().substitute,
         permit=permit,
         on_ended=lambda turn, attempt: ended.append((turn, attempt)),
+        provider_at={"p1": acme}.get,
     )
     egress = Egress(services, most_unproven=most_unproven)
     await egress.start()

@@ -267,7 +267,7 @@ def test_forms_of_one_provider_are_entries_of_their_own() -> None:
     found = translated(document(one))
     forms = {e["protocol"]: e["models"] for e in found.document["Providers"]}
     assert forms == {"anthropic": ["a"], "openai_chat_completions": ["b"]}
-    assert found.routes["models"]["p,a"] == {"to": "synccr-1,a"}
+    assert found.routes["models"]["p,a"] == {"to": "synccr-1,a", "anthropic": True}
     assert found.routes["models"]["p,b"]["to"] == "synccr-2,b"
     assert found.routes["models"]["p,b"]["cap"] == 8192
 

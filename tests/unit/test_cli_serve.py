@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from synccr.ccr.generations import V2, V3
 from synccr.cli import detach
 from synccr.cli.profile_options import ProfileOptions as Profiles
 from synccr.cli.start_options import LOG_LEVELS, StartOptions, plain, warning_of
@@ -60,12 +61,16 @@ def test_a_detached_start_reads_its_own_arguments(
 @pytest.mark.parametrize("level", [None, *LOG_LEVELS])
 def test_a_level_that_writes_prompts_is_said(level: str | None) -> None:
     """And where they are written."""
-    warning = warning_of(level, Path("/home/x/logs"))
+    warning = warning_of(level, Path("/home/x/logs"), V2)
     assert (warning is not None) is (level in ("info", "debug", "trace"))
     assert warning is None or ("every prompt" in warning and "/home/x/logs" in warning)
-    unkept = warning_of(level, Path("/home/x/logs"), kept=False)
-    assert (unkept is None) is (warning is None)
-    assert unkept is None or "keeps no log" in unkept
+
+
+def test_a_level_that_changes_nothing_is_said() -> None:
+    """CCR 3 keeps no log, so no level writes prompts."""
+    assert warning_of(None, Path("/home/x/logs"), V3) is None
+    warning = warning_of("debug", Path("/home/x/logs"), V3)
+    assert warning == "Claude Code Router 3.x keeps no log; --log-level changes nothing."
 
 
 def test_a_supervisor_carries_no_parser_and_no_client() -> None:

@@ -139,6 +139,22 @@ async def test_trouble_before_the_first_content(
             assert answer.body == b'{"error": "no credit"}'
 
 
+async def unknown_key(seen: Seen, writer: asyncio.StreamWriter) -> None:
+    writer.write(response(b'{"error": "Invalid API key"}', status="401 No"))
+
+
+@pytest.mark.parametrize(
+    ("path", "told"), [("/v1/chat/completions", 401), ("/to/p1/v1/chat/completions", 403)]
+)
+async def test_a_401_is_known_as_such(path: str, told: int) -> None:
+    """Also where CCR is told 403, because it would ask again: a 403 is no proof of a bad key."""
+    async with stage(unknown_key) as scene:
+        turn = scene.turn()
+        assert status(await scene.ask(turn, path=path)) == told
+        assert turn.failure is not None
+        assert turn.failure.http_status == 401
+
+
 async def cut(seen: Seen, writer: asyncio.StreamWriter) -> None:
     writer.write(STREAM + piece(WHOLE[0]))
     await asyncio.sleep(0.05)

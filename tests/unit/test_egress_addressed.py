@@ -75,7 +75,7 @@ def test_the_providers_own_address_and_key(path: str, url: str, key: dict[bytes,
     keys = {name: fields[name] for name in fields.keys() - {b"user-agent", b"accept-encoding"}}
     version = {b"anthropic-version": b"2023-06-01"} if b"x-api-key" in key else {}
     assert keys == {b"content-type": b"application/json", **key, **version}
-    assert fields[b"user-agent"].startswith(b"synccr/")
+    assert fields[b"user-agent"].startswith(b"claude-cli" if version else b"synccr/")
     assert found.ref("m") == ModelRef("acme", "m")
 
 

@@ -160,6 +160,15 @@ def test_log_level(level: str | None, after: str) -> None:
     assert (healed.config["LOG"], healed.config["LOG_LEVEL"]) == (True, after)
 
 
+def test_a_ccr_that_does_not_read_it() -> None:
+    """What only CCR 2 reads, which is started without synccr, is left as it was."""
+    owner = profile(document(LOG_LEVEL="debug"))
+    assert "fallback" in heal(owner, {}, LOCAL).config
+    healed = heal(owner, {}, LOCAL, read=False)
+    assert "fallback" not in healed.config
+    assert healed.config["LOG_LEVEL"] == "debug"
+
+
 @pytest.mark.parametrize("level", ["debug", "error"])
 @pytest.mark.parametrize("before", [None, "warn", "debug"])
 def test_a_log_level_that_was_asked_for(level: str, before: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
@@ -17,6 +18,7 @@ from synccr.ccr.loss import Loss
 from synccr.ccr.package import Package
 from synccr.config.profile import Local
 from synccr.errors import RuntimeMissing, SynccrError, UsageError
+from synccr.models.report import ModelRef
 from synccr.proxy.framing import Head
 from synccr.settings import Settings
 from synccr.supervisor.starting import Starting
@@ -112,6 +114,21 @@ async def test_a_restart_from_the_page(stage: Starting) -> None:
     assert (await stage.restart_from_page(asked())).status == 401
     assert (await stage.restart_from_page(asked(x_api_key="wrong"))).status == 401
     assert (await stage.restart_from_page(asked(x_api_key=KEY))).status == 503
+
+
+async def test_the_models_that_clients_can_choose_from(stage: Starting) -> None:
+    """By the names that routes have for them, in Anthropic's form; the key is asked for."""
+    listed = [ModelRef("a", "m"), ModelRef("b", "n")]
+    one = SimpleNamespace(models=lambda: listed)
+    cast("Any", stage.parts).config.profiles.primary = one
+    cast("Any", stage.parts).config.profiles.fallback = one
+    assert (await stage.list_models(asked())).status == 401
+    answer = await stage.list_models(asked(x_api_key=KEY))
+    assert answer.status == 200
+    found = json.loads(answer.body)
+    names = [row["id"] for row in found["data"]]
+    assert names == ["a,m", "b,n"] == [found["first_id"], found["last_id"]]
+    assert {row["type"] for row in found["data"]} == {"model"}
 
 
 class Packages:

@@ -28,7 +28,7 @@ class Generation:
             whatever the profile says.
         losses: what of a profile it does not do.
         presets: it serves CCR 2's presets.
-        log: it keeps a log.
+        log: it writes a log, as ``LOG`` and ``LOG_LEVEL`` say.
     """
 
     name: str

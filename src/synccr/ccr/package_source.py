@@ -138,9 +138,8 @@ class PackageSource:
 def losses_of(settings: Settings, *profiles: Profile) -> tuple[Loss, ...]:
     """What of some profiles the CCR does not do that settings name, each once; nothing for one
     that is not known."""
-    try:
-        generation = configured_generation(settings.ccr_version, settings.ccr_command)
-    except RuntimeMissing:
+    generation = known_generation(settings)
+    if generation is None:
         return ()
     return tuple(dict.fromkeys(loss for one in profiles for loss in generation.losses(one)))
 
@@ -149,6 +148,14 @@ def configured_version(settings: Settings) -> str:
     """Which CCR settings name, as far as that is known without a look."""
     command = settings.ccr_command
     return named_version(command) if command else settings.ccr_version
+
+
+def known_generation(settings: Settings) -> Generation | None:
+    """The generation that the settings name; None when synccr knows none such."""
+    try:
+        return configured_generation(settings.ccr_version, settings.ccr_command)
+    except RuntimeMissing:
+        return None
 
 
 def configured_generation(version: str, command: str = "") -> Generation:
@@ -162,14 +169,6 @@ def configured_generation(version: str, command: str = "") -> Generation:
         RuntimeMissing: none that synccr knows.
     """
     return _generation_in(command) if command else generation_of(version)
-
-
-def keeps_log(settings: Settings) -> bool:
-    """Whether the CCR that settings name keeps a log; so does one that is not known."""
-    try:
-        return configured_generation(settings.ccr_version, settings.ccr_command).log
-    except RuntimeMissing:
-        return True
 
 
 def own_command(line: str, environ: Mapping[str, str], cache: Path | None = None) -> Package:

@@ -49,4 +49,7 @@ def client_environment(found: Endpoint) -> dict[str, str]:
         "ANTHROPIC_AUTH_TOKEN": found.token,
         "NO_PROXY": exempt,
         "no_proxy": exempt,
+        # Its line of the system prompt hides subagents' tags from CCR, and differs from one
+        # conversation to the next, so that providers find nothing in their prompt caches.
+        "CLAUDE_CODE_ATTRIBUTION_HEADER": os.environ.get("CLAUDE_CODE_ATTRIBUTION_HEADER", "0"),
     }

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 
-from synccr.ccr.package_source import keeps_log
+from synccr.ccr.package_source import known_generation
 from synccr.cli.context import CommandContext
 from synccr.cli.detach import own_log
 from synccr.cli.start_options import StartOptions, warning_of
@@ -29,8 +29,9 @@ def serve(options: StartOptions) -> int:
     with channel_of(os.environ) as channel:
         command = CommandContext.make().with_offered_keys(options.profiles.config)
         terminal = Terminal(own_log(command.paths))
-        level, kept = options.profiles.log_level, keeps_log(command.settings)
-        if warning := warning_of(level, command.paths.ccr_logs, kept=kept):
+        generation = known_generation(command.settings)
+        level, logs = options.profiles.log_level, command.paths.ccr_logs
+        if warning := warning_of(level, logs, generation):
             terminal.tell("log_level", warning, "", False)
         detached = os.environ.pop(DETACHED, None) is not None
         context = Context(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from synccr.ccr.package import Generation
 from synccr.cli.profile_options import ProfileOptions
 
 LOG_LEVELS = ("error", "warn", "info", "debug", "trace")
@@ -60,18 +61,12 @@ def plain(arguments: Sequence[str]) -> StartOptions | None:
     return StartOptions(ProfileOptions(**named), skip_preflight)
 
 
-def warning_of(level: str | None, logs: Path, *, kept: bool = True) -> str | None:
-    """What a level of CCR's log means for a person; None when it keeps nothing but errors.
-
-    Args:
-        level: as asked for.
-        logs: where they are.
-        kept: whether this CCR keeps any.
-    """
+def warning_of(level: str | None, logs: Path, generation: Generation | None) -> str | None:
+    """What a level of CCR's log means for a person; None when it keeps nothing but errors."""
+    if level and generation and not generation.log:
+        return f"Claude Code Router {generation.name} keeps no log; --log-level changes nothing."
     if level not in _LOUD:
         return None
-    if not kept:
-        return "This CCR keeps no log, whatever its level."
     return (
         f"CCR's log keeps level {level}: every prompt is written to {logs}. Provider keys given "
         "as $NAME are not, because CCR has placeholders for them."

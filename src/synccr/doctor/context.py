@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from synccr.ccr.loss import Loss, unservable
 from synccr.ccr.node import OLDEST, Node, find_node
 from synccr.ccr.package import Generation
-from synccr.ccr.package_source import configured_generation, losses_of
+from synccr.ccr.package_source import known_generation, losses_of
 from synccr.config.ccr3.database import DATABASE
 from synccr.config.profile import Profile, probe_targets, variables
 from synccr.config.store import FILES, Profiles, load_profiles, read_written
@@ -232,11 +232,7 @@ class Context:
     @property
     def generation(self) -> Generation | None:
         """Of the configured CCR; None when it cannot be run, as ``ccr.package`` says."""
-        settings = self.settings
-        try:
-            return configured_generation(settings.ccr_version, settings.ccr_command)
-        except RuntimeMissing:
-            return None
+        return known_generation(self.settings)
 
     @property
     def status(self) -> dict[str, Any] | None:

@@ -27,7 +27,8 @@ _FORMS: Final[Sequence[tuple[str, ProbeDialect]]] = (
     ("/responses", RESPONSES),
 )
 _KEPT: Final = frozenset({b"content-type", b"accept"})
-_ANTHROPIC: Final = frozenset({b"anthropic-beta", b"anthropic-version"})
+_ANTHROPIC: Final = frozenset({b"anthropic-beta", b"anthropic-version", b"user-agent"})
+"""CCR 2 passes these on, too, and some providers serve known clients only."""
 
 
 class Addressed(NamedTuple):

@@ -285,13 +285,13 @@ class AttemptRunner:
         failure = self._answerable(failure)
         self._finish(failure)
         fields: Headers = [(b"content-type", b"application/json")]
-        self._connection.answer(failure.http_status, failure.body, fields)
+        status = self._twice.get(failure.http_status, failure.http_status)
+        self._connection.answer(status, failure.body, fields)
 
     def _answerable(self, failure: Failure) -> Failure:
         """A failure as CCR can be answered: with an error's status, since CCR would follow a
         redirect, and without the key, which some providers quote."""
         status = failure.http_status if 400 <= failure.http_status < 600 else 502
-        status = self._twice.get(status, status)
         redact = self._services.redact
         body = failure.body or own_body(failure.trouble, failure.detail)
         return replace(

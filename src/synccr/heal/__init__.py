@@ -61,13 +61,14 @@ class Healed:
         return self.routes.get(name) or self.routes["default"]
 
 
-def heal(profile: Profile, reports: Reports, local: Local) -> Healed:
+def heal(profile: Profile, reports: Reports, local: Local, *, read: bool = True) -> Healed:
     """The configuration for a CCR that a person starts: it sends a failed request on by itself.
 
     Args:
         profile: what the owner wants.
         reports: what is known; a model without a report is taken to serve.
         local: what to say of the local port.
+        read: such a CCR reads it; else it has neither lists for failed requests nor a log level.
 
     Raises:
         NoModelServes: no model of the profile can serve.
@@ -76,9 +77,9 @@ def heal(profile: Profile, reports: Reports, local: Local) -> Healed:
     routes = healed_routes(profile, models, reports)
     writes = [
         *write_routes(profile, routes, reports),
-        *write_fallbacks(profile, routes, models, reports),
+        *(write_fallbacks(profile, routes, models, reports) if read else ()),
         *write_port(profile, local),
-        *write_log(profile, local.log_level),
+        *(write_log(profile, local.log_level) if read else ()),
     ]
     changes = tuple(one.change for one in writes)
     return Healed(profile, written(profile.raw, writes), changes, routes)

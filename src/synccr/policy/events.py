@@ -46,7 +46,7 @@ class AttemptFailed(_Event):
 
     Attributes:
         trouble: ``KNOWN`` and ``TRIAL`` are no attempts and tell nothing.
-        http_status: what CCR was answered.
+        http_status: the provider's, or the one that stands for a trouble without an error's.
         body: the provider's own words.
         headers: the provider's, for ``Retry-After`` and rate limits; names in any case.
         at: when it failed, UTC.

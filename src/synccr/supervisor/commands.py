@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from abc import ABC, abstractmethod
@@ -13,6 +14,9 @@ from synccr.proxy import Request, Response, error
 from synccr.supervisor.parts import Parts
 from synccr.supervisor.public_port import page_refusal
 from synccr.supervisor.status import starting
+
+_UNKNOWN_DAY = "1970-01-01T00:00:00Z"
+"""When a model was made; Anthropic's form has to have it."""
 
 
 class TooEarly(SynccrError):
@@ -57,15 +61,34 @@ class Stage(ABC):
 
     async def restart_from_page(self, request: Request) -> Response:
         """CCR's page asks for a restart after saving: what was saved is applied by a swap."""
-        local = self.parts.config.profiles.local
-        key = self.filled_in(local.api_key)
-        if refusal := page_refusal(request.head, local.port, key):
-            return error(*refusal)
+        if refused := self._refused(request):
+            return refused
         try:
             self.renew_soon()
         except TooEarly as early:
             return error(503, early.what, retry_after=2)
         return Response(200, b'{"success": true, "message": "Service restart initiated"}')
+
+    async def list_models(self, request: Request) -> Response:
+        """A client asks what it can choose from: CCR 2 does not know, and CCR 3 names its own."""
+        if refused := self._refused(request):
+            return refused
+        profiles = self.parts.config.profiles
+        names = [
+            *map(str, dict.fromkeys([*profiles.primary.models(), *profiles.fallback.models()]))
+        ]
+        rows = [
+            {"type": "model", "id": name, "display_name": name, "created_at": _UNKNOWN_DAY}
+            for name in names
+        ]
+        found = {"data": rows, "has_more": False, "first_id": names[0], "last_id": names[-1]}
+        return Response(200, json.dumps(found).encode())
+
+    def _refused(self, request: Request) -> Response | None:
+        """How CCR would refuse it."""
+        local = self.parts.config.profiles.local
+        refusal = page_refusal(request.head, local.port, self.filled_in(local.api_key))
+        return error(*refusal) if refusal else None
 
     @abstractmethod
     def status(self) -> dict[str, Any]:

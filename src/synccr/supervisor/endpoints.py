@@ -82,7 +82,10 @@ class Endpoints:
             carry_limit=settings.carry_limit,
             most_clients=most_clients(),
             guard=self._refusal,
-            handlers={(b"POST", b"/api/restart"): self._restart_from_page},
+            handlers={
+                (b"POST", b"/api/restart"): self._restart_from_page,
+                (b"GET", b"/v1/models"): self._list_models,
+            },
             observer=self.traffic.observe,
             turns=self._dispatcher,
             on_backend_lost=lambda _generation: self.stage.backend_lost(),
@@ -153,3 +156,6 @@ class Endpoints:
 
     async def _restart_from_page(self, request: Request) -> Response:
         return await self.stage.restart_from_page(request)
+
+    async def _list_models(self, request: Request) -> Response:
+        return await self.stage.list_models(request)

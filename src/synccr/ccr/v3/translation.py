@@ -152,6 +152,7 @@ class _Entries:
                 "cap": done.cap,
                 "drop": sorted(done.drop),
                 "schemas": done.schemas,
+                "anthropic": self._dialect is MESSAGES,
             }
             yield one.key, {name: value for name, value in found.items() if value}
 

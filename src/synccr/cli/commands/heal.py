@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from synccr.ccr.loss import Loss
-from synccr.ccr.package_source import configured_version
+from synccr.ccr.package_source import configured_version, known_generation
 from synccr.cli.context import CommandContext
 from synccr.cli.options import Config, FallbackConfig, Fresh, Json, Port
 from synccr.cli.output import style
@@ -49,7 +49,13 @@ def run(
     if runs and any(named) and not dry_run:
         _refuse_others(profiles, runs)
     found = survey(context, profiles, fresh=fresh)
-    healed = heal(profiles.primary, found.result.reports, profiles.local)
+    generation = known_generation(context.settings)
+    healed = heal(
+        profiles.primary,
+        found.result.reports,
+        profiles.local,
+        read=generation is None or not generation.apart,
+    )
     writes = not (dry_run or runs)
     backup = _write(context, profiles, healed) if writes else None
     if json:

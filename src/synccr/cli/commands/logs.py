@@ -1,22 +1,22 @@
-"""``synccr logs``: CCR's own."""
+"""``synccr logs``: CCR's own, or what synccr saw of a CCR that keeps none."""
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import json
-import os
 import sys
 import time
 
-from synccr.ccr.package_source import configured_version, keeps_log
+from synccr.ccr.package_source import known_generation
 from synccr.ccr.v2.log_files import unread
-from synccr.cli.context import redactor
+from synccr.cli.context import CommandContext, redactor
+from synccr.cli.journal_lines import show_journal
 from synccr.cli.options import Follow
 from synccr.cli.output import print_data, print_note, reader_gone
 from synccr.errors import SynccrError
 from synccr.paths import Paths
 from synccr.redact import Redactor
-from synccr.settings import load
 
 _MOST = 1000
 """Lines of CCR's logs that are shown."""
@@ -26,17 +26,14 @@ _LEVELS = {10: "trace", 20: "debug", 30: "info", 40: "warn", 50: "error", 60: "f
 def run(follow: Follow = False) -> None:
     """Show the latest of CCR's own logs, errors made readable and keys masked.
 
-    CCR 3 keeps none: synccr trace shows what came of each request.
+    CCR 3 keeps no log: then what synccr saw of it, as synccr events shows it.
     """
-    paths = Paths.from_environment()
-    settings = load(paths.settings, os.environ)
-    if not keeps_log(settings):
-        raise SynccrError(
-            f"Claude Code Router {configured_version(settings)} keeps no log.",
-            "See what came of each request: synccr trace; and what synccr did: synccr events",
-        )
+    if name := _without_log():
+        print_note(f"Claude Code Router {name} keeps no log; this is synccr's journal.", "dim")
+        show_journal(follow=follow)
+        return
     redact = redactor()
-    where = paths.ccr_logs
+    where = Paths.from_environment().ccr_logs
     if not any(where.glob("ccr-*.log")):
         raise SynccrError(f"CCR has written no log in {where}.", "Run: synccr start")
     # CCR begins a file at each start, and two may write at one time: all of them count.
@@ -52,6 +49,14 @@ def run(follow: Follow = False) -> None:
         for line in unread(where, done):
             if found := _entry(line):
                 _print_entry(found, redact)
+
+
+def _without_log() -> str:
+    """The generation that is run, when it keeps no log."""
+    with contextlib.suppress(SynccrError):
+        generation = known_generation(CommandContext.make().settings)
+        return "" if generation is None or generation.log else generation.name
+    return ""
 
 
 def _entry(line: bytes) -> tuple[float, str, str] | None:

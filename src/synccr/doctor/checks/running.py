@@ -76,7 +76,8 @@ def pid_file(context: Context) -> Diagnosis:
                 lines.remove([paths.ccr_pid]),
                 lambda: _remove_pid_file(context, None),
             )
-        return ok("there is none" if status is None else "there is none; ccr status shows nothing")
+        shared = status is not None and context.generation and not context.generation.apart
+        return ok("there is none" + "; ccr status shows nothing" * bool(shared))
     owner = pid_file_owner(paths, _backend(status))
     line = lines.remove([paths.ccr_pid])
     if owner is None:

@@ -85,9 +85,10 @@ def disk(context: Context) -> Diagnosis:
         return fail(f"Only {room}: configurations and logs cannot be written.", fix)
     if logs > MANY_LOGS:
         return warn(f"CCR's logs take {_amount(logs)}; {room}.", delete)
+    grows = context.generation is None or context.generation.log
     if free < COMFORTABLE:
         return warn(
-            f"Only {room}; CCR's log may fill that in a day.",
+            f"Only {room}" + "; CCR's log may fill that in a day" * grows + ".",
             f"du -xsh {lines.quote(context.home)}/.[!.]* | sort -h",
         )
     return ok(room)

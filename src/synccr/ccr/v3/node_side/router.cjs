@@ -12,6 +12,7 @@
  *   - to: "entry,model"; thinking: the same by how much the model is to think
  *   - cap: most `max_tokens`; drop: what of the request is not passed on
  *   - schemas: `$schema` of tools is not passed on
+ *   - anthropic: it is asked in Anthropic's form, in which the client wrote the request
  * - custom: the person's own CUSTOM_ROUTER_PATH, asked first, and config: what it is shown
  * - rewrite: REWRITE_SYSTEM_PROMPT
  * - projects, sessions: where CCR 2 keeps routes of projects, and Claude Code its sessions
@@ -37,6 +38,8 @@ const TOKEN = new RegExp(
 
 const list = (value) => (Array.isArray(value) ? value : []);
 const textOf = (value) => (typeof value === "string" ? value : (JSON.stringify(value) ?? ""));
+const blocksOf = (content) =>
+  typeof content === "string" ? [{ type: "text", text: content }] : list(content);
 const isImage = (block) => block?.type === "image";
 const holdsImage = (block) => isImage(block) || list(block?.content).some(isImage);
 const say = (what) => console.error(`synccr: ${what}`);
@@ -76,7 +79,7 @@ function subagent(body) {
 function routeImages(body, routes) {
   const messages = list(body.messages);
   if (!routes.image || body.model === routes.image) return;
-  const last = messages.at(-1);
+  const last = messages.filter((turn) => turn?.role !== "system").at(-1);
   if (last?.role === "user" && list(last.content).some(holdsImage)) {
     body.model = routes.image;
     for (const result of last.content.filter((block) => block?.type === "tool_result")) {
@@ -173,6 +176,28 @@ async function custom({ custom: file, config, routes }, req, context) {
   return undefined;
 }
 
+/**
+ * What Claude Code tells the model between turns (role `system`) goes into the person's message
+ * before it, marked as Claude Code marks its reminders. CCR 3 would make it their last words.
+ */
+function foldReminders(body) {
+  const turns = [];
+  for (const turn of list(body.messages)) {
+    if (turn?.role !== "system") {
+      turns.push(turn);
+      continue;
+    }
+    const words = blocksOf(turn.content).filter((block) => block?.type === "text");
+    const reminders = words.map(({ text }) => ({
+      type: "text",
+      text: `<system-reminder>\n${text}\n</system-reminder>`,
+    }));
+    if (turns.at(-1)?.role !== "user") turns.push({ role: "user", content: [] });
+    turns.at(-1).content = [...blocksOf(turns.at(-1).content), ...reminders];
+  }
+  body.messages = turns;
+}
+
 /** How much a model is to think, in CCR 2's words; empty for not at all. */
 function effortOf(thinking) {
   if (!thinking || thinking.type === "disabled" || thinking.budget_tokens <= 0) return "";
@@ -184,11 +209,12 @@ function effortOf(thinking) {
 function prepared(name, body, models) {
   const asked = String(name ?? "").trim().toLowerCase();
   if (!Object.hasOwn(models, asked)) return name; // CCR answers 400 and names it
-  const { to, thinking, cap, drop, schemas } = models[asked];
+  const { to, thinking, cap, drop, schemas, anthropic } = models[asked];
   const found = thinking?.[effortOf(body.thinking)] ?? to;
   if (body.max_tokens > cap) body.max_tokens = cap;
   for (const key of drop ?? []) delete body[key];
   for (const tool of schemas ? list(body.tools) : []) delete tool?.input_schema?.$schema;
+  if (!anthropic && list(body.messages).some((turn) => turn?.role === "system")) foldReminders(body);
   return found;
 }
 
