@@ -11,6 +11,7 @@ value counts. So a figure is worse when it was so in all of five measurements ov
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -28,8 +29,14 @@ from benchmarks.stage import stage
 
 COMMITTED = Path(__file__).with_name("figures.json")
 PICTURE = Path(__file__).parents[1] / "docs" / "figures.svg"
-CHECKED = ("startup", "commands", "preflight", "watcher")
-"""Parts that are quick and steady enough for every change."""
+CHECKED = {
+    "startup": "2.0.0",
+    "commands": "2.0.0",
+    "preflight": "2.0.0",
+    "watcher": "2.0.0",
+    "route": "3.1.1",
+}
+"""Parts that are quick and steady enough for every change, and the CCR with which."""
 MARGIN = 0.2
 RUNS = (3, 5, 7, 7, 7)
 """Runs of the first measurement, and of those that doubt it."""
@@ -124,13 +131,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench-check", description=__doc__)
     parser.add_argument("--update", action="store_true", help=f"write {COMMITTED.name} anew")
     update = parser.parse_args().update
-    with stage() as found:
+    with contextlib.ExitStack() as stack:
+        stages = {v: stack.enter_context(stage(v)) for v in sorted(set(CHECKED.values()))}
 
         def measure(part: str, runs: int) -> list[Figure]:
-            return list(PARTS[part](found, replace(Scale(), runs=runs)))
+            return list(PARTS[part](stages[CHECKED[part]], replace(Scale(), runs=runs)))
 
         if update:
-            write(conditions(found), (values(part, measure(part, max(RUNS))) for part in CHECKED))
+            around = conditions(tuple(stages.values()))
+            write(around, (values(part, measure(part, max(RUNS))) for part in CHECKED))
             return 0
         committed = json.loads(COMMITTED.read_text())["ratios"]
         bad: dict[str, str] = {}

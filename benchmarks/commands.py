@@ -1,4 +1,4 @@
-"""Commands that people and status lines call again and again, beside CCR's own."""
+"""Commands that people and status lines call again and again, beside CCR 2's own."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator, Sequence
 
 from benchmarks.figures import Figure, median_of
+from benchmarks.home import Home
 from benchmarks.pairs import median_ratio
 from benchmarks.scale import Scale
-from benchmarks.stage import Home, Stage
+from benchmarks.stage import Stage
 
 QUICK_COMMAND = 0.25
 """Target: time in relation to CCR's command."""
@@ -21,7 +22,7 @@ _TIMES = 3
 def commands(stage: Stage, scale: Scale) -> Iterator[Figure]:
     """``status`` of what runs, and ``--help``, in turns."""
     with stage.synccr() as ours, stage.bare() as theirs:
-        ccr = (str(stage.node.path), str(stage.entry))
+        ccr = stage.package.command[:-1]
         synccr = (sys.executable, "-m", "synccr")
         for what, mine, other in (("status", "status", "status"), ("--help", "--help", "-h")):
             times: tuple[list[float], list[float]] = ([], [])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stage import VERSION, Stage
+from benchmarks.stage import Stage
 from synccr import __version__
 
 
-def conditions(stage: Stage) -> dict[str, Any]:
+def conditions(stages: Sequence[Stage]) -> dict[str, Any]:
     """The machine and the programs."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if os.name == "posix" else 0
     return {
@@ -20,8 +21,7 @@ def conditions(stage: Stage) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gb": round(memory / 1e9, 1),
         "python": platform.python_version(),
-        "node": stage.node.version,
-        "ccr": VERSION,
+        "ccr": ", ".join(f"{one.version} on Node {one.node.version}" for one in stages),
         "synccr": __version__,
         "load_before": load(),
     }

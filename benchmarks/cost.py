@@ -11,14 +11,14 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import psutil
 
-from benchmarks.figures import Figure, quantile
+from benchmarks.figures import Figure, median_of, quantile
 from benchmarks.latency import Task
 from benchmarks.processes import cpu_seconds
 from benchmarks.scale import Scale
@@ -68,22 +68,30 @@ class Side:
     """What was measured on one port.
 
     Attributes:
+        port: of bare CCR, or of synccr.
+        ccr: the processes of CCR behind it.
         medians: p50 of each block, ms.
         times: of all requests, ms.
         rates: of each block, requests per second.
-        cpu: of the supervisor for one request, microseconds, of each block.
+        cpu: of CCR for one request, microseconds, of each block.
+        added: the same of the supervisor.
     """
 
+    port: int
+    ccr: Sequence[psutil.Process]
     medians: list[float] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    added: list[float] = field(default_factory=list)
 
-    def add(self, times: list[float], rate: float) -> None:
+    def add(self, times: list[float], rate: float, cpu: float, added: float) -> None:
         """One block, its times in seconds."""
         self.times += [1000 * t for t in times]
         self.medians.append(1000 * statistics.median(times))
         self.rates.append(rate)
+        self.cpu.append(1e6 * cpu / len(times))
+        self.added.append(1e6 * added / len(times))
 
 
 def cost(stage: Stage, scale: Scale) -> Iterator[Figure]:
@@ -91,30 +99,30 @@ def cost(stage: Stage, scale: Scale) -> Iterator[Figure]:
     with stage.bare() as bare, stage.synccr() as synccr, load() as generator:
         behind = synccr.status()["ccr"]["port"]
         supervisor = psutil.Process(synccr.pid)
+        ours, theirs = (tuple(one.processes().values()) for one in (synccr, bare))
         for clients in (1, scale.clients):
             for kind in KINDS if clients == 1 else KINDS[:3]:
-                ports = (behind if kind == "health" else bare.port, synccr.port)
                 for fresh in (False, True):
                     block = scale.block * (_MANY if clients > 1 else 1)
                     task = Task(0, kind, clients, fresh, block)
-                    yield from _figures(task, *_compare(generator, task, ports, supervisor, scale))
+                    direct = Side(behind, ours) if kind == "health" else Side(bare.port, theirs)
+                    relayed = Side(synccr.port, ours)
+                    _compare(generator, task, (direct, relayed), supervisor, scale)
+                    yield from _figures(task, direct, relayed)
 
 
 def _compare(
-    load: Load, task: Task, ports: tuple[int, int], proxy: psutil.Process, scale: Scale
-) -> tuple[Side, Side]:
-    """Blocks in the order A B B A, so that a drift hits both. Ports: bare CCR's, synccr's."""
-    sides = (Side(), Side())
+    load: Load, task: Task, sides: tuple[Side, Side], proxy: psutil.Process, scale: Scale
+) -> None:
+    """Blocks in the order A B B A, so that a drift hits both."""
     rounds = scale.rounds if task.clients == 1 else max(2, scale.rounds // 2)
     for number in range(-1, rounds):
-        for which in (0, 1) if number % 2 else (1, 0):
-            before = cpu_seconds(proxy)
-            block = load.run(msgspec.structs.replace(task, port=ports[which]))
-            spent = cpu_seconds(proxy) - before
+        for side in sides if number % 2 else sides[::-1]:
+            before = sum(map(cpu_seconds, side.ccr)), cpu_seconds(proxy)
+            block = load.run(msgspec.structs.replace(task, port=side.port))
+            after = sum(map(cpu_seconds, side.ccr)), cpu_seconds(proxy)
             if number >= 0:  # one to warm up
-                sides[which].add(*block)
-                sides[which].cpu.append(1e6 * spent / len(block[0]))
-    return sides
+                side.add(*block, *(a - b for a, b in zip(after, before, strict=True)))
 
 
 def _figures(task: Task, direct: Side, relayed: Side) -> Iterator[Figure]:
@@ -155,7 +163,8 @@ def _figures(task: Task, direct: Side, relayed: Side) -> Iterator[Figure]:
         )
     yield Figure(
         f"{name}: CPU of the supervisor for one request",
-        statistics.median(relayed.cpu),
+        statistics.median(relayed.added),
         unit="us",
-        runs=relayed.cpu,
+        runs=relayed.added,
     )
+    yield median_of(f"{name}: CPU of CCR for one request", relayed.cpu, direct.cpu, unit="us")

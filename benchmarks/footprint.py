@@ -1,4 +1,4 @@
-"""What the supervisor takes while it does nothing, beside what npx keeps."""
+"""What the supervisor takes while it does nothing, beside what npx keeps; and what CCR takes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from dataclasses import replace
 
 import psutil
 
+from benchmarks.bare import Bare
 from benchmarks.cost import load
 from benchmarks.figures import Figure
 from benchmarks.held import held
+from benchmarks.home import MAIN, Home, config, healthy, until
 from benchmarks.latency import Task
 from benchmarks.processes import cpu_seconds
 from benchmarks.scale import Scale
-from benchmarks.stage import KEY, MAIN, VERSION, Home, Stage, config, healthy, until
+from benchmarks.stage import Stage, Synccr
+from benchmarks.wire import KEY
 
 _MEMORY = 40
 """Target: MB of the supervisor."""
@@ -26,23 +29,39 @@ _SETTLE = 2.0
 
 def footprint(stage: Stage, scale: Scale) -> Iterator[Figure]:
     """Memory after start, after load and with many streams under way, and CPU while idle."""
-    with stage.home() as home:
+    with (
+        stage.home() as home,
+        stage.bare() as bare,
+        stage.synccr(Providers=_providers(stage)) as synccr,
+        load() as generator,
+    ):
         npx = _npx(stage, home)
-        with stage.synccr(Providers=_providers(stage)) as synccr, load() as generator:
-            supervisor = psutil.Process(synccr.pid)
-            yield from _memory("started", supervisor, npx)
-            time.sleep(_SETTLE)
-            yield _idle(supervisor, npx, scale.idle)
+        supervisor = psutil.Process(synccr.pid)
+        yield from _memory("started", supervisor, npx)
+        yield from _ccr("started", synccr, bare)
+        time.sleep(_SETTLE)
+        yield _idle(supervisor, npx, scale.idle)
+        for port in (synccr.port, bare.port):
             for fresh in (False, True):
-                generator.run(Task(synccr.port, "message", scale.clients, fresh, scale.requests))
-            yield from _memory(f"after {2 * scale.requests} requests", supervisor, None)
-        yield _streams(stage, scale.streams)
+                generator.run(Task(port, "message", scale.clients, fresh, scale.requests))
+        when = f"after {2 * scale.requests} requests"
+        yield from _memory(when, supervisor, None)
+        yield from _ccr(when, synccr, bare)
+    yield _streams(stage, scale.streams)
+
+
+def _ccr(when: str, synccr: Synccr, bare: Bare) -> Iterator[Figure]:
+    """Of each of CCR's processes."""
+    theirs = bare.processes()
+    for name, process in synccr.processes().items():
+        mine, other = (_mb(one.memory_info().rss) for one in (process, theirs[name]))
+        yield Figure(f"memory of CCR ({name}), {when}: RSS", mine, other, "MB")
 
 
 def _streams(stage: Stage, count: int) -> Figure:
     """Of a fresh supervisor whose answers have begun and do not end; beside what CCR takes."""
     with stage.synccr() as synccr:
-        processes = [psutil.Process(pid) for pid in (synccr.pid, synccr.status()["ccr"]["pid"])]
+        processes = [psutil.Process(synccr.pid), *synccr.processes().values()]
         before = [p.memory_info().rss for p in processes]
         stage.provider.set(MAIN, "stall")
         with held(synccr.port, count):
@@ -54,7 +73,7 @@ def _streams(stage: Stage, count: int) -> Figure:
         _mb(after[0]),
         unit="MB",
         target=_MEMORY + _STREAM * count,
-        note=f"{kilobytes[0]:.3g} KB for each; its CCR {kilobytes[1]:.3g} KB for each",
+        note=f"{kilobytes[0]:.3g} KB for each; its CCR {sum(kilobytes[1:]):.3g} KB for each",
     )
 
 
@@ -70,11 +89,12 @@ def _providers(stage: Stage) -> list[dict[str, object]]:
 
 
 def _npx(stage: Stage, home: Home) -> psutil.Process | None:
-    """What people run without synccr; the process that stays above CCR. None without npx."""
-    if not stage.node.npx:
+    """What people run without synccr; the process that stays above CCR. None without npx, and
+    for CCR 3, which npx cannot bring where its registry lacks two packages."""
+    if not stage.node.npx or stage.apart:
         return None
     home.write(home.paths.ccr_config, config(stage.provider.url, home.port, MAIN))
-    package = f"@musistudio/claude-code-router@{VERSION}"
+    package = f"@musistudio/claude-code-router@{stage.version}"
     child = home.spawn(*stage.node.npx, "--yes", f"--package={package}", "--", "ccr", "start")
     until(lambda: healthy(home.port))
     return psutil.Process(child.pid)

@@ -15,9 +15,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.figures import Figure, median_of
+from benchmarks.home import Home, config
 from benchmarks.pairs import median_ratio
 from benchmarks.scale import Scale
-from benchmarks.stage import KEY, Home, Stage, config
+from benchmarks.stage import Stage
+from benchmarks.wire import KEY
 
 _MODELS = tuple(f"vendor/slow-{number}" for number in range(12))
 _LATENCY = 1.0

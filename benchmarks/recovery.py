@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure, median_of
+from benchmarks.home import FALLBACK, MAIN, until
 from benchmarks.scale import Scale
-from benchmarks.stage import FALLBACK, MAIN, Stage, Synccr, until
+from benchmarks.stage import Stage, Synccr
 from benchmarks.survey import OK, Survey
 
 _PAUSE = 0.01
@@ -65,7 +66,7 @@ def recovery(stage: Stage, scale: Scale) -> Iterator[Figure]:
         [s.took for s in seen],
         boots,
         unit="ms",
-        note=f"bare: node cli.js start -> /health; an answer takes {usual:.2g} ms before",
+        note=f"bare: its start -> /health; an answer takes {usual:.2g} ms before",
     )
     yield median_of(
         "the swap that follows, as synccr reports it", [s.swap for s in seen], unit="ms"
@@ -76,13 +77,13 @@ def _turned(stage: Stage, synccr: Synccr) -> Seen:
     """One run."""
     with Survey(synccr.port, 1, pause=_PAUSE) as survey:
         began = time.time()
-        until(lambda: len(_asked(stage, began, 200)) > _USUAL, step=0.1)
+        until(lambda: len(stage.asked(began, status=200)) > _USUAL, step=0.1)
         turned = time.time()
         stage.provider.set(MAIN, "billing")
         # Seldom: to answer this the supervisor must stop what is measured.
         until(lambda: synccr.status().get("profile") == "fallback", step=0.2)
         time.sleep(0.2)
-    met = _asked(stage, turned, 402)
+    met = stage.asked(turned, status=402)
     swap = synccr.status()["last_swap"]["took_ms"]
     stage.provider.set(MAIN, "ok")
     wall = time.time() - time.monotonic()
@@ -95,14 +96,3 @@ def _turned(stage: Stage, synccr: Synccr) -> Seen:
         1000 * statistics.median(before),
         swap,
     )
-
-
-def _asked(stage: Stage, since: float, status: int) -> list[float]:
-    """When requests of the client, and no probes, were answered so; seconds since the epoch."""
-    return [
-        request["at"]
-        for request in stage.provider.requests()
-        if request["at"] >= since
-        and request["status"] == status
-        and "echo:" in str(request["body"]["messages"])
-    ]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import contextlib
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from benchmarks.bare import Bare
 from benchmarks.figures import Figure, median_of
+from benchmarks.home import FALLBACK, MAIN, until
 from benchmarks.scale import Scale
-from benchmarks.stage import Bare, Stage, Synccr, until
+from benchmarks.stage import Stage, Synccr
 from benchmarks.survey import CUT, Request, Survey, failures, longest_gap
 
 _AFTER = 1.0
@@ -79,41 +80,73 @@ def _watch(port: int, scale: Scale, event: Callable[[], None]) -> Seen:
 
 
 def swap(stage: Stage, scale: Scale) -> Iterator[Figure]:
-    """``synccr swap`` and ``ccr restart`` in turn, under load."""
-    stage.provider.set("*", _LATENCY)
-    with stage.bare() as bare, stage.synccr() as synccr:
+    """``synccr swap`` and what a person does to the bare CCR in turn, under load; then other
+    providers in a profile that runs."""
+    changed = []
+    with _slow(stage), stage.bare() as bare, stage.synccr() as synccr:
         ours, theirs = [], []
         for run in range(scale.runs):
-            target = "primary" if run % 2 else "fallback"
-            ours.append(_watch(synccr.port, scale, partial(synccr.run, "swap", target)))
+            role, model = (("fallback", FALLBACK), ("primary", MAIN))[run % 2]
+            ours.append(_watch(synccr.port, scale, partial(synccr.run, "swap", role)))
+            theirs.append(_watch(bare.port, scale, partial(bare.change, model)))
+        synccr.swap("primary")
+        for run in range(scale.runs):
+            act = synccr.write if run % 2 else synccr.add_provider
+            changed.append(_watch(synccr.port, scale, partial(_edit, synccr, act)))
+    yield from _figures("swap", ours, theirs, f"bare: {bare.changed_by}")
+    yield from _figures("change of providers", changed, [], "a second CCR beside the first")
+
+
+def restart(stage: Stage, scale: Scale) -> Iterator[Figure]:
+    """``synccr restart`` and a restart of the bare CCR in turn, under load."""
+    with _slow(stage), stage.bare() as bare, stage.synccr() as synccr:
+        ours, theirs = [], []
+        for _ in range(scale.runs):
+            ours.append(_watch(synccr.port, scale, partial(synccr.run, "restart")))
             theirs.append(_watch(bare.port, scale, bare.restart))
-    stage.provider.set("*", None)
-    yield from _figures("swap", ours, theirs, "bare: ccr restart")
+    yield from _figures("restart", ours, theirs, f"bare: {bare.restarted_by}")
 
 
 def kill(stage: Stage, scale: Scale) -> Iterator[Figure]:
-    """SIGKILL of CCR with synccr and without, in turn, under load."""
-    stage.provider.set("*", _LATENCY)
-    ours, theirs = [], []
-    with stage.bare() as bare:
-        for _ in range(scale.runs):
-            with stage.synccr() as synccr:  # a new one: a row of crashes is met with pauses
-                ours.append(_watch(synccr.port, scale, partial(_kill_ours, synccr)))
-            theirs.append(_watch(bare.port, scale, lambda: _kill_theirs(bare)))
-            bare.start()
-    stage.provider.set("*", None)
+    """SIGKILL of each process of CCR with synccr and without, in turn, under load."""
+    ours: dict[str, list[Seen]] = {}
+    theirs: dict[str, list[Seen]] = {}
+    with _slow(stage), stage.bare() as bare:
+        for name in bare.processes():
+            for _ in range(scale.runs):
+                with stage.synccr() as synccr:  # a new one: a row of crashes is met with pauses
+                    event = partial(_kill_ours, synccr, name)
+                    ours.setdefault(name, []).append(_watch(synccr.port, scale, event))
+                event = partial(_kill_theirs, bare, name)
+                theirs.setdefault(name, []).append(_watch(bare.port, scale, event))
+                bare.stop()
+                bare.boot()
     note = f"bare: nobody acts for {_NOBODY_ACTS:.0f} s, then the count ends; it would go on"
-    yield from _figures("SIGKILL", ours, theirs, note)
+    for name, seen_by_ours in ours.items():
+        yield from _figures(f"SIGKILL of {name}", seen_by_ours, theirs[name], note)
 
 
-def _kill_ours(synccr: Synccr) -> None:
+@contextlib.contextmanager
+def _slow(stage: Stage) -> Iterator[None]:
+    stage.provider.set("*", _LATENCY)
+    yield
+    stage.provider.set("*", None)
+
+
+def _edit(synccr: Synccr, edit: Callable[[], None]) -> None:
+    before = synccr.status()["last_swap"]
+    edit()
+    until(lambda: synccr.status().get("last_swap", before) != before, step=0.2)
+
+
+def _kill_ours(synccr: Synccr, name: str) -> None:
     pid = synccr.status()["ccr"]["pid"]
-    os.kill(pid, signal.SIGKILL)
+    synccr.processes()[name].kill()
     until(lambda: synccr.status().get("ccr", {}).get("pid") not in (None, pid), step=0.2)
 
 
-def _kill_theirs(bare: Bare) -> None:
-    bare.stop()
+def _kill_theirs(bare: Bare, name: str) -> None:
+    bare.processes()[name].kill()
     time.sleep(_NOBODY_ACTS)
 
 
@@ -121,18 +154,17 @@ def _figures(name: str, ours: list[Seen], theirs: list[Seen], note: str) -> Iter
     yield Figure(
         f"failed requests, {name} (all runs)",
         sum(s.failed for s in ours),
-        sum(s.failed for s in theirs),
+        sum(s.failed for s in theirs) if theirs else None,
         target=0,
         runs=[s.failed for s in ours],
         bare_runs=[s.failed for s in theirs],
-        note=f"{note}; of {sum(s.requests for s in ours)} and {sum(s.requests for s in theirs)} "
-        f"requests; {_outcomes(ours)} and {_outcomes(theirs)}",
+        note="; ".join((note, *(_told(seen) for seen in (ours, theirs) if seen))),
     )
     yield Figure(
         f"answers cut off, {name} (all runs)",
         sum(s.cut for s in ours),
-        sum(s.cut for s in theirs),
-        target=0 if name == "swap" else None,
+        sum(s.cut for s in theirs) if theirs else None,
+        target=None if name.startswith("SIGKILL") else 0,
         note="a byte had reached the client, so nobody can send the request again",
     )
     yield median_of(
@@ -143,11 +175,11 @@ def _figures(name: str, ours: list[Seen], theirs: list[Seen], note: str) -> Iter
         target=50 if name == "swap" else None,
         note="steady state's own longest gap: "
         + " and ".join(
-            f"{1000 * statistics.median(s.steady for s in x):.0f} ms" for x in (ours, theirs)
+            f"{1000 * statistics.median(s.steady for s in x):.0f} ms" for x in (ours, theirs) if x
         ),
     )
 
 
-def _outcomes(runs: list[Seen]) -> str:
+def _told(runs: list[Seen]) -> str:
     found = [f"{count} {name}" for s in runs for name, count in s.outcomes.items()]
-    return ", ".join(found) or "none failed"
+    return f"of {sum(s.requests for s in runs)} requests {', '.join(found) or 'none failed'}"

@@ -8,72 +8,29 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks.bare import Bare, Bare2, Bare3
+from benchmarks.home import FALLBACK, MAIN, PATIENCE, Home, config, until
+from benchmarks.wire import KEY
 from synccr.ccr.node import Node, find_node
+from synccr.ccr.package import Package
 from synccr.ccr.package_source import PackageSource
-from synccr.ccr.v2.pid_file import read_pid_file
 from synccr.control import request as control
 from synccr.errors import SynccrError
-from synccr.paths import Paths
-from synccr.ports import free_port
 
-MAIN, FALLBACK = "vendor/main-480b", "vendor/fallback-32b"
-KEY = "benchmark-key"
-VERSION = "2.0.0"
-PATIENCE = 60.0
-"""Seconds for anything to come up."""
-_STEP = 0.005
-
-
-def until(fact: Callable[[], object], seconds: float = PATIENCE, *, step: float = _STEP) -> float:
-    """Wait for a fact, looking every ``step`` seconds; the monotonic time at which it was seen.
-
-    Raises:
-        TimeoutError: it never came.
-    """
-    deadline = time.monotonic() + seconds
-    while not fact():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:.0f} s: {fact}")
-        time.sleep(step)
-    return time.monotonic()
-
-
-def healthy(port: int) -> bool:
-    """Whether ``/health`` on a port of loopback answers 200."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), 1) as sock:
-            sock.settimeout(1)
-            sock.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-            return sock.recv(64).startswith(b"HTTP/1.1 200")
-    except OSError:
-        return False
-
-
-def config(url: str, port: int, model: str, *others: str, **more: Any) -> dict[str, Any]:
-    """A CCR configuration in which one model serves everything."""
-    models = [model, *others]
-    provider = {"name": "acme", "api_base_url": url, "api_key": KEY, "models": models}
-    return {
-        "PORT": port,
-        "HOST": "127.0.0.1",
-        "LOG_LEVEL": "error",
-        "Providers": [provider],
-        "Router": {"default": f"acme,{model}"},
-        **more,
-    }
+VERSIONS = ("2.0.0", "3.1.1")
+"""Of CCR, that are measured."""
 
 
 @dataclass
@@ -103,105 +60,11 @@ class Provider:
 
 
 @dataclass
-class Home:
-    """A user's home in a directory; everything that runs in it ends with it."""
-
-    root: Path
-    port: int = field(default_factory=free_port)
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """Nothing of the caller's but what is needed to find programs and npm's cache."""
-        cache = os.environ.get("SYNCCR_TEST_NPM_CACHE") or os.environ.get("npm_config_cache")  # noqa: SIM112
-        return {
-            "PATH": os.environ["PATH"],
-            "LANG": "C.UTF-8",
-            "HOME": str(self.root),
-            "XDG_CONFIG_HOME": str(self.root / "config"),
-            "XDG_STATE_HOME": str(self.root / "state"),
-            "XDG_CACHE_HOME": str(self.root / "cache"),
-            "npm_config_cache": cache or str(Path.home() / ".npm"),
-            # TMPDIR: a control socket may lie there, and has to be found there.
-            **{n: v for n, v in os.environ.items() if n.startswith(("npm_config_r", "TMPDIR"))},
-        }
-
-    @property
-    def paths(self) -> Paths:
-        """As synccr finds them in this home."""
-        own = (self.root / name / "synccr" for name in ("config", "state", "cache", "log"))
-        return Paths(self.root / ".claude-code-router", *own)
-
-    def write(self, path: Path, document: Any) -> None:
-        """A file of this home."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document))
-
-    def spawn(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start something; its output is in ``output.txt``."""
-        with (self.root / "output.txt").open("ab") as output:
-            return subprocess.Popen(
-                command,
-                env=self.environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self.root,
-            )
-
-    def clear(self) -> None:
-        """End what still runs with this HOME, whoever its parent is."""
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.pid != os.getpid() and process.environ().get("HOME") == str(self.root):
-                    process.kill()
-
-
-@dataclass
-class Bare:
-    """CCR as a person runs it without synccr: ``node cli.js start``."""
-
-    home: Home
-    node: Path
-    entry: Path
-
-    @property
-    def port(self) -> int:
-        """Where it serves."""
-        return self.home.port
-
-    @property
-    def pid(self) -> int:
-        """Of the process that serves."""
-        pid = read_pid_file(self.home.paths)
-        assert pid is not None
-        return pid
-
-    def start(self) -> float:
-        """Start it as its own command does; seconds until ``/health`` answers."""
-        began = time.monotonic()
-        self.home.spawn(str(self.node), str(self.entry), "start")
-        return until(lambda: healthy(self.port)) - began
-
-    def restart(self) -> None:
-        """``ccr restart``, to the moment at which it serves again."""
-        old = self.pid
-        self.home.spawn(str(self.node), str(self.entry), "restart").wait(PATIENCE)
-        until(lambda: read_pid_file(self.home.paths) not in (None, old) and healthy(self.port))
-
-    def stop(self) -> None:
-        """End it, and see it end."""
-        process = psutil.Process(self.pid)
-        process.kill()
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.wait(10)
-        self.home.paths.ccr_pid.unlink(missing_ok=True)
-
-
-@dataclass
 class Synccr:
     """``synccr start`` in the foreground, as a service runs it."""
 
     home: Home
+    url: str
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -222,6 +85,37 @@ class Synccr:
         except SynccrError:
             return {}
         return found
+
+    def processes(self) -> dict[str, psutil.Process]:
+        """What its CCR consists of, the process that serves first."""
+        status = self.status()
+        serving = psutil.Process(status["ccr"]["pid"])
+        above = serving.parent()
+        if above is None or above.pid == status["supervisor"]["pid"]:
+            return {"CCR": serving}
+        return {"gateway": serving, "management": above}
+
+    def write(self, **more: Any) -> None:
+        """The primary profile, all of it on one model; read anew while it runs."""
+        document = config(self.url, self.port, MAIN, **more)
+        self.home.write(self.home.paths.config / "ccr-config.json", document)
+
+    def add_provider(self) -> None:
+        """Lead everything to the other model, by a provider that was not there."""
+        known = config(self.url, self.port, MAIN)["Providers"]
+        added = {"name": "added", "api_base_url": self.url, "api_key": KEY, "models": [FALLBACK]}
+        self.write(Providers=[*known, added], Router={"default": f"added,{FALLBACK}"})
+
+    def swap(self, role: str) -> None:
+        """By hand, and at once."""
+        control(self.home.paths.instance, "swap", timeout=PATIENCE, profile=role)
+
+    def decided(self) -> float:
+        """When it last decided for other routes; seconds since the epoch."""
+        journal = (self.home.paths.instance / "journal.jsonl").read_text().splitlines()
+        entries = map(json.loads, journal)
+        moments = [entry["at"] for entry in entries if entry["kind"] == "swap_started"]
+        return datetime.fromisoformat(moments[-1]).timestamp()
 
     def run(self, *arguments: str) -> None:
         """One command, to its end.
@@ -262,24 +156,36 @@ class Synccr:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where everything is measured.
+    """Where everything is measured, with one version of CCR.
 
     Attributes:
         node: what runs CCR.
-        entry: the script that synccr runs, so both run the same.
+        package: what synccr runs, so both run the same.
         provider: in a process of its own.
     """
 
     node: Node
-    entry: Path
+    package: Package
     provider: Provider
+
+    @property
+    def version(self) -> str:
+        """Of CCR."""
+        return self.package.version
+
+    @property
+    def apart(self) -> bool:
+        """It is a CCR that goes over to other routes as it runs: CCR 3."""
+        return self.package.generation.apart
 
     @contextlib.contextmanager
     def home(self) -> Iterator[Home]:
         """One with CCR installed, removed at the end with all that runs in it."""
         root = Path(tempfile.mkdtemp(prefix="synccr-benchmark-"))
-        home = Home(root)
-        installed = self.entry.parents[5]
+        home = Home(root, self.version)
+        assert self.package.entry is not None
+        modules = next(p for p in self.package.entry.parents if p.name == "node_modules")
+        installed = modules.parents[1]
         shutil.copytree(installed, home.paths.cache / installed.name, copy_function=os.link)
         try:
             yield home
@@ -287,41 +193,53 @@ class Stage:
             home.clear()
             shutil.rmtree(root, ignore_errors=True)
 
+    def bare_in(self, home: Home) -> Bare:
+        """A CCR with its configuration, to be started."""
+        return (Bare3 if self.apart else Bare2)(home, self.package, self.provider.url)
+
     @contextlib.contextmanager
     def bare(self) -> Iterator[Bare]:
         """A CCR that serves."""
         with self.home() as home:
-            home.write(home.paths.ccr_config, config(self.provider.url, home.port, MAIN))
-            bare = Bare(home, self.node.path, self.entry)
-            bare.start()
+            bare = self.bare_in(home)
+            bare.boot()
             yield bare
 
     @contextlib.contextmanager
     def synccr(self, **more: Any) -> Iterator[Synccr]:
         """A synccr that serves with two profiles, one model each; ``more`` of the primary."""
         with self.home() as home:
-            own = home.paths.config
-            primary = config(self.provider.url, home.port, MAIN, **more)
-            home.write(own / "ccr-config.json", primary)
+            synccr = Synccr(home, self.provider.url)
+            synccr.write(**more)
             second = config(self.provider.url, home.port, FALLBACK)
-            home.write(own / "ccr-config-fallback.json", second)
-            synccr = Synccr(home)
+            home.write(home.paths.config / "ccr-config-fallback.json", second)
             try:
                 synccr.start()
                 yield synccr
             finally:
                 synccr.stop()
 
+    def asked(self, since: float, **what: object) -> list[float]:
+        """When requests of clients, and no probes, came in at the provider, in seconds since
+        the epoch; those whose record says ``what``."""
+        return [
+            request["at"]
+            for request in self.provider.requests()
+            if request["at"] >= since
+            and all(request[name] == value for name, value in what.items())
+            and "echo:" in str(request["body"]["messages"])
+        ]
+
 
 @contextlib.contextmanager
-def stage() -> Iterator[Stage]:
+def stage(version: str) -> Iterator[Stage]:
     """Find Node and CCR, and start the provider."""
     with contextlib.ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="synccr-benchmark-")))
-        node = find_node(os.environ)
-        environ = Home(root).environ
-        package = asyncio.run(PackageSource(VERSION, environ, root / "cache" / "synccr").now())
-        assert package.entry is not None
+        environ = Home(root, version).environ
+        source = PackageSource(version, environ, root / "cache" / "synccr")
+        package = asyncio.run(source.now())
+        node = find_node(os.environ, oldest=source.generation.oldest_node)
         behaviours = root / "behaviours.json"
         behaviours.write_text(json.dumps({"models": {MAIN: "ok", FALLBACK: "ok"}}))
         process = stack.enter_context(
@@ -338,4 +256,4 @@ def stage() -> Iterator[Stage]:
         assert process.stdout is not None
         assert process.stdin is not None
         stack.callback(process.stdin.close)
-        yield Stage(node, package.entry, Provider(json.loads(process.stdout.readline())["url"]))
+        yield Stage(node, package, Provider(json.loads(process.stdout.readline())["url"]))

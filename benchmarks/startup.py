@@ -7,14 +7,16 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
 from benchmarks.figures import Figure, median_of
+from benchmarks.home import FALLBACK, MAIN, Home, config, healthy, until
 from benchmarks.pairs import median_ratio
 from benchmarks.scale import Scale
-from benchmarks.stage import FALLBACK, MAIN, VERSION, Home, Stage, config, healthy, until
+from benchmarks.stage import Stage
+from synccr.ccr.npm import NAME
+from synccr.ports import free_port
 
 _SETTLE = 1.0
 """Seconds after the first answer in which a program still gets ready."""
@@ -26,19 +28,22 @@ MEMORY = 0.85
 
 
 def startup(stage: Stage, scale: Scale) -> Iterator[Figure]:
-    """``synccr start`` with what it knows of the models, beside ``npx … start``, in turns."""
-    if not stage.node.npx:
+    """``synccr start`` with what it knows of the models, beside what people type, in turns."""
+    node: tuple[str, ...] = stage.package.command
+    typed = (*stage.node.npx, "--yes", f"{NAME}@{stage.version}", "start")
+    if stage.apart:  # nothing that is typed brings CCR 3 from every registry
+        typed = node = (*node, "--port", str(free_port()))
+    elif not stage.node.npx:
         return
-    times: dict[str, list[float]] = {"synccr": [], "npx": [], "node": []}
-    memory: dict[str, list[Size]] = {"synccr": [], "npx": []}
-    package = f"@musistudio/claude-code-router@{VERSION}"
+    times: dict[str, list[float]] = {"synccr": [], "typed": [], "node": []}
+    memory: dict[str, list[Size]] = {"synccr": [], "typed": []}
     commands: dict[str, Sequence[str]] = {
-        "npx": (*stage.node.npx, "--yes", package, "start"),
-        "node": (str(stage.node.path), str(stage.entry), "start"),
+        "typed": typed,
+        "node": node,
         "synccr": (sys.executable, "-m", "synccr", "start"),
     }
     with stage.home() as ours, stage.home() as theirs:
-        theirs.write(theirs.paths.ccr_config, config(stage.provider.url, theirs.port, MAIN))
+        stage.bare_in(theirs)
         for name, model in (("ccr-config", MAIN), ("ccr-config-fallback", FALLBACK)):
             document = config(stage.provider.url, ours.port, model)
             ours.write(ours.paths.config / f"{name}.json", document)
@@ -52,26 +57,26 @@ def startup(stage: Stage, scale: Scale) -> Iterator[Figure]:
     yield median_of(
         "start to the first answer, models known",
         times["synccr"],
-        times["npx"],
+        times["typed"],
         unit="ms",
-        **_judged(times, START),
-        note="bare: npx @musistudio/claude-code-router@2.0.0 start",
+        **_judged(times, None if stage.apart else START),
+        note=f"bare: {'node cli.js serve' if stage.apart else ' '.join(typed[-2:])}",
     )
-    yield median_of("start of CCR alone", times["node"], unit="ms", note="node cli.js start")
-    for name, target in (("rss", MEMORY), ("pss", None), ("uss", None)):
+    yield median_of("start of CCR alone", times["node"], unit="ms", note="by node")
+    for name, target in (("rss", None if stage.apart else MEMORY), ("pss", None), ("uss", None)):
         sizes = {who: [getattr(one, name, 0) / 1e6 for one in memory[who]] for who in memory}
-        if all(sizes["npx"]):
+        if all(sizes["typed"]):
             yield median_of(
                 f"memory of all processes: {name.upper()}",
                 sizes["synccr"],
-                sizes["npx"],
+                sizes["typed"],
                 unit="MB",
                 **_judged(sizes, target),
             )
 
 
 def _judged(values: Mapping[str, list[float]], target: float | None) -> dict[str, float | None]:
-    return {"judged": median_ratio(values["synccr"], values["npx"]), "target": target}
+    return {"judged": median_ratio(values["synccr"], values["typed"]), "target": target}
 
 
 def _once(home: Home, command: Sequence[str]) -> tuple[float, Size]:
@@ -120,4 +125,4 @@ def _end(home: Home, child: subprocess.Popen[bytes]) -> None:
             process.kill()
     child.wait(10)
     until(lambda: not healthy(home.port))
-    Path(home.paths.ccr_pid).unlink(missing_ok=True)
+    home.paths.ccr_pid.unlink(missing_ok=True)

@@ -29,7 +29,6 @@ PAUSE = 0.05
 OK = "ok"
 CUT = "cut"
 _TEXT = re.compile(rb'"(?:type":"text_delta","text|type":"text","text|text)"\s*:\s*"([^"]*)"')
-_MODEL = re.compile(rb'"model"\s*:\s*"([^"]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,7 @@ class _Client:
             return f"status {answer.status}", ""
         if b"".join(_TEXT.findall(answer.data)) != word.encode():
             return "another's answer", ""
-        model = _MODEL.search(answer.data)
+        model = wire.MODEL.search(answer.data)
         return OK, model[1].decode() if model else ""
 
 

@@ -19,9 +19,10 @@ from io import FileIO
 from pathlib import Path
 
 from benchmarks.figures import Figure, median_of, quantile
+from benchmarks.home import FALLBACK, MAIN, config
 from benchmarks.pairs import median_ratio
 from benchmarks.scale import Scale
-from benchmarks.stage import FALLBACK, MAIN, Stage, config
+from benchmarks.stage import Stage
 from synccr.ccr.v2.log import CANDIDATES
 from synccr.ccr.v2.log_follower import LogFollower
 from synccr.ccr.v2.log_watch import follow

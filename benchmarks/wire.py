@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+
+KEY = "benchmark-key"
 
 PROMPT = "Say hello. " * 200
 """About what a short turn of a conversation carries, in place of 100 KB of history."""
 
 TEXT = b'"content_block_delta"'
 """What the first text of a stream comes in."""
+
+MODEL = re.compile(rb'"model"\s*:\s*"([^"]+)"')
+"""Where an answer names the model that gave it."""
 
 
 def request(path: str, body: bytes = b"", *, close: bool = False) -> bytes:
@@ -19,6 +25,7 @@ def request(path: str, body: bytes = b"", *, close: bool = False) -> bytes:
         "Accept: application/json",
         "Content-Type: application/json",
         "User-Agent: benchmark/1.0 (external, cli)",
+        f"X-Api-Key: {KEY}",
         "anthropic-version: 2023-06-01",
         "anthropic-beta: interleaved-thinking-2025-05-14,fine-grained-tool-streaming-2025-05-14",
         *(f"X-Stainless-{name}: value" for name in ("Arch", "Lang", "OS", "Runtime", "Timeout")),

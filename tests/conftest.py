@@ -68,16 +68,29 @@ def _install(version: str, npm_cache: Path, factory: pytest.TempPathFactory) -> 
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test marked ``ccr`` runs on each version that the mark nearest to it names."""
+    """A test marked ``ccr`` runs on each version that the mark nearest to it names; with
+    ``seeds``, which has a number for each version, with so many values of its ``seed``."""
     mark = metafunc.definition.get_closest_marker("ccr")
     if mark is None:
         return
     others = pytest.mark.long if mark.kwargs.get("long", True) else ()
-    metafunc.parametrize(
-        "ccr_version",
-        [v if v == DEFAULT_CCR else pytest.param(v, marks=others) for v in mark.args],
-        indirect=True,
-    )
+    marks = {version: () if version == DEFAULT_CCR else others for version in mark.args}
+    if seeds := mark.kwargs.get("seeds"):
+        metafunc.parametrize(
+            ("ccr_version", "seed"),
+            [
+                pytest.param(version, seed, marks=marks[version])
+                for version, count in zip(mark.args, seeds, strict=True)
+                for seed in range(count)
+            ],
+            indirect=["ccr_version"],
+        )
+    else:
+        metafunc.parametrize(
+            "ccr_version",
+            [pytest.param(version, marks=marks[version]) for version in mark.args],
+            indirect=True,
+        )
 
 
 @pytest.fixture

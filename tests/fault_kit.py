@@ -12,21 +12,38 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 import psutil
+import pytest
 
 from home import Home, message
+from synccr.ccr.generations import generation_of
 from synccr.control import request
 from synccr.errors import SynccrError
 
 SEED = int(os.environ.get("SYNCCR_FAULT_SEED", "20"))
 KILLS = int(os.environ.get("SYNCCR_FAULT_KILLS", "18"))
 FULL = os.environ.get("SYNCCR_FAULT_FULL") == "1"
+
+CCR2, CCR3 = "2.0.0", "3.1.1"
+BOTH = pytest.mark.ccr(CCR2, CCR3)
+"""For a test that runs on each, also in the short run."""
+BOTH_IF_FULL = pytest.mark.ccr(CCR2, *[CCR3] if FULL else [])
+"""For one whose subject lies in front of CCR: in the short run the default CCR is enough."""
+
+
+def cases(names: str, all_of_them: Sequence[Any], few: Sequence[Any]) -> pytest.MarkDecorator:
+    """Parameters: all on CCR 2, and in the full run on CCR 3, too; else a few there."""
+    both = ((CCR2, all_of_them), (CCR3, all_of_them if FULL else few))
+    several = "," in names
+    rows = [(version, *(case if several else (case,))) for version, found in both for case in found]
+    return pytest.mark.parametrize(f"ccr_version, {names}", rows, indirect=["ccr_version"])
+
 
 EXITS = {0, 1, 4, 5, 6, 7, 130}
 """Exit codes of ``start`` that the contract knows, besides a signal's."""
@@ -185,8 +202,23 @@ def stop(process: subprocess.Popen[bytes], seconds: float = 30) -> None:
 
 
 def ccr_processes(home: Home) -> list[psutil.Process]:
-    """CCRs of this home."""
+    """CCRs of this home; of CCR 3 its management."""
     return [p for p in home.processes() if "cli.js" in " ".join(_command(p))]
+
+
+def gateways(home: Home) -> list[psutil.Process]:
+    """The processes in which CCR 3 serves; CCR 2 has none."""
+    return [p for p in home.processes() if "gateway-bootstrap.js" in " ".join(_command(p))]
+
+
+def run_directories(home: Home) -> list[Path]:
+    """Those that CCR 3 runs in; CCR 2 has none."""
+    return sorted(instance(home).glob("ccr3/*"))
+
+
+def expected_run_directories(home: Home) -> int:
+    """How many there have to be while one CCR serves."""
+    return int(generation_of(home.ccr_version).apart)
 
 
 def npm_processes(home: Home) -> list[psutil.Process]:
@@ -210,9 +242,12 @@ def hand_written(home: Home, document: dict[str, Any]) -> bytes:
     return text.encode()
 
 
-def assert_whole(home: Home, words: bytes | None = None, *, ended: bool = True) -> None:
+def assert_whole(
+    home: Home, words: bytes | None = None, *, ended: bool = True, killed: bool = False
+) -> None:
     """What must hold after each fault: the configuration whole and private, a person's words
-    to be found, and, when everything should have ended, no process and no lock."""
+    to be found, and, when everything should have ended, no process, no lock and, unless the
+    supervisor was killed, no directory that CCR ran in."""
     if ended:
         until(lambda: not home.processes(), 15, f"no orphans: {_named(home)}")
         lock = instance(home) / "supervisor.lock"
@@ -221,6 +256,7 @@ def assert_whole(home: Home, words: bytes | None = None, *, ended: bool = True) 
 
             with FileLock(lock, timeout=0):
                 pass
+        assert killed or run_directories(home) == []
     config = home.ccr / "config.json"
     if config.exists():
         content = config.read_bytes()
@@ -243,6 +279,7 @@ def assert_next_start_works(home: Home) -> None:
     """A start, an answer, a stop, and nothing left."""
     process = start(home)
     try:
+        assert len(run_directories(home)) == expected_run_directories(home)
         answer = httpx.post(
             f"http://127.0.0.1:{home.port}/v1/messages", json=message("after"), timeout=60
         )
@@ -250,6 +287,7 @@ def assert_next_start_works(home: Home) -> None:
     finally:
         stop(process)
     until(lambda: not home.processes(), 15, "no process after a stop")
+    assert run_directories(home) == []
 
 
 def start_with(

@@ -177,6 +177,11 @@ class Home:
                     found.append(process)
         return [p for p in found if p.pid != os.getpid()]
 
+    def found_by_ccrs_commands(self, pid: int) -> bool:
+        """Whether CCR 2's own commands find this CCR. For CCR 3 there is to be none to find."""
+        file = self.ccr / ".claude-code-router.pid"
+        return file.read_text() == str(pid) if self.ccr_version[0] < "3" else not file.exists()
+
     def where_is(self, secret: str) -> list[Path]:
         """Files that hold a secret."""
         found = []
@@ -185,6 +190,15 @@ class Home:
                 if path.is_file() and secret.encode() in path.read_bytes():
                     found.append(path)
         return found
+
+
+def ccr_processes(home: Home) -> list[psutil.Process]:
+    """The CCR that serves, what was started first: one process, or management and gateway."""
+    status = home.status()
+    found = [psutil.Process(status["ccr"]["pid"])]
+    while found[0].ppid() != status["supervisor"]["pid"]:
+        found.insert(0, psutil.Process(found[0].ppid()))
+    return found
 
 
 def program(home: Home) -> tuple[str, str]:

@@ -51,7 +51,7 @@ class Load:
 
     url: str
     clients: int = 20
-    pause: float = 0.02
+    pause: float = 0.1
     ok: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)

@@ -42,6 +42,7 @@ def _many_files(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@kit.BOTH
 def test_two_thousand_connections(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
     """2,000 connections open at once, then a request on each at once: 2,000 right answers; and
     the supervisor's memory and files are back where they were."""
@@ -109,6 +110,7 @@ async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
     return body
 
 
+@kit.BOTH_IF_FULL
 def test_slow_loris(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
     """300 clients that send their head one byte at a time, and 100 that send nothing at all,
     keep nobody waiting; the slow heads are cut off."""
@@ -156,11 +158,14 @@ def _alive(client: socket.socket) -> bool:
         return False
 
 
-def test_file_descriptors_exhausted(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
+@kit.cases("limits", [(64, 128)], [(64,)])
+def test_file_descriptors_exhausted(
+    home: Home, provider: FakeProvider, ledger: Ledger, limits: tuple[int, ...]
+) -> None:
     """With few file descriptors and more clients than that it does not die: once they have
     gone, requests are answered and a swap works."""
     home.use(provider)
-    for allowed in (64, 128):
+    for allowed in limits:
         with ledger.fault(f"{allowed} file descriptors, 200 clients"):
             supervisor = kit.start_with(home, ("prlimit", f"--nofile={allowed}:{allowed}"))
             clients = [socket.socket() for _ in range(200)]

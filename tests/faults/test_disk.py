@@ -8,7 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -28,6 +28,9 @@ pytestmark = [
 
 PAGE = 4096
 FREE_PAGES = range(41) if FULL else (0, 2, 5, 12)
+FREE_PAGES_3 = range(0, 200, 5) if FULL else (8, 16, 40)
+"""For a start with CCR already there: until the directory that it runs in, its files, and the
+database that CCR 3 makes are what does not fit."""
 
 
 @pytest.fixture
@@ -45,6 +48,13 @@ def small(home: Home) -> Iterator[Path]:
         process.kill()
         process.wait(10)
     subprocess.run(["umount", "--lazy", str(home.root)], check=True)
+
+
+@pytest.fixture
+def installed(home: Home, tmp_path: Path) -> None:
+    """CCR itself is on another file system."""
+    other = Home(tmp_path / "elsewhere", home.npm_cache, home.ccr_version)
+    home.env["XDG_CACHE_HOME"] = str(other.cache.parent)
 
 
 def fill(root: Path, pages: int) -> Path:
@@ -92,8 +102,22 @@ def test_start_on_a_full_disk(
 ) -> None:
     """With room for so many pages more: it serves or says why not, the person's configuration
     is whole, and with room again the next start works."""
+    _start_with_little_room(home, small, provider, ledger, FREE_PAGES)
+
+
+@pytest.mark.ccr(kit.CCR3)
+def test_start_of_ccr_3_on_a_full_disk(
+    home: Home, installed: None, small: Path, provider: FakeProvider, ledger: Ledger
+) -> None:
+    """The same for what is written once CCR is there: its directory and all that is in it."""
+    _start_with_little_room(home, small, provider, ledger, FREE_PAGES_3)
+
+
+def _start_with_little_room(
+    home: Home, small: Path, provider: FakeProvider, ledger: Ledger, free_pages: Iterable[int]
+) -> None:
     words = kit.hand_written(home, profile(provider.url("openai"), home.port))
-    for pages in FREE_PAGES:
+    for pages in free_pages:
         with ledger.fault("full disk during start"):
             for place in (home.root / ".local", home.config, home.root / ".cache"):
                 shutil.rmtree(place, ignore_errors=True)
@@ -108,8 +132,14 @@ def test_start_on_a_full_disk(
     kit.assert_whole(home, words)
 
 
+@kit.cases("free_pages", [FREE_PAGES[:9]], [(0, 2)])
 def test_disk_fills_while_it_runs(
-    home: Home, small: Path, provider: FakeProvider, ledger: Ledger
+    home: Home,
+    installed: None,
+    small: Path,
+    provider: FakeProvider,
+    ledger: Ledger,
+    free_pages: Sequence[int],
 ) -> None:
     """In the background, its own output on the full disk too: what serves goes on serving, a
     swap that cannot be written is no loss, and with room again it is made."""
@@ -118,7 +148,7 @@ def test_disk_fills_while_it_runs(
     assert home.run("start", "--detach").returncode == 0
     url = f"http://127.0.0.1:{home.port}/v1/messages"
     try:
-        for pages in FREE_PAGES[:9]:
+        for pages in free_pages:
             with ledger.fault("full disk during a swap"):
                 filler = fill(small, pages)
                 swapped = home.run("swap", "fallback")
@@ -146,7 +176,7 @@ def test_disk_fills_while_it_runs(
     kit.assert_next_start_works(home)
 
 
-@pytest.mark.parametrize("size", [0, 64, 700, 4096] if FULL else [0, 700])
+@kit.cases("size", [0, 64, 700, 4096] if FULL else [0, 700], [700])
 def test_files_may_not_grow(home: Home, provider: FakeProvider, ledger: Ledger, size: int) -> None:
     """A limit on the size of files cuts writes in the middle: nothing is half written."""
     words = kit.hand_written(home, profile(provider.url("openai"), home.port))
@@ -160,6 +190,7 @@ def test_files_may_not_grow(home: Home, provider: FakeProvider, ledger: Ledger, 
         kit.assert_next_start_works(home)
 
 
+@kit.BOTH_IF_FULL
 def test_nobody_hears_it(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
     """With its output on a full device it starts, swaps and ends all the same."""
     home.use(provider)
@@ -208,9 +239,10 @@ PLACES = [
     ".local/state",
     ".local/state/synccr",
 ]
+OF_3 = ".local/state/synccr/ccr-*/ccr3"
 
 
-@pytest.mark.parametrize("place", PLACES if FULL else PLACES[:6])
+@kit.cases("place", [*PLACES, OF_3] if FULL else PLACES[:6], [OF_3])
 @pytest.mark.parametrize("fresh", [True, False] if FULL else [False])
 def test_read_only_directories(
     home: Home, provider: FakeProvider, ledger: Ledger, place: str, fresh: bool

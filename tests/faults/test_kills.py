@@ -29,16 +29,30 @@ from synccr.ccr.package_source import PackageSource
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(3600)]
 
 CASES = [
-    ("start", "supervisor"),
-    ("start", "ccr"),
-    ("start", "npm"),
-    ("swap", "supervisor"),
-    ("swap", "ccr"),
-    ("restart", "supervisor"),
-    ("restart", "ccr"),
-    ("stop", "supervisor"),
-    ("stop", "ccr"),
+    ("start", ("supervisor",)),
+    ("start", ("ccr",)),
+    ("start", ("npm",)),
+    ("swap", ("supervisor",)),
+    ("swap", ("ccr",)),
+    ("restart", ("supervisor",)),
+    ("restart", ("ccr",)),
+    ("stop", ("supervisor",)),
+    ("stop", ("ccr",)),
 ]
+"""Steps of CCR 2, and who is killed."""
+ALL_OF_3 = ("gateway", "ccr", "supervisor")
+STEPS_OF_3 = ("start", "swap", "restart", "stop")
+"""Of CCR 3, where those that can be killed take turns."""
+
+
+def each_case() -> list[tuple[str, str, tuple[str, ...], int]]:
+    """Version, step, victims and how many kills; each victim of CCR 3 at least once."""
+    found = []
+    for number, (step, victims) in enumerate(CASES):
+        each = KILLS // len(CASES) + (number < KILLS % len(CASES))
+        found.append((kit.CCR2, step, victims, each))
+    each = max(1, KILLS // len(CASES) // 2) * len(ALL_OF_3)
+    return [*found, *((kit.CCR3, step, ALL_OF_3, each) for step in STEPS_OF_3)]
 
 
 @dataclass
@@ -48,12 +62,17 @@ class Stage:
     home: Home
     dice: random.Random
     step: str
-    victim: str
+    victims: tuple[str, ...]
     words: bytes = b""
     supervisor: subprocess.Popen[bytes] | None = None
     took: float = 3.0
     killed: int = 0
     npm_template: Path | None = None
+
+    @property
+    def victim(self) -> str:
+        """Who is next."""
+        return self.victims[self.killed % len(self.victims)]
 
     def prepare(self) -> None:
         """What has to be there before the step."""
@@ -98,6 +117,8 @@ class Stage:
                 ccr / "config.json",
                 ccr / ".claude-code-router.pid",
                 ccr / "logs",
+                *instance.glob("ccr3"),
+                *instance.glob("ccr3/run-*/.claude-code-router/routes.json"),
             ]
         )
         before = _look(path)
@@ -113,6 +134,8 @@ class Stage:
             return True
         if self.victim == "ccr":
             found = kit.ccr_processes(self.home)
+        elif self.victim == "gateway":
+            found = kit.gateways(self.home)
         elif self.victim == "npm":
             found = kit.npm_processes(self.home)
         if not found:
@@ -154,10 +177,16 @@ class Stage:
             assert self.home.run("stop").returncode in {0, 3}
         if self.supervisor.poll() is None:
             kit.until(lambda: kit.serving(self.home), 60, "it serves again")
+            kit.until(self.tidy, 30, "what an ended CCR ran in is gone")
             kit.assert_whole(self.home, self.words, ended=False)
         else:
-            assert self.supervisor.returncode in {-9, *kit.EXITS}
-            kit.assert_whole(self.home, self.words)
+            code = self.supervisor.returncode
+            assert code in {-9, *kit.EXITS}
+            kit.assert_whole(self.home, self.words, killed=code == -9)
+
+    def tidy(self) -> bool:
+        """Whether there is a directory for the CCR that serves alone."""
+        return len(kit.run_directories(self.home)) == kit.expected_run_directories(self.home)
 
     def close(self) -> None:
         """End what runs."""
@@ -183,13 +212,9 @@ def npm_template(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> P
 
 
 @pytest.mark.parametrize(
-    ("step", "victim", "each"),
-    [
-        pytest.param(
-            step, victim, KILLS // len(CASES) + (n < KILLS % len(CASES)), id=f"{step}-{victim}"
-        )
-        for n, (step, victim) in enumerate(CASES)
-    ],
+    ("ccr_version", "step", "victims", "each"),
+    [pytest.param(*case, id="-".join((case[0], case[1], *case[2][:1]))) for case in each_case()],
+    indirect=["ccr_version"],
 )
 def test_kill(
     home: Home,
@@ -197,7 +222,7 @@ def test_kill(
     dice: random.Random,
     ledger: Ledger,
     step: str,
-    victim: str,
+    victims: tuple[str, ...],
     each: int,
     request: pytest.FixtureRequest,
 ) -> None:
@@ -206,9 +231,9 @@ def test_kill(
     as long as the supervisor lives, no request is lost."""
     home.env |= {"SYNCCR_SWAP_COOLDOWN": "0", "SYNCCR_DRAIN_TIMEOUT": "2"}
     words = kit.hand_written(home, profile(provider.url("openai"), home.port))
-    stage = Stage(home, dice, step, victim, words)
-    kind = f"kill -9 of {victim} during {step}"
-    if victim == "npm":
+    stage = Stage(home, dice, step, victims, words)
+    kind = f"kill -9 of {victims[0]} during {step}"
+    if "npm" in victims:
         stage.npm_template = request.getfixturevalue("npm_template")
         home.npm_cache = home.root.parent / "npm"
         home.env["npm_config_cache"] = str(home.npm_cache)
@@ -225,7 +250,8 @@ def test_kill(
             if step == "start":
                 stage.close()
             stage.prepare()
-            if victim == "ccr" and step in ("swap", "restart"):
+            kind = f"kill -9 of {stage.victim} during {step}"
+            if stage.victim in ("ccr", "gateway") and step in ("swap", "restart"):
                 hit = _under_load(stage, ledger)
             else:
                 hit = stage.run()
@@ -238,7 +264,7 @@ def test_kill(
         raise
     finally:
         stage.close()
-    kit.assert_whole(home, words)
+    kit.assert_whole(home, words, killed="supervisor" in victims)
     kit.assert_next_start_works(home)
 
 

@@ -16,7 +16,12 @@ from fault_kit import FULL, Ledger
 from home import MAIN, Home, message
 from provider import FakeProvider
 
-pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.integration,
+    pytest.mark.timeout(900),
+    pytest.mark.ccr(kit.CCR2),  # CCR 3 keeps no log
+]
 
 LONG_LOG = 300 if FULL else 120
 

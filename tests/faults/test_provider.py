@@ -34,7 +34,11 @@ LIES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", list(LIES)[: None if FULL else 7])
+@kit.cases(
+    "name",
+    list(LIES)[: None if FULL else 7],
+    ["silent", "200 with an error body", "resetting", "an error in the stream"],
+)
 def test_a_bad_provider(home: Home, provider: FakeProvider, ledger: Ledger, name: str) -> None:
     """Whatever the main model's provider does: the router lives, other routes are answered,
     nothing is broken, and as soon as the provider is well again so is every answer."""

@@ -17,7 +17,7 @@ from provider import FakeProvider
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 
-ROUNDS = 10 if FULL else 2
+ROUNDS = dict.fromkeys((kit.CCR2, kit.CCR3), 10) if FULL else {kit.CCR2: 2, kit.CCR3: 1}
 
 
 @pytest.fixture
@@ -30,9 +30,10 @@ def _one_is_left(starts: list[subprocess.Popen[bytes]]) -> bool:
     return [start.poll() for start in starts].count(None) == 1
 
 
+@kit.BOTH
 def test_starts_at_once(home: Home, words: bytes, ledger: Ledger, dice: random.Random) -> None:
     """Of starts at the same time one serves, and the others say so with exit code 7."""
-    for turn in range(ROUNDS):
+    for turn in range(ROUNDS[home.ccr_version]):
         with ledger.fault("starts at once"):
             starts = []
             for _ in range(2 + turn % 2):
@@ -49,6 +50,7 @@ def test_starts_at_once(home: Home, words: bytes, ledger: Ledger, dice: random.R
             kit.assert_whole(home, words)
 
 
+@kit.BOTH
 def test_detached_starts_at_once(home: Home, words: bytes, ledger: Ledger) -> None:
     """The same in the background: whoever does not serve says so, and one stop ends it."""
     with ledger.fault("detached starts at once"):
@@ -60,6 +62,7 @@ def test_detached_starts_at_once(home: Home, words: bytes, ledger: Ledger) -> No
         kit.assert_whole(home, words)
 
 
+@kit.BOTH
 def test_swaps_and_restarts_at_once(
     home: Home, words: bytes, ledger: Ledger, dice: random.Random
 ) -> None:
@@ -67,7 +70,7 @@ def test_swaps_and_restarts_at_once(
     one CCR at the end, of the configuration that status names."""
     supervisor = kit.start(home)
     try:
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS[home.ccr_version]):
             orders = dice.choices(
                 [("swap", "fallback"), ("swap", "primary"), ("restart",)], k=dice.randint(2, 4)
             )
@@ -88,7 +91,7 @@ def test_swaps_and_restarts_at_once(
     kit.assert_whole(home, words)
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "SIGHUP", "stop"])
+@kit.cases("how", ["SIGTERM", "SIGINT", "SIGHUP", "stop"], ["SIGTERM", "stop"])
 def test_stop_during_start(
     home: Home, words: bytes, ledger: Ledger, dice: random.Random, how: str
 ) -> None:
@@ -96,7 +99,7 @@ def test_stop_during_start(
     begun = time.monotonic()
     kit.stop(kit.start(home))
     took = time.monotonic() - begun
-    for _ in range(2 * ROUNDS):
+    for _ in range(2 * ROUNDS[home.ccr_version]):
         with ledger.fault(f"{how} during start"):
             process = kit.spawn(home, "start")
             # Before Python has come to our code a signal ends it as it ends any program.

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from fault_kit import Ledger
+from fault_kit import BOTH_IF_FULL, Ledger
 from home import Home
 from provider import FakeProvider
 from soak import Soak
@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(9
 MINUTES = float(os.environ.get("SYNCCR_SOAK_MINUTES", "1.5"))
 
 
+@BOTH_IF_FULL
 def test_soak(home: Home, provider: FakeProvider, ledger: Ledger, dice: random.Random) -> None:
     """Troubles and kills of CCR under load: nothing grows, and no request is lost that could
     be carried over."""

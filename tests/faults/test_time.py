@@ -82,6 +82,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
+@kit.BOTH
 def test_suspend_and_resume(home: Home, provider: FakeProvider, ledger: Ledger) -> None:
     """The whole tree stops for a while and goes on: requests that came meanwhile are answered,
     CCR is not taken for dead, and a 402 right after is noticed."""
@@ -126,13 +127,11 @@ def test_suspend_and_resume(home: Home, provider: FakeProvider, ledger: Ledger) 
     kit.assert_whole(home)
 
 
-@pytest.mark.parametrize(
-    "jumps",
-    [
-        pytest.param([(6 * HOUR, 6 * HOUR), (5 * DAY, 5 * DAY)], id="asleep"),
-        pytest.param([(6 * HOUR, 0), (-2 * DAY, 0), (400 * DAY, 0), (0, 0)], id="set"),
-    ],
-)
+ASLEEP_FOR = [(6 * HOUR, 6 * HOUR), (5 * DAY, 5 * DAY)]
+SET = [(6 * HOUR, 0), (-2 * DAY, 0), (400 * DAY, 0), (0, 0)]
+
+
+@kit.cases("jumps", [ASLEEP_FOR, SET], [SET[:2]])
 def test_the_clocks_jump(
     home: Home,
     provider: FakeProvider,
@@ -177,6 +176,7 @@ def test_the_clocks_jump(
     kit.assert_next_start_works(home)
 
 
+@kit.BOTH
 def test_the_network_goes_and_comes_back(
     home: Home, provider: FakeProvider, ledger: Ledger
 ) -> None:

@@ -14,11 +14,12 @@ import httpx
 import psutil
 import pytest
 
+from fragile import DIES, fragile, with_fault
 from home import KEY, LONG, MAIN, Home, message
 from load import Load, said
 from provider import FakeProvider
 
-pytestmark = [pytest.mark.integration, pytest.mark.long]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.ccr("2.0.0", "3.1.1")]
 
 
 @contextmanager
@@ -51,12 +52,12 @@ def restarted(home: Home) -> dict[str, Any]:
 
 
 def test_in_the_background(home: Home, provider: FakeProvider) -> None:
-    """Three times under 20 clients: no request fails, no answer is cut, another supervisor
+    """Twice under 20 clients: no request fails, no answer is cut, another supervisor
     and another CCR serve each time, and the former ones are gone."""
     home.use(provider)
     with detached(home) as status:
         with Load(url(home)) as load:
-            for _ in range(3):
+            for _ in range(2):
                 before, status = status, restarted(home)
                 for part in ("supervisor", "ccr"):
                     assert status[part]["pid"] != before[part]["pid"]
@@ -108,6 +109,7 @@ def test_settings_and_profiles_are_read_again(home: Home, provider: FakeProvider
     """What was changed counts; what cannot be used is said, with its exit code, and the old
     supervisor goes on with the old configuration, byte for byte."""
     document = home.use(provider)
+    with_fault(home, DIES)
     with detached(home) as status, Load(url(home), clients=8) as load:
         document["Router"]["default"] = f"acme,{LONG}"
         home.write("ccr-config.json", document)
@@ -124,8 +126,7 @@ def test_settings_and_profiles_are_read_again(home: Home, provider: FakeProvider
         assert done.returncode == 4
         assert "ccr-config.json" in done.stderr
         home.write("ccr-config.json", document)
-        breaks = home.write("breaks.js", "process.exit(3)")
-        home.write("ccr-config.json", document | {"transformers": [{"path": str(breaks)}]})
+        home.write("ccr-config.json", fragile(document))
         done = home.run("restart")
         assert done.returncode == 1
         assert "exited with code 3" in done.stderr
@@ -157,7 +158,7 @@ def test_keys_that_are_kept_are_read_again(home: Home, provider: FakeProvider) -
         restarted(home)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.ccr("2.0.0", "3.1.1", seeds=(4, 2))
 def test_the_new_one_is_killed(home: Home, provider: FakeProvider, seed: int) -> None:
     """Whenever the new supervisor is killed before it serves, the old one goes on."""
     home.use(provider)
@@ -179,7 +180,7 @@ def test_the_new_one_is_killed(home: Home, provider: FakeProvider, seed: int) ->
             assert "the old one goes on" in errors
             assert after["supervisor"]["pid"] == old.pid
             assert (home.ccr / "config.json").read_bytes() == written
-            assert (home.ccr / ".claude-code-router.pid").read_text() == str(after["ccr"]["pid"])
+            assert home.found_by_ccrs_commands(after["ccr"]["pid"])
             assert restarted(home)["supervisor"]["pid"] != old.pid
             load.more(40)
     assert load.failed == []
@@ -243,6 +244,8 @@ def test_two_at_once(home: Home, provider: FakeProvider) -> None:
 def test_where_sockets_cannot_be_given_away(home: Home, provider: FakeProvider) -> None:
     """There CCR alone is replaced under load; settings and profiles count all the same."""
     document = home.use(provider)
+    home.env.pop("SYNCCR_CCR_VERSION", None)
+    home.write("synccr.toml", f'ccr_version = "{home.ccr_version}"\n')
     program = (
         "import sys, synccr.supervisor.restarting as restarting; restarting.POSSIBLE = False;"
         "sys.argv = ['synccr', 'start']; from synccr.__main__ import main; main()"
@@ -268,7 +271,7 @@ def test_where_sockets_cannot_be_given_away(home: Home, provider: FakeProvider) 
     assert (load.failed, load.cut) == ([], [])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.ccr("2.0.0", "3.1.1", seeds=(3, 2))
 def test_ccr_is_killed_meanwhile(home: Home, provider: FakeProvider, seed: int) -> None:
     """A CCR that dies at any moment of a restart costs no request either."""
     home.use(provider)
@@ -286,7 +289,7 @@ def test_ccr_is_killed_meanwhile(home: Home, provider: FakeProvider, seed: int) 
     assert load.failed == []
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.ccr("2.0.0", "3.1.1", seeds=(3, 2))
 def test_stop_meanwhile(home: Home, provider: FakeProvider, seed: int) -> None:
     """``stop`` at any moment of a restart ends everything, the new supervisor included."""
     home.use(provider)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,16 +18,15 @@ import httpx
 import psutil
 import pytest
 
-from home import LONG, MAIN, SPARE, Home, message, profile, program
+from fragile import DIES, LIVES, fragile, sampled, with_fault
+from home import LONG, MAIN, SPARE, Home, ccr_processes, message, profile, program
 from load import Load, said
 from ports import free_port
 from provider import FakeProvider
 
-pytestmark = [pytest.mark.integration, pytest.mark.long]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.ccr("2.0.0", "3.1.1")]
 
 JSON = {"content-type": "application/json"}
-EXITS = "process.exit(3)"
-LOADS = "module.exports = class { name = 'harmless' }"
 
 
 def ask(url: str, nonce: str, size: int = 0) -> httpx.Response:
@@ -57,10 +56,9 @@ def gone(pid: int, seconds: float = 10) -> bool:
 def test_a_new_backend_that_does_not_start(home: Home, provider: FakeProvider) -> None:
     """The old one serves on under load, the configuration is as it was byte for byte, the
     journal and the command say why, and it is not tried again at once."""
-    document = home.use(provider)
-    breaks = home.write("breaks.js", EXITS)
-    broken = {"transformers": [{"path": str(breaks)}], "Router": {"default": f"acme,{SPARE}"}}
-    home.write("ccr-config-fallback.json", document | broken)
+    other = fragile(home.use(provider), Router={"default": f"acme,{SPARE}"})
+    home.write("ccr-config-fallback.json", other)
+    with_fault(home, DIES)
     config = home.ccr / "config.json"
     with home.running() as running:
         before, written = home.status(), config.read_bytes()
@@ -85,7 +83,8 @@ def test_an_upstream_that_never_answers(home: Home, provider: FakeProvider) -> N
     """A silent request does not keep the old CCR alive beyond the drain deadline; it is
     carried over and answered by the new one."""
     home.env["SYNCCR_DRAIN_TIMEOUT"] = "5"
-    home.use(provider)
+    other = sampled(home.use(provider), 0.5) | {"Router": {"default": f"acme,{SPARE}"}}
+    home.write("ccr-config-fallback.json", other)
     with home.running() as running, ThreadPoolExecutor(1) as pool:
         old = home.status()["ccr"]["pid"]
         provider.set(MAIN, "never")
@@ -99,12 +98,46 @@ def test_an_upstream_that_never_answers(home: Home, provider: FakeProvider) -> N
         assert home.status()["relay"]["carried"] == 1
 
 
-@pytest.mark.parametrize("move", ["swap", "restart", "stop"])
-def test_a_stream_ends_where_it_began(home: Home, provider: FakeProvider, move: str) -> None:
-    """A stream that runs during a swap, a restart or ``ccr stop`` is finished by its backend,
-    asked of the provider once; that backend ends right after it; others are served meanwhile."""
-    home.env["SYNCCR_HEALTH_INTERVAL"] = "0.5"
+@pytest.mark.ccr("3.1.1")  # CCR 2 changes no route as it runs
+def test_a_silent_request_when_routes_change_in_place(home: Home, provider: FakeProvider) -> None:
+    """It keeps its model, which may be reading a long prompt, for as long as silence is allowed;
+    then the model that serves by now gets it."""
+    home.env["SYNCCR_SILENCE_CEILING"] = "5"
     home.use(provider)
+    with home.running() as running, ThreadPoolExecutor(1) as pool:
+        before = home.status()["ccr"]
+        provider.set(MAIN, "never")
+        provider.forget()
+        waiting = pool.submit(ask, running.url, "patient")
+        running.until(lambda: provider.requests(MAIN))
+        assert home.run("swap", "fallback").returncode == 0
+        assert answered(ask(running.url, "meanwhile"), "meanwhile")
+        assert not waiting.done()
+        assert answered(waiting.result(60), "patient")
+        assert home.status()["ccr"] == before
+    asked = [record.model for record in provider.requests() if b"patient" in record.raw]
+    assert asked == [MAIN, SPARE]
+
+
+@pytest.mark.parametrize("move", ["swap", "restart"])
+def test_a_stream_ends_where_it_began(home: Home, provider: FakeProvider, move: str) -> None:
+    """A stream that runs during a swap or a restart is finished by its backend."""
+    others = ["fallback"] if move == "swap" else []
+    ends_where_it_began(home, provider, lambda: home.run(move, *others).returncode)
+
+
+@pytest.mark.ccr("2.0.0")  # CCR 3 has no pid file, and cuts its streams on SIGTERM
+def test_a_stream_ends_in_a_ccr_that_was_told_to_stop(home: Home, provider: FakeProvider) -> None:
+    """So does one that runs during ``ccr stop``."""
+    file = home.ccr / ".claude-code-router.pid"
+    ends_where_it_began(home, provider, lambda: os.kill(int(file.read_text()), signal.SIGTERM))
+
+
+def ends_where_it_began(home: Home, provider: FakeProvider, move: Callable[[], object]) -> None:
+    """A stream is finished by the backend that began it, asked of the provider once; that backend
+    ends right after it; others are served meanwhile."""
+    home.env["SYNCCR_HEALTH_INTERVAL"] = "0.5"
+    home.write("ccr-config-fallback.json", sampled(home.use(provider), 0.5))
     with home.running() as running:
         old = home.status()["ccr"]["pid"]
         provider.set(MAIN, {"chunk_delay": 5.0, "chunks": 12})
@@ -113,10 +146,7 @@ def test_a_stream_ends_where_it_began(home: Home, provider: FakeProvider, move: 
             chunks = answer.iter_bytes()
             begun = next(chunks)
             provider.set(MAIN, "ok")
-            if move == "stop":
-                kill_like_ccr_stop(home)
-            else:
-                assert home.run(*[move, "fallback"][: 2 if move == "swap" else 1]).returncode == 0
+            assert not move()
             running.until(lambda: home.status()["ccr"]["pid"] not in (None, old))
             assert answered(ask(running.url, "meanwhile"), "meanwhile")
             assert psutil.pid_exists(old)
@@ -126,10 +156,6 @@ def test_a_stream_ends_where_it_began(home: Home, provider: FakeProvider, move: 
         assert gone(old)
         asked = [r for r in provider.requests() if b"twelve-pieces" in r.raw]
         assert [record.model for record in asked] == [MAIN]
-
-
-def kill_like_ccr_stop(home: Home) -> None:
-    os.kill(int((home.ccr / ".claude-code-router.pid").read_text()), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("moment", ["never", "uploading", "answering"])
@@ -186,6 +212,7 @@ def test_a_request_beyond_the_limit(home: Home, provider: FakeProvider) -> None:
         assert home.status()["relay"]["not_carried"] == 2
 
 
+@pytest.mark.ccr("2.0.0")  # CCR 3 counts them in a moment
 def test_a_ccr_that_counts_for_long_is_not_taken_for_dead(
     home: Home, provider: FakeProvider
 ) -> None:
@@ -207,11 +234,11 @@ def test_a_ccr_that_keeps_dying(home: Home, provider: FakeProvider) -> None:
     """Pauses grow, then it is given up for a while: degraded, next to no work, new connections
     wait hold_timeout for their 503; and when it can start again it does, by itself."""
     home.env |= {"SYNCCR_HOLD_TIMEOUT": "2", "SYNCCR_RECOVERY_INTERVAL": "3"}
-    breaks = home.write("breaks.js", LOADS)
-    home.use(provider, transformers=[{"path": str(breaks)}])
+    home.use(provider, Fragile=True)
+    fault = with_fault(home, LIVES)
     with home.running() as running:
         assert answered(ask(running.url, "before"), "before")
-        breaks.write_text(EXITS)
+        fault.write_text(DIES)
         psutil.Process(home.status()["ccr"]["pid"]).kill()
         running.until(lambda: home.status()["state"] == "degraded")
         began = time.monotonic()
@@ -229,43 +256,43 @@ def test_a_ccr_that_keeps_dying(home: Home, provider: FakeProvider) -> None:
         time.sleep(2)
         assert running.log.read_text().count("keeps dying") == 1
         running.until(lambda: home.status()["state"] == "degraded")  # between two tries
-        breaks.write_text(LOADS)
+        fault.write_text(LIVES)
         running.until(lambda: home.status()["state"] == "running")
         assert answered(ask(running.url, "after"), "after")
 
 
 @pytest.fixture
-def breaks(home: Home, provider: FakeProvider) -> Path:
-    """What CCR loads with the primary profile alone."""
-    home.write("ccr-config-fallback.json", home.use(provider, Router={"default": f"acme,{SPARE}"}))
-    breaks = home.write("breaks.js", LOADS)
-    home.use(provider, transformers=[{"path": str(breaks)}])
-    return breaks
+def fault(home: Home, provider: FakeProvider) -> Path:
+    """What CCR dies of with the primary profile alone, when it is there."""
+    document = home.use(provider)
+    home.write("ccr-config-fallback.json", document | {"Router": {"default": f"acme,{SPARE}"}})
+    home.write("ccr-config.json", fragile(document))
+    return with_fault(home, LIVES)
 
 
-def test_a_profile_that_ccr_dies_of(home: Home, breaks: Path) -> None:
+def test_a_profile_that_ccr_dies_of(home: Home, fault: Path) -> None:
     """The other profile serves instead; the first one returns by itself when CCR lives with it,
     and is left at once should CCR die of it again."""
     home.env |= {"SYNCCR_RECOVERY_INTERVAL": "2", "SYNCCR_SWAP_COOLDOWN": "1"}
     with home.running() as running:
         assert home.status()["profile"] == "primary"
-        breaks.write_text(EXITS)
+        fault.write_text(DIES)
         psutil.Process(home.status()["ccr"]["pid"]).kill()
         running.until(lambda: home.status()["profile"] == "fallback", 120)
         assert home.status()["last_swap"]["reason"] == "crashed"
         assert answered(ask(running.url, "elsewhere"), "elsewhere")
-        breaks.write_text(LOADS)
+        fault.write_text(LIVES)
         running.until(lambda: home.status()["profile"] == "primary", 60)
-        breaks.write_text(EXITS)
+        fault.write_text(DIES)
         psutil.Process(home.status()["ccr"]["pid"]).kill()
         assert answered(ask(running.url, "again"), "again")
         running.until(lambda: home.status()["profile"] == "fallback")
 
 
-def test_a_person_who_does_not_wait_for_a_ccr_that_keeps_dying(home: Home, breaks: Path) -> None:
+def test_a_person_who_does_not_wait_for_a_ccr_that_keeps_dying(home: Home, fault: Path) -> None:
     """``synccr swap`` is carried out between two tries."""
     with home.running() as running:
-        breaks.write_text(EXITS)
+        fault.write_text(DIES)
         psutil.Process(home.status()["ccr"]["pid"]).kill()
         running.until(lambda: home.status()["state"] == "degraded")
         done = home.run("swap", "fallback", timeout=60)
@@ -274,7 +301,7 @@ def test_a_person_who_does_not_wait_for_a_ccr_that_keeps_dying(home: Home, break
         running.until(lambda: home.status()["state"] == "running")
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.ccr("2.0.0", "3.1.1", seeds=(6, 2))
 def test_a_supervisor_killed_at_random_moments(
     home: Home, provider: FakeProvider, seed: int
 ) -> None:
@@ -328,25 +355,32 @@ def test_orphans_are_ended_and_no_others(
     and not a process that only carries the mark."""
     home.use(provider)
     with home.running():
-        node, entry = program(home)
+        ours = ccr_processes(home)[0]
+        command, directory = ours.cmdline(), ours.environ()["HOME"]
     (instance,) = (home.root / ".local" / "state" / "synccr").glob("ccr-*")
     mark = {"_SYNCCR_INSTANCE": str(instance)}
-    elsewhere = Home(tmp_path / "elsewhere", home.npm_cache)
-    (elsewhere.ccr).mkdir(parents=True)
-    (elsewhere.ccr / "config.json").write_text(json.dumps(profile("http://127.0.0.1:9", 1)))
 
     def begin(command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
         others.append(subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL))
         return others[-1]
 
-    ports = [free_port(), free_port()]
-    service = [{"SERVICE_PORT": str(port)} for port in ports]
-    orphan = begin([node, entry, "start"], home.env | mark | service[0])
-    other = begin([node, entry, "start"], elsewhere.env | service[1])
-    bystander = begin([sys.executable, "-c", "import time; time.sleep(600)"], {**mark})
-    for port in ports:
+    def ccr(root: Path, port: int, env: dict[str, str]) -> subprocess.Popen[bytes]:
+        """A CCR of this home, started as ours was; it serves."""
+        config = root / ".claude-code-router" / "config.json"
+        if not config.exists():
+            config.parent.mkdir(parents=True)
+            config.write_text(json.dumps(profile("http://127.0.0.1:9", port)))
+        own_page = [*command[:-1], str(free_port())] if "--port" in command else command
+        env = home.env | {"HOME": str(root), "SERVICE_PORT": str(port)} | env
+        process = begin(own_page, env)
         while not serves(port):
             time.sleep(0.05)
+        return process
+
+    ports = [free_port(), free_port()]
+    orphan = ccr(Path(directory), ports[0], mark)
+    other = ccr(tmp_path / "elsewhere", ports[1], {})
+    bystander = begin([sys.executable, "-c", "import time; time.sleep(600)"], {**mark})
     with home.running() as running:
         assert orphan.wait(10) is not None
         assert answered(ask(running.url, "x"), "x")
@@ -354,6 +388,7 @@ def test_orphans_are_ended_and_no_others(
         assert serves(ports[1])
 
 
+@pytest.mark.ccr("2.0.0")  # CCR 3 shares no directory with a person's
 def test_a_ccr_that_somebody_else_runs(
     home: Home, provider: FakeProvider, others: list[subprocess.Popen[bytes]]
 ) -> None:

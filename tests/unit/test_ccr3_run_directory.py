@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import stat
 from pathlib import Path
 
+import pytest
+
 from synccr.ccr.process import ProcessId, identify
+from synccr.ccr.v3 import run_directory
 from synccr.ccr.v3.run_directory import ROUTER, RunDirectory
 from synccr.paths import Paths
 
@@ -41,6 +45,32 @@ def test_those_of_the_dead_are_removed(tmp_path: Path) -> None:
     nameless.mkdir()
     newest = make(tmp_path)
     assert {p.name for p in newest.path.parent.iterdir()} == {alive.path.name, newest.path.name}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "mine", '["1", 2]', '{"pid": 1, "started": "then"}', "7", "[" * 100_000]
+)
+def test_those_of_nobody_are_removed(tmp_path: Path, content: str) -> None:
+    """Whatever stands where the owner is named."""
+    left = make(tmp_path).path
+    (left / "owner.json").write_text(content)
+    make(tmp_path)
+    assert not left.exists()
+
+
+def test_one_that_cannot_be_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk, for example."""
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(run_directory, "write_atomic", full)
+    with pytest.raises(OSError, match="No space"):
+        make(tmp_path)
+    assert list(tmp_path.glob("state/*/ccr3/*")) == []
+    assert list(tmp_path.glob("state/*/ccr3")) != []
 
 
 def test_routes_are_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -241,6 +241,16 @@ def test_one_entry_for_each_way_to_think() -> None:
     }
 
 
+def test_profiles_of_the_same_models_differ_in_routes_only() -> None:
+    """In whatever order they list providers and models: a swap between them needs no other CCR."""
+    google = {"transformer": {"use": ["gemini"]}}
+    one = document(provider("acme", "b", "a"), provider("other", "m", **google))
+    other = document(provider("other", "m", **google), provider("acme", "a", "b"))
+    assert one["Router"] != other["Router"]
+    assert translated(one).document == translated(other).document
+    assert translated(one).routes["models"] == translated(other).routes["models"]
+
+
 @pytest.mark.parametrize(
     ("use", "protocol", "path"),
     [

@@ -297,16 +297,24 @@ def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [text.rpartition(" ")[2] for text in capsys.readouterr().out.splitlines()]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("VERSION", "3.1.1"), ("COMMAND", "npx -y @musistudio/claude-code-router@3.1.1")],
+)
 def test_a_ccr_without_a_log_has_the_journal(
-    ccr_logs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ccr_logs: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
 ) -> None:
     """In place of a hint to start what may run; a log of CCR 2 is not taken for its own."""
-    monkeypatch.setenv("SYNCCR_CCR_VERSION", "3.1.1")
+    monkeypatch.setenv(f"SYNCCR_CCR_{name}", value)
     log(ccr_logs / "ccr-20260101000001.log", 1)
     Journal(Paths.from_environment().instance / "journal.jsonl").write("crashed", pid=7)
     logs.run()
     said = capsys.readouterr()
-    assert "Claude Code Router 3.x keeps no log; this is synccr's journal." in said.err
+    assert "Claude Code Router 3.1.1 keeps no log; this is synccr's journal." in said.err
     assert "crashed" in said.out
     assert "n1" not in said.out
 

@@ -101,7 +101,7 @@ class Demo:
         swap = status["last_swap"]
         _say(
             f"# {swap['from']} -> {swap['to']}: {swap['model']} is {swap['reason']}; "
-            f"the move took {swap['took_ms']} ms."
+            f"swapped in {swap['took_ms']} ms."
         )
         self.ask("And 3 + 3? echo:six", FALLBACK)
         self.synccr("status")

@@ -11,13 +11,13 @@ from typing import Any
 from synccr.ccr.launch_context import LaunchContext
 from synccr.ccr.launchers import Launchers
 from synccr.ccr.orphans import Register
+from synccr.ccr.package import Generation
 from synccr.config.keys import read_keys
 from synccr.control.server import ControlServer
 from synccr.egress.silence_limits import SilenceLimits
 from synccr.policy.retry_budget import RetryBudget
 from synccr.proxy import Proxy, Request, Response
 from synccr.proxy.framing import Head
-from synccr.settings import Settings
 from synccr.supervisor.commands import Stage
 from synccr.supervisor.parts import Parts
 from synccr.supervisor.provider_side import ProviderSide
@@ -76,7 +76,7 @@ class Endpoints:
         )
         host, port = self.address
         self._browser_guard = browser_guard(port, host)
-        self.use(settings)
+        self.lead_to(parts.packages(settings).generation)
         self.proxy = Proxy(
             hold_timeout=settings.hold_timeout,
             carry_limit=settings.carry_limit,
@@ -92,13 +92,9 @@ class Endpoints:
         )
         self.control = ControlServer(context.paths.instance, self._answer)
 
-    def use(self, settings: Settings) -> None:
-        """Go on with these settings.
-
-        Raises:
-            RuntimeMissing: they name a CCR that is not known.
-        """
-        self._dispatcher.secret_opens = self.parts.packages(settings).generation.apart
+    def lead_to(self, generation: Generation) -> None:
+        """A CCR of this generation gets the requests that begin from now on."""
+        self._dispatcher.secret_opens = generation.apart
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -142,14 +138,11 @@ class Endpoints:
     def _refusal(self, method: bytes, target: bytes, head: Head) -> Response | None:
         """How a request is refused before CCR has anything of it; None for one that may go on."""
         key = self.stage.filled_in(self.stage.api_key)
-        guard = (
-            self._browser_guard
-            if not key
-            else key_guard(key)
-            if self._dispatcher.secret_opens
-            else None
-        )
-        return guard(method, target, head) if guard else None
+        if not key:
+            return self._browser_guard(method, target, head)
+        if self._dispatcher.secret_opens:
+            return key_guard(key)(method, target, head)
+        return None  # CCR asks for the key by itself
 
     async def _answer(self, verb: str, args: dict[str, Any]) -> Any:
         return await self.stage.answer(verb, args)

@@ -70,7 +70,6 @@ class Restarting:
         context.load()  # what cannot be used is said here and now
         packages = self._parts.packages(settings)
         await packages.now()
-        self._endpoints.use(settings)
         self._backends.packages = packages
         self._parts.config.settings = self._backends.settings = settings
         proxy.set_limits(hold_timeout=settings.hold_timeout, carry_limit=settings.carry_limit)

@@ -6,6 +6,7 @@ import asyncio
 import os
 from typing import Any
 
+from synccr.ccr.backend import Backend
 from synccr.config.profile import Role
 from synccr.policy import events as e
 from synccr.policy.state import PolicyState
@@ -47,7 +48,7 @@ class Running(Stage):
             endpoints.launcher,
             endpoints.proxy,
             on_died=lambda reason: self._loop.post(e.BackendDied(reason)),
-            on_serving=lambda backend: self._watchers.ccr.follow(backend),  # noqa: PLW0108  # made below
+            on_serving=self._serves,
             before_writing=lambda: self._watchers.config.adopt_edits(),  # noqa: PLW0108  # made below
             predecessor=parts.predecessor.process if parts.predecessor else None,
         )
@@ -132,6 +133,10 @@ class Running(Stage):
         self._backends.check_now()
 
     # ------------------------------------------------------- beginning and end
+
+    def _serves(self, backend: Backend) -> None:
+        self._endpoints.lead_to(backend.package.generation)
+        self._watchers.ccr.follow(backend)
 
     async def _launch(self) -> None:
         parts, predecessor = self.parts, self.parts.predecessor

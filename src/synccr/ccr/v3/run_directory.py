@@ -47,10 +47,13 @@ class RunDirectory:
         for left in parent.iterdir():
             if not _is_owned(left):
                 shutil.rmtree(left, ignore_errors=True)
-        path = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
-        write_atomic(path / _OWNER, json.dumps(owner).encode())
-        made = cls(path)
-        own_directory(made.ccr)
+        made = cls(Path(tempfile.mkdtemp(prefix="run-", dir=parent)))
+        try:
+            write_atomic(made.path / _OWNER, json.dumps(owner).encode())
+            own_directory(made.ccr)
+        except BaseException:
+            made.remove()
+            raise
         return made
 
     @property
@@ -115,6 +118,6 @@ class RunDirectory:
 
 
 def _is_owned(path: Path) -> bool:
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
         return is_alive(ProcessId(*json.loads((path / _OWNER).read_bytes())))
     return False

@@ -78,7 +78,10 @@ def translate(
             groups.setdefault((one.ref.provider, one.dialect), []).append(one)
     entries: list[dict[str, Any]] = []
     models: dict[str, dict[str, Any]] = {}
-    for number, ((provider, dialect), theirs) in enumerate(groups.items(), 1):
+    # In an order of our own: profiles that list the same ones in another are the same to CCR 3.
+    ordered = sorted(groups.items(), key=lambda group: (group[0][0].lower(), group[0][1].name))
+    for number, ((provider, dialect), theirs) in enumerate(ordered, 1):
+        theirs.sort(key=lambda one: one.ref.model)
         made = _Entries(f"synccr-{number}", address(provider), dialect, theirs)
         entries += made.documents()
         models |= made.targets()

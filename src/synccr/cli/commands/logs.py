@@ -8,7 +8,7 @@ import json
 import sys
 import time
 
-from synccr.ccr.package_source import known_generation
+from synccr.ccr.package_source import configured_version, known_generation
 from synccr.ccr.v2.log_files import unread
 from synccr.cli.context import CommandContext, redactor
 from synccr.cli.journal_lines import show_journal
@@ -52,10 +52,11 @@ def run(follow: Follow = False) -> None:
 
 
 def _without_log() -> str:
-    """The generation that is run, when it keeps no log."""
+    """The version that is run, when it keeps no log."""
     with contextlib.suppress(SynccrError):
-        generation = known_generation(CommandContext.make().settings)
-        return "" if generation is None or generation.log else generation.name
+        settings = CommandContext.make().settings
+        generation = known_generation(settings)
+        return "" if generation is None or generation.log else configured_version(settings)
     return ""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from synccr.ccr.package_source import configured_version
 from synccr.ccr.v2.override_files import find_overrides, troubles
 from synccr.config.ccr_file import ConfigFile
 from synccr.config.profile import Profile
@@ -91,7 +92,7 @@ def log_level(context: Context) -> Diagnosis:
     """What CCR's log keeps on disk."""
     generation = context.generation
     if generation and not generation.log:
-        return ok(f"Claude Code Router {generation.name} keeps no log")
+        return ok(f"Claude Code Router {configured_version(context.settings)} keeps no log")
     path = context.paths.ccr_config
     document = _read(path)
     if document is None:
@@ -150,11 +151,11 @@ def api_key(context: Context) -> Diagnosis:
     if pending := context.is_in_ccr3(profile):
         fix = f"{lines.synccr('init')} && {fix}"
     mendable = not pending and (not runs or "apikey.local" in context.named)
-    apart = context.generation and context.generation.apart
-    reads = "" if apart else ", and read and change CCR's configuration there (/api/config)"
+    apart = context.generation is not None and context.generation.apart
+    more = "" if apart else ", and read and change CCR's configuration there (/api/config)"
     return warn(
         f"{path} has no APIKEY: every program and every user of this machine can use your models "
-        f"through port {context.profiles.local.port}{reads}."
+        f"through port {context.profiles.local.port}{more}."
         + (" Once there is one, clients that run now are refused until they send it." * runs),
         fix,
         mend if mendable else None,
