@@ -9,7 +9,9 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
+from urllib.parse import quote, unquote
 
 import httpx
 
@@ -21,6 +23,7 @@ from synccr.ccr.package import Package
 from synccr.ccr.package_source import PackageSource
 from synccr.ccr.v2.launch import Launcher
 from synccr.ccr.v3.launch import Launcher3
+from synccr.config.profile import interpolate
 from synccr.paths import Paths
 
 CCR2, CCR3 = "2.0.0", "3.1.1"
@@ -65,7 +68,7 @@ def provider_entry(
     fake: FakeProvider, name: str, models: list[str], form: str = "openai", **more: Any
 ) -> dict[str, Any]:
     """An entry of ``Providers``, by whose path the provider knows itself again."""
-    url = f"{fake.base_url}/of/{name}{ENDINGS[form]}"
+    url = f"{fake.base_url}/of/{quote(name, safe='')}{ENDINGS[form]}"
     return {"name": name, "api_base_url": url, "api_key": "key", "models": models, **more}
 
 
@@ -77,14 +80,17 @@ class Pair:
         home: for both.
         fake: the provider, which also stands where the egress would be.
         packages: both CCRs.
+        variables: of their environment.
     """
 
     home: Path
     fake: FakeProvider
     packages: tuple[Package, Package]
+    variables: Mapping[str, str] = MappingProxyType({})
 
     def __post_init__(self) -> None:
         environ = {"HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+        environ |= self.variables
         own = self.home / "own"
         self.paths = Paths(self.home / ".claude-code-router", own, own, own, own)
         self._environ = environ
@@ -140,10 +146,10 @@ class Pair:
     def _seen(self) -> Seen:
         for record in self.fake.requests():
             if found := _PROVIDER.search(record.path):
-                return Seen(found[1], record.model, record.body)
+                return Seen(unquote(found[1]), record.model, record.body)
         return Seen()
 
     def _egress(self) -> EgressAddress:
-        places = {name: f"of/{name}" for name in self._names}
+        places = {interpolate(n, self.variables): f"of/{quote(n, safe='')}" for n in self._names}
         # The launcher writes /to/PLACE; the provider looks for /of/NAME only.
         return EgressAddress(self.fake.base_url, _SECRET, (), places, self._environ)

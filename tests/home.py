@@ -193,6 +193,15 @@ def program(home: Home) -> tuple[str, str]:
     return node, next(word for word in words if word.endswith("cli.js"))
 
 
+def ccr_processes(home: Home) -> list[psutil.Process]:
+    """All of the CCR that serves; one of them is the one whose pid status shows."""
+    status = home.status()
+    first = psutil.Process(status["ccr"]["pid"])
+    while first.ppid() != status["supervisor"]["pid"]:
+        first = psutil.Process(first.ppid())
+    return [first, *first.children(recursive=True)]
+
+
 @dataclass
 class Running:
     """A supervisor in the foreground."""
