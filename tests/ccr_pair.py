@@ -7,9 +7,8 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, unquote
 
@@ -86,7 +85,7 @@ class Pair:
     home: Path
     fake: FakeProvider
     packages: tuple[Package, Package]
-    variables: Mapping[str, str] = MappingProxyType({})
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         environ = {"HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
@@ -114,7 +113,8 @@ class Pair:
     async def use(self, config: Mapping[str, Any]) -> None:
         """Both go over to a configuration; CCR 3 as it runs, where it can."""
         self.config = config
-        self._names = tuple(entry["name"] for entry in config["Providers"])
+        listed = config.get("Providers") or config["providers"]
+        self._names = tuple(entry["name"] for entry in listed)
         self.paths.ccr.mkdir(parents=True, exist_ok=True)
         (self.paths.ccr / "config.json").write_text(json.dumps({"LOG": False, **config}))
         if self._second:
