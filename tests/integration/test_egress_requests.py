@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -85,6 +86,44 @@ def test_nothing_serves_and_then_the_next_request_is_served(
             for stream in (True, False):
                 nonce = f"up-again-{stream}"
                 assert said(ask(running, nonce, stream=stream).content, stream=stream) == nonce
+
+
+TAG = f"<CCR-SUBAGENT-MODEL>acme,{LONG}</CCR-SUBAGENT-MODEL>be brief"
+WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "default": (MAIN, {}),
+    "haiku": (SPARE, {"model": "claude-haiku-4-5-20251001"}),
+    "long": (LONG, {"system": [{"type": "text", "text": "a long story. " * 2000}]}),
+    "named": (SPARE, {"model": f"acme,{SPARE}"}),
+    "subagent": (LONG, {"system": [{"type": "text", "text": t} for t in ("one", TAG)]}),
+}
+"""How a request comes to a model that is not the default one."""
+
+
+def test_each_way_to_a_model_and_on_from_it(home: Home, provider: FakeProvider) -> None:
+    """From the client to the provider; and to the next model, once, when that one fails."""
+    router = {"default": MAIN, "background": SPARE, "longContext": LONG}
+    routes: dict[str, Any] = {name: f"acme,{model}" for name, model in router.items()}
+    home.use(provider, Router={**routes, "longContextThreshold": 3000})
+    with home.running() as running:
+        for way, (model, more) in WAYS.items():
+            answer = ask_with(running, f"to-{way}", more)
+            assert asked(provider, f"to-{way}") == [model]
+            assert answer.headers["x-synccr-model"] == f"acme,{model}"
+        for way in ("haiku", "subagent"):  # a model each, since one that failed rests
+            model, more = WAYS[way]
+            provider.set(model, 503, times=1)
+            answer = ask_with(running, f"on-{way}", more)
+            first, other = asked(provider, f"on-{way}")
+            assert (first, other != model) == (model, True)
+            assert answer.headers["x-synccr-model"] == f"acme,{other}"
+
+
+def ask_with(running: Running, nonce: str, more: Mapping[str, Any]) -> httpx.Response:
+    """A request that is answered with its own nonce."""
+    body = {**message(nonce), **more}
+    answer = httpx.post(f"{running.url}/v1/messages", json=body, timeout=60, trust_env=False)
+    assert said(answer.content, stream=False) == nonce
+    return answer
 
 
 @pytest.mark.ccr("2.0.0", "1.0.73", "3.1.1")

@@ -65,6 +65,14 @@ def test_a_level_that_writes_prompts_is_said(level: str | None) -> None:
     assert warning is None or ("every prompt" in warning and "/home/x/logs" in warning)
 
 
+@pytest.mark.parametrize("level", [None, *LOG_LEVELS])
+def test_a_level_of_a_log_that_is_not_written_is_said_to_change_nothing(level: str | None) -> None:
+    """Since no prompt is on disk then."""
+    warning = warning_of(level, None)
+    assert (warning is not None) is (level is not None)
+    assert warning is None or "changes nothing" in warning
+
+
 def test_a_supervisor_carries_no_parser_and_no_client() -> None:
     """Memory: neither typer, rich nor httpx is loaded by what runs for weeks."""
     code = (

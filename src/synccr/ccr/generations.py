@@ -35,6 +35,7 @@ V3: Final = Generation(
     apart=True,
     losses=_lost_in_3,
     presets=False,
+    log=False,
 )
 
 

@@ -26,6 +26,7 @@ class Generation:
             port is opened by a key of synccr's own, whatever the profile says.
         losses: what of a profile it does not do.
         presets: it serves CCR 2's presets.
+        log: it keeps a log on disk, as detailed as ``LOG_LEVEL`` says.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Generation:
     apart: bool = False
     losses: Callable[[Profile], tuple[Loss, ...]] = lambda _profile: ()
     presets: bool = True
+    log: bool = True
 
 
 @dataclass(frozen=True)

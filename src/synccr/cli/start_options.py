@@ -60,8 +60,15 @@ def plain(arguments: Sequence[str]) -> StartOptions | None:
     return StartOptions(ProfileOptions(**named), skip_preflight)
 
 
-def warning_of(level: str | None, logs: Path) -> str | None:
-    """What a level of CCR's log means for a person; None when it keeps nothing but errors."""
+def warning_of(level: str | None, logs: Path | None) -> str | None:
+    """What a level of CCR's log means for a person; None when it keeps nothing but errors.
+
+    Args:
+        level: that was asked for.
+        logs: where CCR writes; None for a CCR that writes no log.
+    """
+    if level and logs is None:
+        return f"--log-level {level} changes nothing: this CCR writes no log."
     if level not in _LOUD:
         return None
     return (

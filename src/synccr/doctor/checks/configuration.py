@@ -98,6 +98,8 @@ def log_level(context: Context) -> Diagnosis:
         return ok("errors only; neither prompts nor keys")
     asked = ((context.status or {}).get("options") or {}).get("log_level")
     if asked and asked == level:
+        if context.generation and not context.generation.log:
+            return ok("this CCR writes no log")
         return warn(
             f"synccr was started with --log-level {level}: every prompt is written to disk.",
             f"{lines.synccr('stop')} && {lines.synccr('start', '--detach')}",
