@@ -7,9 +7,10 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+from urllib.parse import quote, unquote
 
 import httpx
 
@@ -21,6 +22,7 @@ from synccr.ccr.package import Package
 from synccr.ccr.package_source import PackageSource
 from synccr.ccr.v2.launch import Launcher
 from synccr.ccr.v3.launch import Launcher3
+from synccr.config.profile import interpolate
 from synccr.config.reader import understand
 from synccr.egress.addressed import with_limit_renamed
 from synccr.paths import Paths
@@ -68,7 +70,7 @@ def provider_entry(
     fake: FakeProvider, name: str, models: list[str], form: str = "openai", **more: Any
 ) -> dict[str, Any]:
     """An entry of ``Providers``, by whose path the provider knows itself again."""
-    url = f"{fake.base_url}/of/{name}{ENDINGS[form]}"
+    url = f"{fake.base_url}/of/{quote(name, safe='')}{ENDINGS[form]}"
     return {"name": name, "api_base_url": url, "api_key": "key", "models": models, **more}
 
 
@@ -80,14 +82,17 @@ class Pair:
         home: for both.
         fake: the provider, which also stands where the egress would be.
         packages: both CCRs.
+        variables: of their environment.
     """
 
     home: Path
     fake: FakeProvider
     packages: tuple[Package, Package]
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         environ = {"HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+        environ |= self.variables
         own = self.home / "own"
         self.paths = Paths(self.home / ".claude-code-router", own, own, own, own)
         self._environ = environ
@@ -111,7 +116,8 @@ class Pair:
     async def use(self, config: Mapping[str, Any]) -> None:
         """Both go over to a configuration; CCR 3 as it runs, where it can."""
         self.config = config
-        self._names = tuple(entry["name"] for entry in config["Providers"])
+        listed = config.get("Providers") or config["providers"]
+        self._names = tuple(entry["name"] for entry in listed)
         self.paths.ccr.mkdir(parents=True, exist_ok=True)
         (self.paths.ccr / "config.json").write_text(json.dumps({"LOG": False, **config}))
         if self._second:
@@ -152,10 +158,10 @@ class Pair:
     def _seen(self) -> Seen:
         for record in self.fake.requests():
             if found := _PROVIDER.search(record.path):
-                return Seen(found[1], record.model, record.body)
+                return Seen(unquote(found[1]), record.model, record.body)
         return Seen()
 
     def _egress(self) -> EgressAddress:
-        places = {name: f"of/{name}" for name in self._names}
+        places = {interpolate(n, self.variables): f"of/{quote(n, safe='')}" for n in self._names}
         # The launcher writes /to/PLACE; the provider looks for /of/NAME only.
         return EgressAddress(self.fake.base_url, _SECRET, (), places, self._environ)

@@ -192,19 +192,19 @@ class Home:
         return found
 
 
-def ccr_processes(home: Home) -> list[psutil.Process]:
-    """The CCR that serves, what was started first: one process, or management and gateway."""
-    status = home.status()
-    found = [psutil.Process(status["ccr"]["pid"])]
-    while found[0].ppid() != status["supervisor"]["pid"]:
-        found.insert(0, psutil.Process(found[0].ppid()))
-    return found
-
-
 def program(home: Home) -> tuple[str, str]:
     """Node, and the script of the CCR that serves."""
     node, *words = psutil.Process(home.status()["ccr"]["pid"]).cmdline()
     return node, next(word for word in words if word.endswith("cli.js"))
+
+
+def ccr_processes(home: Home) -> list[psutil.Process]:
+    """All of the CCR that serves, what was started first: one process, or management and gateway."""
+    status = home.status()
+    first = psutil.Process(status["ccr"]["pid"])
+    while first.ppid() != status["supervisor"]["pid"]:
+        first = psutil.Process(first.ppid())
+    return [first, *first.children(recursive=True)]
 
 
 @dataclass

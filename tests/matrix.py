@@ -1,8 +1,8 @@
 """The real CCR under synccr, one kind of trouble at a time: what the client and the providers saw.
 
-Each case is a supervisor of its own, so that no trouble hides behind the one before it. The
-default route is asked for a streamed answer and the background route for a whole one, at once;
-each has a model of its own, which works until the preflight is over.
+Each case asks for a streamed answer and for a whole one, at once, of a model each, which works
+until the preflight is over. Either the case has a supervisor of its own, and routes lead to the
+models; or it has a provider of its own, and requests name the models.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import json
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +23,13 @@ from home import KEY, Home, Running, message
 from provider import FakeProvider
 
 STREAMED, WHOLE, SPARE = "vendor/streamed", "vendor/whole", "vendor/spare"
+OTHER = "other"
+"""The provider that always serves; it has the spare model alone."""
 OLD_HAIKU = "claude-3-5-haiku-20241022"
 """What every generation of CCR sends to the background route."""
-LATER, LATER_HEALTHY = 20, 2
-"""Further requests after the first ones."""
+LATER, LATER_TOGETHER, LATER_HEALTHY = 20, 8, 2
+"""Further requests after the first ones; all within the time for which a model rests that broke
+off an answer."""
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # httpx takes 20 ms to make one for each client
 
 _TOOL = {
@@ -121,21 +124,20 @@ class Result:
         return found
 
 
-def request(nonce: str, *, stream: bool, tools: bool = False) -> dict[str, Any]:
-    """To the default route when streamed, else to the background route."""
-    body = message(nonce, stream=stream, model="claude-sonnet-4" if stream else OLD_HAIKU)
+def request(nonce: str, model: str, *, stream: bool, tools: bool = False) -> dict[str, Any]:
+    body = message(nonce, stream=stream, model=model)
     if tools:
         body["tools"] = [_TOOL]
         body["messages"][0]["content"] = f"use the note tool echo:{nonce}"
     return body
 
 
-def ask(url: str, nonce: str, row: Row, *, stream: bool) -> Saw:
+def ask(url: str, nonce: str, row: Row, model: str, *, stream: bool) -> Saw:
     """Send one request and judge what comes back as a client would."""
     wanted = row.says if row.says is not None else nonce
     body, begun, broken = b"", 0, ""
     began = time.monotonic()
-    payload = request(nonce, stream=stream, tools=row.tools)
+    payload = request(nonce, model, stream=stream, tools=row.tools)
     try:
         with httpx.stream(
             "POST",
@@ -214,11 +216,15 @@ def _strings(said: str) -> list[str]:
 
 @contextlib.contextmanager
 def supervised(
-    home: Home, providers: Mapping[str, FakeProvider], fallback: str, ceiling: float = 3
+    home: Home, providers: Mapping[str, FakeProvider], router: Mapping[str, str], ceiling: float = 3
 ) -> Iterator[Running]:
     """synccr on these providers, past its preflight; silence is given up after 3 s, and an
     answer that is not streamed after so many more."""
-    home.env |= {"SYNCCR_SILENCE_TIMEOUT": "3", "SYNCCR_SILENCE_CEILING": str(ceiling)}
+    home.env |= {
+        "SYNCCR_SILENCE_TIMEOUT": "3",
+        "SYNCCR_SILENCE_CEILING": str(ceiling),
+        "SYNCCR_RETRY_BUDGET": "1",
+    }
     document = {
         "PORT": home.port,
         "Providers": [
@@ -226,15 +232,11 @@ def supervised(
                 "name": name,
                 "api_base_url": provider.url("openai"),
                 "api_key": "$ACME_KEY",
-                "models": [STREAMED, WHOLE, SPARE] if name == "acme" else [SPARE],
+                "models": [SPARE] if name == OTHER else [STREAMED, WHOLE, SPARE],
             }
             for name, provider in providers.items()
         ],
-        "Router": {
-            "default": f"acme,{STREAMED}",
-            "background": f"acme,{WHOLE}",
-            "fallback": f"{fallback},{SPARE}",
-        },
+        "Router": router,
     }
     home.write("ccr-config.json", document)
     with home.running() as running:
@@ -242,40 +244,78 @@ def supervised(
 
 
 def play(row: Row, home: Home, *, fallback: str) -> Result:
-    """One case. ``fallback``: the provider that has the healthy model."""
-    models = (STREAMED, WHOLE, SPARE)
-    ceiling = 10 if row.healthy else 3
+    """One case in a home of its own: the streamed answer's model serves the default route, the
+    whole answer's the background route. ``fallback``: the provider that has the healthy model."""
+    router = {
+        "default": f"acme,{STREAMED}",
+        "background": f"acme,{WHOLE}",
+        "fallback": f"{fallback},{SPARE}",
+    }
+    asked = ("claude-sonnet-4", OLD_HAIKU)
     with contextlib.ExitStack() as stack:
-        acme_stack = stack.enter_context(contextlib.ExitStack())
-        acme = acme_stack.enter_context(FakeProvider(dict.fromkeys(models, "ok"), key=KEY))
-        other = stack.enter_context(FakeProvider({SPARE: "ok"}, key=KEY))
+        own = stack.enter_context(contextlib.ExitStack())
+        acme, other = _provider(own), _provider(stack, SPARE)
+        providers = {"acme": acme, OTHER: other}
+        running = stack.enter_context(supervised(home, providers, router, _ceiling(row)))
+        return _played("one", row, running.url, asked, acme, own.close, other, LATER)
+
+
+def _provider(stack: contextlib.ExitStack, *models: str) -> FakeProvider:
+    models = models or (STREAMED, WHOLE, SPARE)
+    return stack.enter_context(FakeProvider(dict.fromkeys(models, "ok"), key=KEY))
+
+
+def _ceiling(*rows: Row) -> float:
+    return 10 if any(row.healthy for row in rows) else 3
+
+
+def _played(
+    name: str,
+    row: Row,
+    url: str,
+    asked: tuple[str, str],
+    acme: FakeProvider,
+    switch_off: Callable[[], None],
+    other: FakeProvider,
+    later: int,
+) -> Result:
+    """One case: the models are in trouble, and requests come.
+
+    Args:
+        name: tells its requests from others'.
+        asked: the model that requests name, for streamed answers and for whole ones.
+        acme: has the models in trouble; ``switch_off`` ends it.
+        other: has the healthy one.
+        later: further requests.
+    """
+    with contextlib.ExitStack() as stack:
         trap = stack.enter_context(FakeProvider())
-        running = stack.enter_context(
-            supervised(home, {"acme": acme, "other": other}, fallback, ceiling)
-        )
         behaviour = row.behaviour
         if behaviour == "redirect":
             behaviour = {"preset": "redirect", "headers": {"location": trap.url("openai")}}
         for model in (STREAMED, WHOLE):
             acme.set(model, behaviour)
         if row.gone:
-            acme_stack.close()
+            switch_off()
+        nonces = f"{name}-streamed-nonce", f"{name}-whole-nonce"
         with ThreadPoolExecutor(2) as pool:
-            streamed = pool.submit(ask, running.url, "first-streamed-nonce", row, stream=True)
-            whole = pool.submit(ask, running.url, "first-whole-nonce", row, stream=False)
+            streamed = pool.submit(ask, url, nonces[0], row, asked[0], stream=True)
+            whole = pool.submit(ask, url, nonces[1], row, asked[1], stream=False)
             result = Result(streamed.result(), whole.result())
-        result.later = _later(running.url, row)
-        real = [r for r in acme.requests() + other.requests() if b"-nonce" in r.raw]
+        result.later = _later(name, row, url, asked, later)
+        mark = f"echo:{name}-".encode()
+        real = [r for r in acme.requests() + other.requests() if mark in r.raw]
         result.tried = {m: sum(r.model == m for r in real) for m in (STREAMED, WHOLE)}
         result.spared = sum(r.model == SPARE for r in real)
         result.trapped = len(trap.requests())
         return result
 
 
-def _later(url: str, row: Row) -> list[Saw]:
+def _later(name: str, row: Row, url: str, asked: tuple[str, str], count: int) -> list[Saw]:
     failed: list[Saw] = []
-    for number in range(LATER_HEALTHY if row.healthy else LATER):
-        saw = ask(url, f"later-{number}-nonce", row, stream=number % 2 == 0)
+    for number in range(LATER_HEALTHY if row.healthy else count):
+        stream = number % 2 == 0
+        saw = ask(url, f"{name}-later-{number}-nonce", row, asked[not stream], stream=stream)
         if saw.outcome != "unseen":
             failed.append(saw)
         if len(failed) == 3:
@@ -284,25 +324,52 @@ def _later(url: str, row: Row) -> list[Saw]:
 
 
 def play_all(
-    rows: Mapping[str, Row], root: Path, npm_cache: Path, env: Mapping[str, str], fallback: str
+    rows: Mapping[str, Row], root: Path, npm_cache: Path, ccr_version: str, fallback: str
 ) -> dict[str, Result]:
-    """Every case, two at a time; prints a line for each."""
+    """Every case in a home of its own, two at a time; prints a line for each."""
 
     def one(name: str) -> Result:
-        home = Home(root / name, npm_cache)
-        home.env |= env
+        home = Home(root / name, npm_cache, ccr_version)
         try:
             result = play(rows[name], home, fallback=fallback)
         except AssertionError as error:  # it did not start; the others are tried all the same
             none = Saw("not asked", 0.0, str(error)[-500:])
             result = Result(none, none)
-        print(
-            f"{name:24} {result.streamed.outcome:7} {result.streamed.seconds:5.1f} s "
-            f"{result.whole.outcome:7} {result.whole.seconds:5.1f} s  later {len(result.later)}  "
-            f"asked {'/'.join(map(str, result.tried.values()))} spare {result.spared}  "
-            f"{'; '.join(result.wrong(rows[name]))[:300]}"
-        )
+        _show(name, rows[name], result)
         return result
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(rows, pool.map(one, rows), strict=True))
+
+
+def play_together(rows: Mapping[str, Row], home: Home) -> dict[str, Result]:
+    """Every case in one home: each has a provider of its own, whose models requests name; the
+    default route leads to the healthy one."""
+    with contextlib.ExitStack() as stack:
+        own = {name: stack.enter_context(contextlib.ExitStack()) for name in rows}
+        providers = {OTHER: _provider(stack, SPARE)}
+        providers |= {name: _provider(own[name]) for name in rows}
+        router = {"default": f"{OTHER},{SPARE}"}
+        ceiling = _ceiling(*rows.values())
+        running = stack.enter_context(supervised(home, providers, router, ceiling))
+
+        def one(name: str) -> Result:
+            asked = (f"{name},{STREAMED}", f"{name},{WHOLE}")
+            result = _played(
+                name, rows[name], running.url, asked,
+                providers[name], own[name].close, providers[OTHER], LATER_TOGETHER,
+            )  # fmt: skip
+            _show(name, rows[name], result)
+            return result
+
+        with ThreadPoolExecutor(4) as pool:
+            return dict(zip(rows, pool.map(one, rows), strict=True))
+
+
+def _show(name: str, row: Row, result: Result) -> None:
+    print(
+        f"{name:24} {result.streamed.outcome:7} {result.streamed.seconds:5.1f} s "
+        f"{result.whole.outcome:7} {result.whole.seconds:5.1f} s  later {len(result.later)}  "
+        f"asked {'/'.join(map(str, result.tried.values()))} spare {result.spared}  "
+        f"{'; '.join(result.wrong(row))[:300]}"
+    )

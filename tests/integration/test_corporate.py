@@ -158,6 +158,7 @@ def test_an_authority_without_key_usage_where_python_is_strict(
         serves(running)
 
 
+@pytest.mark.ccr("2.0.0", "3.1.1")
 def test_an_unknown_authority(home: Home, behind_tls: Server) -> None:
     """Said as that, with what to do; a variable does not switch verification off, which is
     said, too."""
@@ -228,6 +229,7 @@ def test_a_proxy_without_a_scheme(home: Home, provider: FakeProvider, proxy: Ser
         serves(running)
 
 
+@pytest.mark.ccr("2.0.0", "3.1.1")
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_what_is_on_this_machine_is_asked_directly(
     home: Home,

@@ -47,6 +47,7 @@ def ask(running: Running, text: str, session: str | None = None) -> httpx.Respon
 # ------------------------------------------------------------------ edits
 
 
+@pytest.mark.ccr("2.0.0")  # CCR 3 has another page, on a port that nobody is told
 def test_what_ccrs_page_saves_is_applied(home: Home, provider: FakeProvider) -> None:
     """``POST /api/config``, as ``ccr ui`` does it, with placeholders as the page got them:
     a new model is asked, the route moves by a swap, and no key lands in the profile."""
@@ -68,6 +69,7 @@ def test_what_ccrs_page_saves_is_applied(home: Home, provider: FakeProvider) -> 
     assert kept["Router"]["default"] == "acme,vendor/new-1"
 
 
+@pytest.mark.ccr("2.0.0", "3.1.1")
 def test_an_edit_to_a_model_that_cannot_serve_is_healed(home: Home, provider: FakeProvider) -> None:
     """A route edited to a model that is not paid for leads on to one that serves."""
     provider.set("vendor/dear", "billing")
@@ -103,6 +105,7 @@ def test_a_broken_edit_of_the_written_file_is_reported_once(
     assert '{"Providers": [' in saved
 
 
+@pytest.mark.ccr("2.0.0", "3.1.1")
 def test_an_edit_a_moment_before_a_swap_is_not_lost(home: Home, provider: FakeProvider) -> None:
     """What a person wrote into config.json while a swap begins becomes the profile's."""
     home.env["SYNCCR_SWAP_COOLDOWN"] = "0.5"
@@ -139,6 +142,7 @@ def test_edits_go_where_the_profile_came_from(home: Home, provider: FakeProvider
     assert json.loads(min(home.root.glob("mine.json.*.bak")).read_bytes()) == document
 
 
+@pytest.mark.ccr("2.0.0", "3.1.1")
 def test_a_new_local_key_counts_at_once_and_a_new_port_later(
     home: Home, provider: FakeProvider
 ) -> None:
@@ -169,6 +173,7 @@ def use_project(home: Home, name: str, session: str) -> Path:
     return mine
 
 
+@pytest.mark.ccr("2.0.0", "3.1.1")
 def test_a_project_file_that_leads_to_a_dead_model_is_seen(
     home: Home, provider: FakeProvider
 ) -> None:
@@ -245,6 +250,7 @@ def test_a_model_that_only_a_session_names_is_asked_too(home: Home, provider: Fa
 # ---------------------------------------------------------- notifications
 
 
+@pytest.mark.ccr("2.0.0", "3.1.1")
 def test_one_message_for_one_trouble_and_no_key_in_it(home: Home, provider: FakeProvider) -> None:
     """A swap sends one message, the way back one; a provider that echoes the key tells
     nothing to the notifier."""

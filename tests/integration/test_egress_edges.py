@@ -10,16 +10,17 @@ import time
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
-from home import KEY, MAIN, Home, Running, message
+from home import KEY, MAIN, Home, Running, ccr_processes, message
 from load import said
 from provider import FakeProvider, ReceivedRequest
 
-pytestmark = [pytest.mark.integration, pytest.mark.long]
-
-VERSIONS = pytest.mark.parametrize("version", ["2.0.0", "1.0.73"])
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.long,
+    pytest.mark.ccr("2.0.0", "1.0.73", "3.1.1"),
+]
 
 
 def asked_and_left(running: Running, provider: FakeProvider, *, mark: bytes) -> ReceivedRequest:
@@ -45,14 +46,12 @@ def asked_and_left(running: Running, provider: FakeProvider, *, mark: bytes) -> 
     return record
 
 
-@VERSIONS
 @pytest.mark.parametrize("moment", ["before the first byte", "in the middle"])
 def test_a_client_that_leaves_ends_the_providers_request(
-    home: Home, provider: FakeProvider, version: str, moment: str
+    home: Home, provider: FakeProvider, moment: str
 ) -> None:
     """Right after the client has left nothing more is paid for; that is no trouble of the model,
     which serves the next request."""
-    home.env["SYNCCR_CCR_VERSION"] = version
     home.use(provider)
     before = moment == "before the first byte"
     behaviour = {"delay": 15.0} if before else {"chunks": 25, "chunk_delay": 0.6}
@@ -83,11 +82,9 @@ def found_in_memory(pid: int, words: list[str]) -> set[str]:
     return found
 
 
-@VERSIONS
-def test_the_key_is_nowhere_in_ccr(home: Home, provider: FakeProvider, version: str) -> None:
+def test_the_key_is_nowhere_in_ccr(home: Home, provider: FakeProvider) -> None:
     """Neither CCR's environment, nor its memory after requests, nor a file of the home holds a
     provider's key, and the provider got the right one."""
-    home.env["SYNCCR_CCR_VERSION"] = version
     home.use(provider, LOG=True, LOG_LEVEL="debug")
     with home.running() as running:
         for number in range(5):
@@ -95,9 +92,10 @@ def test_the_key_is_nowhere_in_ccr(home: Home, provider: FakeProvider, version: 
             answer = httpx.post(f"{running.url}/v1/messages", json=body, timeout=30)
             assert answer.status_code == 200
         assert all(record.key_ok for record in provider.requests())
-        ccr = psutil.Process(home.status()["ccr"]["pid"])
-        for process in (ccr, *ccr.children(recursive=True)):
-            assert KEY.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes()
+        processes = [process.pid for process in ccr_processes(home)]
+        for pid in processes:
+            assert KEY.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
         if os.geteuid() == 0:
-            assert found_in_memory(ccr.pid, [KEY, "of-memory"]) == {"of-memory"}
+            found = set().union(*(found_in_memory(pid, [KEY, "of-memory"]) for pid in processes))
+            assert found == {"of-memory"}
         assert home.where_is(KEY) == []

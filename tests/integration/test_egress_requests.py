@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +19,7 @@ from load import said
 from provider import FakeProvider, status
 from ways import ServingThread, SocksProxy
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.ccr("2.0.0", "3.1.1")]
 
 ALL = (MAIN, SPARE, LONG)
 
@@ -62,40 +63,74 @@ def test_a_request_at_fault_gets_the_first_models_words(home: Home, provider: Fa
         assert home.status()["swaps"] == 0
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "http", "retry_after"),
-    [
-        (402, 402, None),
-        (status(429, "slow down", headers={"retry-after": "7"}), 429, "7"),
-        (503, 529, None),
-        ("reset", 529, None),
-    ],
-)
 def test_nothing_serves_and_then_the_next_request_is_served(
-    home: Home, provider: FakeProvider, behaviour: Any, http: int, retry_after: str | None
+    home: Home, provider: FakeProvider
 ) -> None:
     """The status ends the client's wait or says when to come back; what is over is seen by the
     next request of a person."""
     home.use(provider)
     with home.running() as running:
-        everywhere(provider, behaviour)
-        for number in range(4):
-            answer = ask(running, f"down-{number}", stream=number % 2 == 1)
-            assert answer.status_code == http, answer.text
-            assert answer.headers.get("retry-after") == retry_after
-            assert answer.json()["error"]["message"].startswith("No model answered. ")
-        everywhere(provider, "ok")
-        for stream in (True, False):
-            nonce = f"up-again-{stream}"
-            assert said(ask(running, nonce, stream=stream).content, stream=stream) == nonce
+        for behaviour, http, retry_after in (
+            ("reset", 529, None),
+            (503, 529, None),
+            (status(429, "slow down", headers={"retry-after": "7"}), 429, "7"),
+            (402, 402, None),
+        ):
+            everywhere(provider, behaviour)
+            for number in range(4):
+                answer = ask(running, f"down-{number}", stream=number % 2 == 1)
+                assert answer.status_code == http, answer.text
+                assert answer.headers.get("retry-after") == retry_after
+                assert answer.json()["error"]["message"].startswith("No model answered. ")
+            everywhere(provider, "ok")
+            for stream in (True, False):
+                nonce = f"up-again-{stream}"
+                assert said(ask(running, nonce, stream=stream).content, stream=stream) == nonce
 
 
-@pytest.mark.parametrize("version", ["2.0.0", "1.0.73"])
-def test_a_socks_proxy_of_the_profile(home: Home, provider: FakeProvider, version: str) -> None:
+TAG = f"<CCR-SUBAGENT-MODEL>acme,{LONG}</CCR-SUBAGENT-MODEL>be brief"
+WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "default": (MAIN, {}),
+    "haiku": (SPARE, {"model": "claude-haiku-4-5-20251001"}),
+    "long": (LONG, {"system": [{"type": "text", "text": "a long story. " * 2000}]}),
+    "named": (SPARE, {"model": f"acme,{SPARE}"}),
+    "subagent": (LONG, {"system": [{"type": "text", "text": t} for t in ("one", TAG)]}),
+}
+"""How a request comes to a model that is not the default one."""
+
+
+def test_each_way_to_a_model_and_on_from_it(home: Home, provider: FakeProvider) -> None:
+    """From the client to the provider; and to the next model, once, when that one fails."""
+    router = {"default": MAIN, "background": SPARE, "longContext": LONG}
+    routes: dict[str, Any] = {name: f"acme,{model}" for name, model in router.items()}
+    home.use(provider, Router={**routes, "longContextThreshold": 3000})
+    with home.running() as running:
+        for way, (model, more) in WAYS.items():
+            answer = ask_with(running, f"to-{way}", more)
+            assert asked(provider, f"to-{way}") == [model]
+            assert answer.headers["x-synccr-model"] == f"acme,{model}"
+        for way in ("haiku", "subagent"):  # a model each, since one that failed rests
+            model, more = WAYS[way]
+            provider.set(model, 503, times=1)
+            answer = ask_with(running, f"on-{way}", more)
+            first, other = asked(provider, f"on-{way}")
+            assert (first, other != model) == (model, True)
+            assert answer.headers["x-synccr-model"] == f"acme,{other}"
+
+
+def ask_with(running: Running, nonce: str, more: Mapping[str, Any]) -> httpx.Response:
+    """A request that is answered with its own nonce."""
+    body = {**message(nonce), **more}
+    answer = httpx.post(f"{running.url}/v1/messages", json=body, timeout=60, trust_env=False)
+    assert said(answer.content, stream=False) == nonce
+    return answer
+
+
+@pytest.mark.ccr("2.0.0", "1.0.73", "3.1.1")
+def test_a_socks_proxy_of_the_profile(home: Home, provider: FakeProvider) -> None:
     """CCR's own agent refuses such a proxy, and every request with it; the egress uses it, and
     an edit of CCR's configuration leaves it in the profile."""
     proxy = SocksProxy()
-    home.env["SYNCCR_CCR_VERSION"] = version
     with contextlib.ExitStack() as stack:
         servers = stack.enter_context(ServingThread())
         address = f"socks5://me:word@127.0.0.1:{servers.open(proxy).port}"

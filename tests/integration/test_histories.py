@@ -23,7 +23,12 @@ import pytest
 from home import KEY, LONG, MAIN, SPARE, Home, Running, message
 from provider import FakeProvider
 
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.long,
+    pytest.mark.timeout(900),
+    pytest.mark.ccr("2.0.0", "3.1.1"),
+]
 
 EPISODES = int(os.environ.get("SYNCCR_TEST_EPISODES", "6"))
 SEEDS = [int(seed) for seed in os.environ.get("SYNCCR_TEST_SEEDS", "1").split(",")]

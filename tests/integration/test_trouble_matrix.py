@@ -1,17 +1,18 @@
-"""Every kind of upstream trouble, and every odd kind of health, on both generations of CCR."""
+"""Every kind of upstream trouble, and every odd kind of health, on every CCR."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from matrix import ANY, WHOLE, Row, play_all
+from home import Home
+from matrix import ANY, WHOLE, Result, Row, play_all, play_together
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(600)]
 
-OLD = pytest.param("1.0.73", marks=pytest.mark.long)
 SILENT: dict[str, Any] = {"limit": 12.0}
 
 TROUBLES = {
@@ -81,27 +82,41 @@ HEALTHY = {
 }
 
 
-@pytest.mark.parametrize("version", ["2.0.0", OLD])
-@pytest.mark.parametrize(
-    "fallback",
-    [pytest.param("acme", marks=pytest.mark.long), pytest.param("other", marks=pytest.mark.long)],
-)
+FEW = {name: TROUBLES[name] for name in ("billing", "reset", "empty_stream", "cut")}
+"""One that ends the account's service, two that pass, one after the first content."""
+
+
+def wrong(rows: Mapping[str, Row], results: Mapping[str, Result]) -> dict[str, list[str]]:
+    return {name: found for name, row in rows.items() if (found := results[name].wrong(row))}
+
+
+@pytest.mark.ccr("2.0.0")
+@pytest.mark.parametrize("fallback", ["acme", "other"])
 def test_trouble_reaches_nobody(
-    tmp_path: Path, npm_cache: Path, version: str, fallback: str
+    tmp_path: Path, npm_cache: Path, ccr_version: str, fallback: str
 ) -> None:
     """With the healthy model at the same provider, and at another: what goes wrong before the
     first content is unseen, after it the answer is cut and the next one comes from elsewhere;
     none looks whole and is not, none hangs, and a dead model is asked no more."""
     rows = {k: row for k, row in TROUBLES.items() if fallback == "other" or not row.gone}
-    env = {"SYNCCR_CCR_VERSION": version}
-    results = play_all(rows, tmp_path, npm_cache, env, fallback)
-    assert {n: w for n, row in rows.items() if (w := results[n].wrong(row))} == {}
+    assert wrong(rows, play_all(rows, tmp_path, npm_cache, ccr_version, fallback)) == {}
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("version", ["2.0.0", OLD])
-def test_the_healthy_are_left_alone(tmp_path: Path, npm_cache: Path, version: str) -> None:
+@pytest.mark.ccr("1.0.73", "3.1.1")
+def test_trouble_reaches_nobody_by_routes(
+    tmp_path: Path, npm_cache: Path, ccr_version: str
+) -> None:
+    """On the other CCRs; all the kinds are in the test by names."""
+    assert wrong(FEW, play_all(FEW, tmp_path, npm_cache, ccr_version, "acme")) == {}
+
+
+@pytest.mark.ccr("2.0.0", "1.0.73", "3.1.1")
+def test_trouble_of_a_named_model_reaches_nobody(home: Home) -> None:
+    """The same, of models that requests name, all in one run."""
+    assert wrong(TROUBLES, play_together(TROUBLES, home)) == {}
+
+
+@pytest.mark.ccr("2.0.0", "1.0.73", "3.1.1")
+def test_the_healthy_are_left_alone(home: Home) -> None:
     """Odd answers that are answers come from the very model, each asked of it once."""
-    env = {"SYNCCR_CCR_VERSION": version}
-    results = play_all(HEALTHY, tmp_path, npm_cache, env, "other")
-    assert {n: w for n, row in HEALTHY.items() if (w := results[n].wrong(row))} == {}
+    assert wrong(HEALTHY, play_together(HEALTHY, home)) == {}

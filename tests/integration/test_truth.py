@@ -32,6 +32,7 @@ def other_profile(home: Home, provider: FakeProvider, port: int) -> Path:
     return path
 
 
+@pytest.mark.ccr("2.0.0", "3.1.1")
 def test_models_says_what_traffic_showed(home: Home, provider: FakeProvider) -> None:
     """A model that ran out of credit a moment ago is so in ``models``, whose record of the
     preflight at the start is still young; and so is the move in ``heal``."""
@@ -48,6 +49,7 @@ def test_models_says_what_traffic_showed(home: Home, provider: FakeProvider) -> 
         assert "Router.default" in {change["path"] for change in changes}
 
 
+@pytest.mark.ccr("2.0.0", "3.1.1")
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing is suspended on Windows")
 @pytest.mark.parametrize("deaf", [False, True], ids=["suspended", "deaf"])
 def test_a_supervisor_that_does_not_answer_is_stopped(
@@ -84,6 +86,7 @@ def _suspend(pid: int, stop: threading.Event) -> None:
             os.kill(pid, signal.SIGSTOP)
 
 
+@pytest.mark.ccr("2.0.0", "3.1.1")
 def test_commands_speak_of_what_runs(home: Home, provider: FakeProvider) -> None:
     """With a profile, a port and a key that were named at the start alone: ``heal`` shows, writes
     nothing and refuses other files; ``ask`` and ``env`` have the key of what runs, in a shell
@@ -132,6 +135,7 @@ def test_commands_speak_of_what_runs(home: Home, provider: FakeProvider) -> None
         assert KEY not in done.stdout + healed.stdout
 
 
+@pytest.mark.ccr("2.0.0")  # CCR 3 writes no log
 def test_a_log_level_that_was_asked_for(home: Home, provider: FakeProvider) -> None:
     """CCR's log has what ``start --log-level`` says, the start says what that means, and it stays
     over a restart; ``heal`` shows no other; without the option there are errors only again."""

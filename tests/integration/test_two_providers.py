@@ -68,6 +68,7 @@ def edit(home: Home, **router: str) -> None:
     (home.ccr / "config.json").write_text(json.dumps(config))
 
 
+@pytest.mark.ccr("2.0.0", "3.1.1")
 def test_both_accounts_are_there_whichever_profile_runs(
     home: Home, provider: FakeProvider, other: FakeProvider, fallback: dict[str, Any]
 ) -> None:
@@ -107,13 +108,13 @@ def test_both_accounts_are_there_whichever_profile_runs(
         assert owned(home, "ccr-config.json") == primary
 
 
+@pytest.mark.ccr("1.0.73")
 def test_version_1_takes_the_made_up_name(
     home: Home, other: FakeProvider, fallback: dict[str, Any]
 ) -> None:
     """CCR 1.0.73 finds both accounts by their names. An edit of what belongs to the other profile
     is said not to be taken, and no file of the person's is changed."""
     before = owned(home, "ccr-config.json")
-    home.env["SYNCCR_CCR_VERSION"] = "1.0.73"
     with home.running() as running:
         assert ask(running.url, "own", f"acme,{MAIN}") == "own"
         assert ask(running.url, "named", f"acme@fallback,{SPARE}") == "named"

@@ -98,6 +98,8 @@ def test_nothing_leads_ccr_elsewhere(tmp_path: Path) -> None:
         "CCR_GATEWAY_ENTRY": "/home/person/own.js",
         "ccr_raw_trace_enabled": "1",
         "CCR_INTERNAL_HOME_DIR": "/home/person",
+        "GATEWAY_UPSTREAM_RETRY_ENABLED": "true",
+        **dict.fromkeys(("RAW_TRACE_ENABLED", "AUTH_REQUIRED", "RATE_LIMIT_ENABLED"), "1"),
     }
     environ = made.environ(person)
     own = str(made.path)
@@ -114,6 +116,8 @@ def test_nothing_leads_ccr_elsewhere(tmp_path: Path) -> None:
         "CCR_RAW_TRACE_ENABLED",
     }
     assert (environ[HOME], environ["PATH"], environ["CCR_RAW_TRACE_ENABLED"]) == (own, "/bin", "0")
+    assert environ["GATEWAY_UPSTREAM_RETRY_ENABLED"] == "false"  # it asks no provider twice
+    assert environ.keys() & {"RAW_TRACE_ENABLED", "AUTH_REQUIRED", "RATE_LIMIT_ENABLED"} == set()
 
 
 def test_who_says_where_npm_keeps_its_things_is_heard(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from synccr.config.profile import Provider
@@ -14,6 +15,7 @@ from synccr.egress.provider_lookup import ProviderLookup
 from synccr.egress.request_shape import read_shape
 from synccr.egress.server import CcrConnection, Headers
 from synccr.egress.silence_limits import SilenceLimits
+from synccr.egress.wordless import worded
 from synccr.judge import (
     Abort,
     Action,
@@ -109,6 +111,7 @@ class AttemptRunner:
         self._status = 0
         self._fields: Headers = []
         self._twice: Mapping[int, int] = {}
+        self._worded: Callable[[bytes], bytes] = bytes
 
     # Towards CCR.
 
@@ -142,6 +145,7 @@ class AttemptRunner:
             return None
         self._shape = read_shape(found.url, body)
         self._twice = ASKED_TWICE
+        self._worded = partial(worded, found.dialect)
         model = self._shape.model
         request = found.outgoing(connection.method, connection.headers, body, model)
         return request, found.ref(model)
@@ -277,7 +281,7 @@ class AttemptRunner:
         if self._begun:
             self._connection.end(data)
         else:
-            self._connection.answer(self._status, data, self._fields)
+            self._connection.answer(self._status, self._worded(data), self._fields)
         self._finish(None, went_well=True)
 
     def _fail(self, failure: Failure) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-_GEMINI: Final = re.compile(r"/models/([^/]+):(stream)?[gG]enerateContent$")
+_GEMINI: Final = re.compile(r".*/models/(.+):(stream)?[gG]enerateContent$")
 _ENDINGS: Final = (
     ("/chat/completions", "openai"),
     ("/messages", "anthropic"),
@@ -54,7 +54,7 @@ def read_shape(url: str, body: bytes) -> RequestShape:
     except (msgspec.DecodeError, UnicodeDecodeError):
         found = _Body()
     tools = len(bytes(found.tools)) > 2 and not bytes(found.tools).startswith(b"null")
-    if match := _GEMINI.search(path):
+    if match := _GEMINI.match(path):
         return RequestShape(unquote(match[1]), "gemini", bool(match[2]), tools, len(body))
     dialect = next((name for ending, name in _ENDINGS if path.endswith(ending)), None)
     if dialect is None and bytes(found.messages):

@@ -24,6 +24,12 @@ ROUTER = Path(__file__).parent / "node_side" / "router.cjs"
 
 _OWNER = "owner.json"
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
+_CHANGE_CCR = (
+    *("CCR_", "GATEWAY_", "RAW_TRACE_", "AUTH_", "RATE_LIMIT_", "QUOTA_", "BUDGET_", "PRECHECK_"),
+    *("BILLING_", "PROVIDER_EXTERNAL_", "PROVIDER_HEALTH_", "HEALTH_AWARE_", "DEFAULT_TARGET_"),
+    *("AGENT_EXTERNAL_", "AGENT_EVENT_", "MCP_GATEWAY_", "UPSTREAM_TIMEOUT_", "BODY_LIMIT_"),
+)
+"""How variables begin that CCR 3 reads as settings."""
 
 
 class RunDirectory:
@@ -94,7 +100,7 @@ class RunDirectory:
         kept = {
             name: value
             for name, value in environ.items()
-            if not name.upper().startswith("CCR_") and name.lower() not in _PROXIES
+            if not name.upper().startswith(_CHANGE_CCR) and name.lower() not in _PROXIES
         }
         variable = "USERPROFILE" if os.name == "nt" else "HOME"
         home = environ.get(variable, "")
@@ -110,6 +116,7 @@ class RunDirectory:
             "CCR_INTERNAL_APP_DATA_DIR": str(self.path / "app-data"),
             "CCR_INTERNAL_USER_DATA_DIR": str(self.path / "user-data"),
             "CCR_RAW_TRACE_ENABLED": "0",
+            "GATEWAY_UPSTREAM_RETRY_ENABLED": "false",  # else it asks a provider twice
         }
 
     def remove(self) -> None:
