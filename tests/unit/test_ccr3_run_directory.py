@@ -84,6 +84,28 @@ def test_routes_are_replaced_as_a_whole(tmp_path: Path) -> None:
     shutil.rmtree(made.path)
 
 
+@pytest.mark.parametrize("gone", ["", ".claude-code-router", "router.cjs", "routes.json"])
+def test_what_was_removed_is_put_back(tmp_path: Path, gone: str) -> None:
+    made = make(tmp_path)
+    made.write({}, {"routes": {"default": "a,one"}})
+    for path in [made.path] if not gone else list(made.path.rglob(gone)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    made.restore({"routes": {"default": "a,two"}})
+    assert made.router.read_bytes() == ROUTER.read_bytes()
+    assert json.loads((made.ccr / "routes.json").read_bytes())["routes"]["default"] == "a,two"
+    modes = {stat.S_IMODE(p.stat().st_mode) for p in (made.path, made.ccr)}
+    assert modes == {0o700}
+
+
+def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    made.write({}, {"routes": {"default": "a,one"}})
+    before = [(p, p.stat().st_mtime_ns, p.stat().st_ino) for p in sorted(made.ccr.iterdir())]
+    made.restore({"routes": {"default": "a,two"}})
+    after = [(p, p.stat().st_mtime_ns, p.stat().st_ino) for p in sorted(made.ccr.iterdir())]
+    assert before == after
+
+
 def test_nothing_leads_ccr_elsewhere(tmp_path: Path) -> None:
     """Neither to the person's settings, nor past the egress, nor to another program."""
     made = make(tmp_path)

@@ -103,7 +103,8 @@ class Backend:
         """
 
     def claim(self) -> None:
-        """Have CCR's own commands find this one; again, should another have been named."""
+        """Put the files right by which CCR's own commands find this one, and by which it finds
+        its routes; again, should another have changed them."""
 
     def applies(self, config: Mapping[str, Any]) -> bool:  # noqa: ARG002  # of use to some
         """Whether it can go over to this configuration as it runs."""

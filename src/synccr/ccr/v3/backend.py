@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,11 @@ class Backend3(Backend):
         self._directory = directory
         self._serves = serves
         self._translate = translate
+
+    def claim(self) -> None:
+        """Have its router find its files. See `Backend.claim`."""
+        with contextlib.suppress(OSError):
+            self._directory.restore(self._serves.routes)
 
     def applies(self, config: Mapping[str, Any]) -> bool:
         """Whether only routes are others."""

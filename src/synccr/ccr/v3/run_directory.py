@@ -78,8 +78,7 @@ class RunDirectory:
         Raises:
             OSError: the disk is full, for example.
         """
-        write_atomic(self.router, ROUTER.read_bytes())
-        self.write_routes(routes)
+        self._write_router(routes)
         write_atomic(self.ccr / "config.json", json.dumps(document).encode())
 
     def write_routes(self, routes: Mapping[str, Any]) -> None:
@@ -88,7 +87,26 @@ class RunDirectory:
         Raises:
             OSError: the former ones stay.
         """
-        write_atomic(self.ccr / "routes.json", json.dumps(routes).encode())
+        write_atomic(self._routes, json.dumps(routes).encode())
+
+    def restore(self, routes: Mapping[str, Any]) -> None:
+        """Put back what CCR reads for each request, should somebody have removed it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if not (self.router.exists() and self._routes.exists()):
+            own_directory(self.path)
+            own_directory(self.ccr)
+            self._write_router(routes)
+
+    @property
+    def _routes(self) -> Path:
+        return self.ccr / "routes.json"
+
+    def _write_router(self, routes: Mapping[str, Any]) -> None:
+        write_atomic(self.router, ROUTER.read_bytes())
+        self.write_routes(routes)
 
     def environ(self, environ: Mapping[str, str]) -> dict[str, str]:
         """``environ`` for a CCR that keeps all below here, and no prompt at all.
