@@ -199,7 +199,7 @@ def program(home: Home) -> tuple[str, str]:
 
 
 def ccr_processes(home: Home) -> list[psutil.Process]:
-    """All of the CCR that serves, what was started first: one process, or management and gateway."""
+    """All of the CCR that serves, what was started first: one, or management and gateway."""
     status = home.status()
     first = psutil.Process(status["ccr"]["pid"])
     while first.ppid() != status["supervisor"]["pid"]:
