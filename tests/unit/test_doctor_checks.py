@@ -265,6 +265,18 @@ def test_a_log_level_that_a_person_asked_for(
     assert (finding.level, finding.repair is not None) == (level, fixable)
 
 
+def test_a_log_level_of_a_ccr_that_writes_no_log(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No prompt is on the disk."""
+    with_profile(context, "$ACME_API_KEY", LOG_LEVEL="debug")
+    (context.paths.config / "ccr-config.json").replace(context.paths.ccr_config)
+    found = replace(context, environ={**context.environ, "SYNCCR_CCR_VERSION": "3.1.1"})
+    status: dict[str, object] = {"options": {"log_level": "debug"}}
+    finding = configuration.log_level(running_with(found, monkeypatch, status))
+    assert (finding.level, finding.detail) == ("ok", "this CCR writes no log")
+
+
 def test_npm_is_missing(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Node without npm cannot fetch CCR."""
     for npm, level in ((False, "fail"), (True, "ok")):

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 
-from synccr.ccr.generations import generation_of
+from synccr.ccr.package_source import configured_generation
 from synccr.cli.context import CommandContext
 from synccr.cli.detach import own_log
 from synccr.cli.start_options import StartOptions, warning_of
@@ -29,8 +29,9 @@ def serve(options: StartOptions) -> int:
     with channel_of(os.environ) as channel:
         command = CommandContext.make().with_offered_keys(options.profiles.config)
         terminal = Terminal(own_log(command.paths))
-        writes = generation_of(command.settings.ccr_version).log
-        logs = command.paths.ccr_logs if writes else None
+        settings = command.settings
+        generation = configured_generation(settings.ccr_version, settings.ccr_command)
+        logs = command.paths.ccr_logs if generation.log else None
         if warning := warning_of(options.profiles.log_level, logs):
             terminal.tell("log_level", warning, "", False)
         detached = os.environ.pop(DETACHED, None) is not None
