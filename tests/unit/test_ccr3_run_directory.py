@@ -8,8 +8,11 @@ import shutil
 import stat
 from pathlib import Path
 
+import pytest
+
 from synccr.ccr.process import ProcessId, identify
 from synccr.ccr.v3.run_directory import ROUTER, RunDirectory
+from synccr.files import write_atomic
 from synccr.paths import Paths
 
 HOME = "USERPROFILE" if os.name == "nt" else "HOME"
@@ -52,6 +55,16 @@ def test_routes_are_replaced_as_a_whole(tmp_path: Path) -> None:
         assert json.load(former)["routes"]["default"] == "a,one"
     assert json.loads((made.ccr / "routes.json").read_bytes())["routes"]["default"] == "a,two"
     shutil.rmtree(made.path)
+
+
+def test_nothing_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A swap writes here while requests wait, and no CCR outlives a power failure."""
+    waited: list[int] = []
+    monkeypatch.setattr(os, "fsync", waited.append)
+    make(tmp_path).write({}, {})
+    assert waited == []
+    write_atomic(tmp_path / "kept", b"")
+    assert len(waited) == (1 if os.name == "nt" else 2)
 
 
 def test_nothing_leads_ccr_elsewhere(tmp_path: Path) -> None:
