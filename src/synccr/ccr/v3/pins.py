@@ -40,9 +40,8 @@ not have the package; it is one that is there anyway, since better-sqlite3 names
 HEAP_LIMIT: Final = 3072
 """MiB of JavaScript objects in each process of CCR (``--max-old-space-size`` in ``NODE_OPTIONS``).
 
-It is for the largest requests, which the gateway holds several times over, and dies when they do
-not fit; what it takes is given only while it is needed. Of twenty requests of 30 MB at once all are
-served with 3072 (it takes 3.8 GB meanwhile), and it dies with 256, 1024 and 2048. Small requests do
-not fill it: 484 MB after 16 thousand with 20 clients, the same after 8 thousand with 2048 and 4096;
-670 MB after 50 of 2 MB, with each of these. One of 30 MB passes with 256, too.
+It is for the largest requests, which the gateway holds several times over; it dies when they do
+not fit. Of twenty requests of 30 MB at once all are served with 3072 (it takes 3.8 GB then), and it
+dies with 256, 1024 and 2048. Small requests do not fill it: 479 MB after 8 thousand of 20 clients,
+484 after 16 thousand, and as much with 2048 and 4096; 670 after 50 of 2 MB, with each of the three.
 """
