@@ -27,8 +27,8 @@ def short() -> Iterator[Path]:
         yield Path(name)
 
 
-OF_3 = ("swap", "restart", "kill", "route", "startup", "footprint")
-"""Those that CCR 3 has a side of its own for."""
+OF_3 = ("swap", "kill", "route", "footprint")
+"""Those that do most of what CCR 3 has a way of its own for."""
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,11 @@ def test_parts_run_and_give_sane_figures(
             assert figure["synccr"] >= 0
             assert figure["bare"] is None or figure["bare"] >= 0
             assert figure["what"] in done.stdout
-    for event in ("swap", "change of providers"):
-        assert parts["swap"][f"failed requests, {event} (all runs)"]["synccr"] == 0
-    assert parts["restart"]["failed requests, restart (all runs)"]["synccr"] == 0
+    every = [f for figures in parts.values() for f in figures.values()]
+    assert {f["synccr"] for f in every if f["what"].startswith("failed requests")} == {0}
     for name in processes:
         killed = parts["kill"][f"failed requests, SIGKILL of {name} (all runs)"]
-        assert (killed["synccr"], killed["bare"] > 0) == (0, True)
+        assert killed["bare"] > 0
         assert f"memory of CCR ({name}), started: RSS" in parts["footprint"]
     rss = parts["footprint"]["memory of the supervisor, started: RSS"]["synccr"]
     assert 10 < rss < 100
