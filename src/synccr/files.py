@@ -69,13 +69,16 @@ def open_to_append(path: Path) -> int:
     return os.open(path, flags, 0o600)
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, follow: bool = False) -> None:
+def write_atomic(
+    path: Path, data: bytes, *, mode: int = 0o600, follow: bool = False, durable: bool = True
+) -> None:
     """Replace ``path`` by ``data`` so that a reader sees the old file or the new one, whole.
 
-    The data is on the disk before the name is. A symbolic link at ``path`` is
-    replaced, and what it leads to is not touched; with ``follow`` the file it
-    leads to is replaced instead, for people who keep their dotfiles elsewhere,
-    provided that link and file are theirs.
+    The data is on the disk before the name is; the disk is not waited for when it
+    need not be ``durable``, since nobody reads it after a power failure. A symbolic
+    link at ``path`` is replaced, and what it leads to is not touched; with
+    ``follow`` the file it leads to is replaced instead, for people who keep their
+    dotfiles elsewhere, provided that link and file are theirs.
 
     Raises:
         OSError: nothing was changed.
@@ -89,13 +92,15 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, follow: bool = F
                 os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         Path(name).replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
             Path(name).unlink()
         raise
-    _sync_directory(target.parent)
+    if durable:
+        _sync_directory(target.parent)
 
 
 def sweep(directory: Path, now: float) -> None:

@@ -14,6 +14,7 @@ import pytest
 from synccr.ccr.process import ProcessId, identify
 from synccr.ccr.v3 import run_directory
 from synccr.ccr.v3.run_directory import ROUTER, RunDirectory
+from synccr.files import write_atomic
 from synccr.paths import Paths
 
 HOME = "USERPROFILE" if os.name == "nt" else "HOME"
@@ -104,6 +105,16 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     made.restore({"routes": {"default": "a,two"}})
     after = [(p, p.stat().st_mtime_ns, p.stat().st_ino) for p in sorted(made.ccr.iterdir())]
     assert before == after
+
+
+def test_nothing_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A swap writes here while requests wait, and no CCR outlives a power failure."""
+    waited: list[int] = []
+    monkeypatch.setattr(os, "fsync", waited.append)
+    make(tmp_path).write({}, {})
+    assert waited == []
+    write_atomic(tmp_path / "kept", b"")
+    assert len(waited) == (1 if os.name == "nt" else 2)
 
 
 def test_nothing_leads_ccr_elsewhere(tmp_path: Path) -> None:
