@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import time
 from collections.abc import Collection, Mapping
@@ -27,6 +28,10 @@ from synccr.ports import free_port, is_free
 
 _MANAGED = "CCR web management is running at"
 """What CCR says when it has started: from then on it handles SIGTERM."""
+_NO_GATEWAY = "Failed to start gateway"
+"""What it says just before, when nothing will ever serve; its management goes on."""
+_CAUSE = re.compile(r"^\[config\] Failed.*", re.MULTILINE)
+"""What it says first of a configuration that it could not keep, as on a full disk."""
 _STEP = 0.02
 _ATTEMPTS = 4
 
@@ -134,6 +139,8 @@ class Launcher3:
                 return
             if managed and not is_free(backend.port) and not serving(backend):
                 raise TryAgain(f"port {backend.port} was taken by another process")
+            if managed and _NO_GATEWAY in backend.output:
+                raise StartFailed(f"CCR started no gateway: {self._detail(backend)}.", None)
             await asyncio.sleep(_STEP)
         detail = self._detail(backend)
         raise StartFailed(
@@ -150,8 +157,12 @@ class Launcher3:
         return StartFailed(f"CCR {ended} while starting: {detail or 'it gave no reason'}.", code)
 
     def _detail(self, backend: Backend3) -> str:
-        said = backend.output
-        return "" if _MANAGED in said else self.context.redact.line(last_error(said)).rstrip(".")
+        said, managed, _ = backend.output.partition(_MANAGED)  # what follows is its token
+        if managed and _NO_GATEWAY not in said:
+            return ""
+        cause = _CAUSE.search(said)
+        line = cause[0] if cause else last_error(said)
+        return self.context.redact.line(line).rstrip(".")
 
 
 def _address(egress: EgressAddress, provider: str) -> str:
