@@ -28,7 +28,7 @@ pytestmark = [
 
 PAGE = 4096
 FREE_PAGES = range(41) if FULL else (0, 2, 5, 12)
-FREE_PAGES_3 = range(0, 200, 5) if FULL else (8, 16, 40)
+FREE_PAGES_3 = range(0, 200, 5) if FULL else (10, 24)
 """For a start with CCR already there: until the directory that it runs in, its files, and the
 database that CCR 3 makes are what does not fit."""
 
@@ -110,13 +110,15 @@ def test_start_of_ccr_3_on_a_full_disk(
     home: Home, installed: None, small: Path, provider: FakeProvider, ledger: Ledger
 ) -> None:
     """The same for what is written once CCR is there: its directory and all that is in it."""
-    _start_with_little_room(home, small, provider, ledger, FREE_PAGES_3)
+    said = _start_with_little_room(home, small, provider, ledger, FREE_PAGES_3)
+    assert any("CCR started no gateway: [config] " in text for text in said), said
 
 
 def _start_with_little_room(
     home: Home, small: Path, provider: FakeProvider, ledger: Ledger, free_pages: Iterable[int]
-) -> None:
+) -> list[str]:
     words = kit.hand_written(home, profile(provider.url("openai"), home.port))
+    all_said = []
     for pages in free_pages:
         with ledger.fault("full disk during start"):
             for place in (home.root / ".local", home.config, home.root / ".cache"):
@@ -125,11 +127,13 @@ def _start_with_little_room(
             (home.ccr / "config.json").chmod(0o600)
             filler = fill(small, pages)
             code, said = run_start(home)
+            all_said.append(said)
             assert_said(code, said)
             kit.assert_whole(home, words)
             filler.unlink()
     kit.assert_next_start_works(home)
     kit.assert_whole(home, words)
+    return all_said
 
 
 @kit.cases("free_pages", [FREE_PAGES[:9]], [(0, 2)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -226,7 +227,7 @@ def test_a_package_that_was_changed_is_not_run(
     kit.assert_whole(home)
 
 
-ASKED_OF_PRIVATE_PORTS: list[tuple[str, str, object]] = [
+ASKED_OF_PRIVATE_PORTS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/v1/messages", message("x")),
     ("POST", "/v1/messages/count_tokens", message("x")),
     ("GET", "/v1/models", None),

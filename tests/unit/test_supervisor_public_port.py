@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from synccr.proxy.framing import RequestFramer, RequestHead
-from synccr.supervisor.public_port import browser_guard, key_guard
+from synccr.supervisor.public_port import browser_guard, closed_path, key_guard
 
 PORT = 3456
 
@@ -90,3 +90,20 @@ def test_who_has_the_key(target: str, fields: dict[str, str], status: int | None
     found = head("POST", **fields)
     refused = key_guard("right")(found.method, target.encode(), found)
     assert (refused.status if refused else None) == status
+
+
+@pytest.mark.parametrize(
+    ("target", "closed"),
+    [
+        ("/v1/messages", False),
+        ("/v1/models", False),
+        ("/health", False),
+        ("/__ccr/remote/capabilities", True),
+        ("/%5f_ccr/remote", True),
+        ("/v1/oauth/token?x", True),
+        ("http://127.0.0.1:3456/v1/oauth/token", True),
+    ],
+)
+def test_what_is_no_model_interface(target: str, closed: bool) -> None:
+    """Nobody is let in by the secret of the proxy."""
+    assert (closed_path(target.encode()) is not None) is closed

@@ -21,7 +21,13 @@ from synccr.proxy.framing import Head
 from synccr.supervisor.commands import Stage
 from synccr.supervisor.parts import Parts
 from synccr.supervisor.provider_side import ProviderSide
-from synccr.supervisor.public_port import bind, browser_guard, key_guard, most_clients
+from synccr.supervisor.public_port import (
+    bind,
+    browser_guard,
+    closed_path,
+    key_guard,
+    most_clients,
+)
 from synccr.supervisor.traffic_rate import Traffic
 from synccr.supervisor.turn_dispatcher import TurnDispatcher
 
@@ -138,11 +144,10 @@ class Endpoints:
     def _refusal(self, method: bytes, target: bytes, head: Head) -> Response | None:
         """How a request is refused before CCR has anything of it; None for one that may go on."""
         key = self.stage.filled_in(self.stage.api_key)
-        if not key:
-            return self._browser_guard(method, target, head)
+        guard = key_guard(key) if key else self._browser_guard
         if self._dispatcher.secret_opens:
-            return key_guard(key)(method, target, head)
-        return None  # CCR asks for the key by itself
+            return closed_path(target) or guard(method, target, head)
+        return None if key else guard(method, target, head)  # CCR asks for the key by itself
 
     async def _answer(self, verb: str, args: dict[str, Any]) -> Any:
         return await self.stage.answer(verb, args)

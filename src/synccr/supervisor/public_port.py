@@ -27,6 +27,7 @@ _STRANGE = (
 )
 _OPEN = (b"/", b"/health")
 """Paths for which CCR 2.0.0 asks for no key."""
+_CLOSED = (b"/__ccr/", b"/v1/oauth/")
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -146,6 +147,13 @@ def key_guard(api_key: str) -> Guard:
         return error(*refusal) if refusal else None
 
     return guard
+
+
+def closed_path(target: bytes) -> Response | None:
+    """Refuse what CCR 3 has beside the model interface on its port: remote control and logins,
+    which its own key opens, and the proxy shows that for everybody."""
+    closed = path_of(target).startswith(_CLOSED)
+    return error(404, "There is nothing at this address.") if closed else None
 
 
 def _key_refusal(head: Head, api_key: str) -> tuple[int, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import time
 from collections.abc import Collection, Mapping
@@ -34,6 +35,10 @@ after 58 thousand requests and gives none back. With it, 362 MB after 50 thousan
 no less. It must not be small: the gateway dies with 256 on ten requests of 10 MB at once or two of
 30, with 512 on twenty of 10 or six of 30; with 1024 it serves those, and takes 1.5 GB meanwhile.
 """
+_NO_GATEWAY = "Failed to start gateway"
+"""What it says just before, when nothing will ever serve; its management goes on."""
+_CAUSE = re.compile(r"^\[config\] Failed.*", re.MULTILINE)
+"""What it says first of a configuration that it could not keep, as on a full disk."""
 _STEP = 0.02
 _ATTEMPTS = 4
 
@@ -137,6 +142,8 @@ class Launcher3:
                 return
             if managed and not is_free(backend.port) and not serving(backend):
                 raise TryAgain(f"port {backend.port} was taken by another process")
+            if managed and _NO_GATEWAY in backend.output:
+                raise StartFailed(f"CCR started no gateway: {self._detail(backend)}.")
             await asyncio.sleep(_STEP)
         raise StartFailed.silent(backend.port, timeout, self._detail(backend))
 
@@ -145,8 +152,12 @@ class Launcher3:
         return StartFailed.exited(backend.exit_code, self._detail(backend))
 
     def _detail(self, backend: Backend3) -> str:
-        said = backend.output
-        return "" if _MANAGED in said else self.context.redact.line(last_error(said)).rstrip(".")
+        said, managed, _ = backend.output.partition(_MANAGED)  # what follows is its token
+        if managed and _NO_GATEWAY not in said:
+            return ""
+        cause = _CAUSE.search(said)
+        line = cause[0] if cause else last_error(said)
+        return self.context.redact.line(line).rstrip(".")
 
 
 def _address(egress: EgressAddress, provider: str) -> str:
