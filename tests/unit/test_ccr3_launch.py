@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from synccr.ccr.generations import V3
-from synccr.ccr.launch_context import EgressAddress, LaunchContext, StartFailed
+from synccr.ccr.launch_context import EgressAddress, LaunchContext
 from synccr.ccr.package import Package
+from synccr.ccr.start_failure import StartFailed
 from synccr.ccr.v3.launch import Launcher3
 from synccr.paths import Paths
 

@@ -64,10 +64,10 @@ def test_one_that_cannot_be_made_leaves_nothing(
 ) -> None:
     """On a full disk, for example."""
 
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, _data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(run_directory, "write_atomic", full)
+    monkeypatch.setattr(run_directory, "_write", full)
     with pytest.raises(OSError, match="No space"):
         make(tmp_path)
     assert list(tmp_path.glob("state/*/ccr3/*")) == []
