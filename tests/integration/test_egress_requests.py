@@ -63,29 +63,32 @@ def test_a_request_at_fault_gets_the_first_models_words(home: Home, provider: Fa
         assert home.status()["swaps"] == 0
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "http", "retry_after"),
+    [
+        (402, 402, None),
+        (status(429, "slow down", headers={"retry-after": "7"}), 429, "7"),
+        (503, 529, None),
+        ("reset", 529, None),
+    ],
+)
 def test_nothing_serves_and_then_the_next_request_is_served(
-    home: Home, provider: FakeProvider
+    home: Home, provider: FakeProvider, behaviour: Any, http: int, retry_after: str | None
 ) -> None:
     """The status ends the client's wait or says when to come back; what is over is seen by the
     next request of a person."""
     home.use(provider)
     with home.running() as running:
-        for behaviour, http, retry_after in (
-            ("reset", 529, None),
-            (503, 529, None),
-            (status(429, "slow down", headers={"retry-after": "7"}), 429, "7"),
-            (402, 402, None),
-        ):
-            everywhere(provider, behaviour)
-            for number in range(4):
-                answer = ask(running, f"down-{number}", stream=number % 2 == 1)
-                assert answer.status_code == http, answer.text
-                assert answer.headers.get("retry-after") == retry_after
-                assert answer.json()["error"]["message"].startswith("No model answered. ")
-            everywhere(provider, "ok")
-            for stream in (True, False):
-                nonce = f"up-again-{stream}"
-                assert said(ask(running, nonce, stream=stream).content, stream=stream) == nonce
+        everywhere(provider, behaviour)
+        for number in range(4):
+            answer = ask(running, f"down-{number}", stream=number % 2 == 1)
+            assert answer.status_code == http, answer.text
+            assert answer.headers.get("retry-after") == retry_after
+            assert answer.json()["error"]["message"].startswith("No model answered. ")
+        everywhere(provider, "ok")
+        for stream in (True, False):
+            nonce = f"up-again-{stream}"
+            assert said(ask(running, nonce, stream=stream).content, stream=stream) == nonce
 
 
 TAG = f"<CCR-SUBAGENT-MODEL>acme,{LONG}</CCR-SUBAGENT-MODEL>be brief"
