@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import time
@@ -80,11 +81,14 @@ def post(nonce: str, *fields: str, stream: bool = False, chunked: bool = False) 
     return "\r\n".join([*lines, length, *fields, "", ""]).encode() + body
 
 
+TEMPERATURES = (number / 100 for number in itertools.count(1))
+
+
 def swapped(home: Home) -> dict[str, Any]:
-    """A swap to the other profile, and the old CCR seen to be gone."""
+    """A swap to providers that ask otherwise, and the old CCR seen to be gone."""
     before = home.status()
-    other = "fallback" if before["profile"] == "primary" else "primary"
-    assert home.run("swap", other).returncode == 0
+    document = json.loads((home.config / "ccr-config.json").read_bytes())
+    home.write("ccr-config.json", sampled(document, next(TEMPERATURES)))
     deadline = time.monotonic() + 60  # a tenth of what a request may hold it
     while psutil.pid_exists(before["ccr"]["pid"]):
         assert time.monotonic() < deadline, "the old CCR is held up"
@@ -94,8 +98,8 @@ def swapped(home: Home) -> dict[str, Any]:
 
 @pytest.fixture
 def running(home: Home, provider: FakeProvider) -> Iterator[Running]:
-    """A swap to the other profile starts another CCR."""
-    home.write("ccr-config-fallback.json", sampled(home.use(provider), 0.5))
+    """It serves."""
+    home.use(provider)
     with home.running() as running:
         provider.forget()
         yield running

@@ -238,10 +238,10 @@ def offered_keys(
 ) -> Mapping[str, str]:
     """Keys of CCR 3's that are not in ``keys.env`` yet, as long as its configuration is the
     primary profile."""
-    first_run = read_written(paths) is None
     try:
+        first_run = read_written(paths) is None
         source = find_source(paths, "primary", config, environ, first_run=first_run)
-    except SynccrError:  # load_profiles says it
+    except (SynccrError, OSError):  # load_profiles says it
         return {}
     return source.taken.keys if source.taken else {}
 
