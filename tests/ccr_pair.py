@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, unquote
 
 import httpx
+import pytest
 
 from provider import FakeProvider
 from synccr.ccr.backend import Backend
@@ -165,3 +167,16 @@ class Pair:
         places = {interpolate(n, self.variables): f"of/{quote(n, safe='')}" for n in self._names}
         # The launcher writes /to/PLACE; the provider looks for /of/NAME only.
         return EgressAddress(self.fake.base_url, _SECRET, (), places, self._environ)
+
+
+@contextlib.asynccontextmanager
+async def running_pair(
+    factory: pytest.TempPathFactory, npm_cache: Path, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[Pair]:
+    """Both CCRs on a provider, for a module."""
+    home, cache = factory.mktemp("pair"), factory.mktemp("cache")
+    os.environ.setdefault("npm_config_cache", str(npm_cache))
+    packages = await package(CCR2, cache), await package(CCR3, cache)
+    with FakeProvider() as fake:
+        async with Pair(home, fake, packages, variables or {}) as running:
+            yield running

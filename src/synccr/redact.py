@@ -21,7 +21,7 @@ _VARIABLE = r"(?i)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL)S?$"
 _PARAMETER = r"(?i)key|token|secret|passw|auth|sig"
 _KEY_SHAPED = (
     r"\b(?:sk|syn|pk|key|ghp|AIza)[-_][A-Za-z0-9_\-]{16,}|\bAIza[0-9A-Za-z_\-]{30,}"
-    r"|(?i:bearer)\s+[A-Za-z0-9._\-]{8,}"
+    r"|(?i:bearer)\s+[A-Za-z0-9._\-]{8,}|(?<=token=)[A-Za-z0-9._\-]{8,}"
 )
 KEY_FIELD = rb"""["']?(?P<name>api_?key|apiKey)["']?\s*:\s*["'](?P<value>[^"'\\\n]{4,})["']"""
 """A provider's key in a JSON document, comments and single quotes allowed."""

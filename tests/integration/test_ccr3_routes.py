@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -12,8 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 import pytest_asyncio
 
-from ccr_pair import CCR2, CCR3, Answered, Pair, package, provider_entry
-from provider import FakeProvider
+from ccr_pair import Answered, Pair, provider_entry, running_pair
 from synccr.ccr.v3.losses import losses
 from synccr.config.reader import understand
 
@@ -208,13 +206,8 @@ module.exports = async (req, config) => {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> AsyncIterator[Pair]:
-    home = tmp_path_factory.mktemp("pair")
-    cache = tmp_path_factory.mktemp("cache")
-    os.environ.setdefault("npm_config_cache", str(npm_cache))
-    packages = await package(CCR2, cache), await package(CCR3, cache)
-    with FakeProvider() as fake:
-        async with Pair(home, fake, packages) as running:
-            yield running
+    async with running_pair(tmp_path_factory, npm_cache) as running:
+        yield running
 
 
 def document(pair: Pair, config: Config) -> dict[str, Any]:

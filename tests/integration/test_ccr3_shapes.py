@@ -4,7 +4,6 @@ same models on both real CCRs, or a loss says why not."""
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from ccr_pair import CCR2, CCR3, Pair, package, provider_entry
-from provider import FakeProvider
+from ccr_pair import Pair, provider_entry, running_pair
 from synccr.ccr.v3.losses import losses
 from synccr.config.profile import Local
 from synccr.config.reader import parse_profile
@@ -30,13 +28,8 @@ VARIABLES = {"SHAPE_PROVIDER": "of-a-variable", "SHAPE_MODEL": "vendor/of-a-vari
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair(tmp_path_factory: pytest.TempPathFactory, npm_cache: Path) -> AsyncIterator[Pair]:
-    home = tmp_path_factory.mktemp("pair")
-    cache = tmp_path_factory.mktemp("cache")
-    os.environ.setdefault("npm_config_cache", str(npm_cache))
-    packages = await package(CCR2, cache), await package(CCR3, cache)
-    with FakeProvider() as fake:
-        async with Pair(home, fake, packages, VARIABLES) as running:
-            yield running
+    async with running_pair(tmp_path_factory, npm_cache, VARIABLES) as running:
+        yield running
 
 
 def say(model: str = "claude-sonnet-4-5", *, text: str = "hi", **more: Any) -> dict[str, Any]:

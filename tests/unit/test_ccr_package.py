@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -223,3 +225,29 @@ async def test_a_version_that_npm_does_not_have(
     source = PackageSource("3.9.9", {}, tmp_path, origin=lambda: "is set by X")
     with pytest.raises(RuntimeMissing, match=r"no Claude Code Router 3\.9\.9\. It is set by X\."):
         await source.now()
+
+
+@pytest.mark.parametrize(
+    ("version", "command"),
+    [("2.0.0", ("start",)), ("3.1.1", ("serve", "--no-open")), (None, ("start",))],
+)
+def test_own_command_that_is_installed(
+    programs: dict[str, str], tmp_path: Path, version: str | None, command: tuple[str, ...]
+) -> None:
+    """``ccr`` of a global installation is run as its version wants it."""
+    root = tmp_path / "lib" / "node_modules" / "@musistudio" / "claude-code-router"
+    root.mkdir(parents=True)
+    (root / "package.json").write_text(json.dumps({"version": version} if version else {}))
+    program = root / "cli.js"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    there = tmp_path / "global"
+    there.mkdir()
+    (there / "ccr").symlink_to(program)
+    node = there / "node"
+    node.write_text("#!/bin/sh\necho v24.1.0\n")
+    node.chmod(0o755)
+    environ = {**programs, "PATH": os.pathsep.join((str(there), programs["PATH"]))}
+    found = own_command("ccr", environ)
+    assert (found.version, found.command[1:]) == (version or "unknown", command)
+    assert configured_generation("2.0.0", str(there / "ccr")) is found.generation

@@ -24,6 +24,10 @@ SECRET = "canary-2f7d90b1"
         ("\x9b31mraw", "31mraw"),
         (f"got '{SECRET}'", f"got '{MASK}'"),
         ("Bearer abcdefgh12345", MASK),
+        (
+            "http://127.0.0.1:3458/?ccr_web_token=44Vyzy_bhhN_Dn",
+            f"http://127.0.0.1:3458/?ccr_web_token={MASK}",
+        ),
     ],
 )
 def test_a_line_is_printable_and_holds_no_secret(text: str, shown: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from synccr.ccr.generations import V2, V3, generation_of
 from synccr.ccr.installation import provide
+from synccr.ccr.installed import package_root, package_version
 from synccr.ccr.loss import Loss
 from synccr.ccr.node import Node, find_node, needed, new_enough, node_on_path
 from synccr.ccr.npm import NAME, NotInRegistry
@@ -189,16 +190,17 @@ def own_command(line: str, environ: Mapping[str, str], cache: Path | None = None
         words = shlex.split(line, posix=posix)
     except ValueError as error:
         raise RuntimeMissing(f"ccr_command cannot be read: {error}.", _EXAMPLE) from error
-    generation = _generation_in(line)
+    path = environ.get("PATH", os.defpath)
+    generation = _generation_in(line, path)
     if not posix:  # a backslash is no escape there, and quotes stay in the words
         words = [word.strip('"') for word in words]
     program, *rest = words or [""]
     # Not Path's: it drops the "./", and knows no way out when there is no such person.
     expanded = os.path.expanduser(program)  # noqa: PTH111
-    found = shutil.which(expanded, path=environ.get("PATH", os.defpath))
+    found = shutil.which(expanded, path=path)
     if found is None:
         raise RuntimeMissing(f"There is no command {program!r}, which ccr_command names.", _EXAMPLE)
-    command, version = Path(found).absolute(), named_version(line)
+    command, version = Path(found).absolute(), named_version(line, path)
     if version != UNKNOWN:
         _check_node(command, generation, environ, cache)
     if rest[-1:] == ["start"]:
@@ -224,14 +226,25 @@ def _check_node(
         )
 
 
-def named_version(line: str) -> str:
-    """Which CCR a command line asks npm for, in its own words; ``UNKNOWN`` when for none."""
+def named_version(line: str, path: str | None = None) -> str:
+    """Which CCR a command line asks npm for, in its own words, or has installed; ``UNKNOWN``
+    when neither can be told.
+
+    Args:
+        line: ``ccr_command``.
+        path: where its program is looked for; by default ``PATH``.
+    """
     match = _SPECIFICATION.search(line)
-    return (match[1] or "latest") if match else UNKNOWN
+    if match:
+        return match[1] or "latest"
+    programs = (Path(shutil.which(word, path=path) or word) for word in line.split())
+    roots = (package_root(program) for program in programs if program.is_file())
+    found = next((root for root in roots if root), None)
+    return (package_version(found) if found else None) or UNKNOWN
 
 
-def _generation_in(line: str) -> Generation:
-    version = named_version(line)
+def _generation_in(line: str, path: str | None = None) -> Generation:
+    version = named_version(line, path)
     match = _MAJOR.fullmatch(version)
     if match is None:
         return V2 if version == UNKNOWN else V3  # npm's latest

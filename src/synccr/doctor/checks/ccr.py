@@ -12,6 +12,7 @@ from pathlib import Path
 
 from synccr.ccr.generations import generation_of
 from synccr.ccr.installation import Installation, Pin
+from synccr.ccr.installed import package_root, package_version
 from synccr.ccr.node import WHEEL
 from synccr.ccr.npm import NAME as _PACKAGE
 from synccr.ccr.package_source import (
@@ -157,10 +158,10 @@ def global_ccr(context: Context) -> Diagnosis:
     program = shutil.which("ccr", path=context.environ.get("PATH", os.defpath))
     if program is None:
         return ok("no ccr on the PATH that could get in the way")
-    root = _root_of(Path(program))
+    root = package_root(Path(program))
     if root is None:
         return ok(f"{program} is not Claude Code Router")
-    version = _version(root)
+    version = package_version(root) or "of an unknown version"
     if version == wanted:
         return ok(f"{program} is {version}, as here")
     prefix = _prefix(root)
@@ -192,26 +193,6 @@ def _is_apart(version: str) -> bool:
         return generation_of(version).apart
     except RuntimeMissing:
         return True
-
-
-def _root_of(program: Path) -> Path | None:
-    """The directory of the package that a command belongs to."""
-    real = program.resolve()
-    for place in (real, program):
-        for parent in place.parents:
-            if (parent.parent.name, parent.name) == tuple(_PACKAGE.split("/")):
-                return parent
-            beside = parent / "node_modules" / _PACKAGE  # Windows, where commands are scripts
-            if parent == program.parent and beside.is_dir():
-                return beside
-    return None
-
-
-def _version(root: Path) -> str:
-    try:
-        return str(json.loads((root / "package.json").read_bytes())["version"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "of an unknown version"
 
 
 def _prefix(root: Path) -> Path | None:
